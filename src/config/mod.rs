@@ -1,0 +1,313 @@
+//! The configuration: one TOML file, each key with a default, unknown keys refused with a suggestion, units in the keys.
+//!
+//! Secrets are never in the file: a section names a *file* or an environment variable that holds them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer};
+
+mod load;
+pub use load::{ConfigError, Problem, load, parse};
+
+/// A duration written as whole milliseconds.
+fn ms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+/// Everything an installer can set.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The telephone side.
+    pub sip: Sip,
+    /// The media side of the line.
+    pub rtp: Rtp,
+    /// Deciding when the caller has finished.
+    pub hearing: Hearing,
+    /// The clip that bridges the wait.
+    pub placeholder: Placeholder,
+    /// The language model.
+    pub gemini: Gemini,
+    /// The voice.
+    pub voice: Voice,
+    /// The dialogue.
+    pub conversation: Conversation,
+    /// What is written down.
+    pub log: Log,
+}
+
+/// `[sip]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sip {
+    /// UDP address to answer on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The address written into Contact and SDP, when it is not the one listened on.
+    pub public_address: Option<IpAddr>,
+    /// Who may call: addresses or networks. Everybody else gets 403.
+    pub allowed_peers: Vec<IpNet>,
+    /// Calls at once; one more gets 486.
+    pub max_calls: usize,
+}
+
+impl Default for Sip {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 5060)),
+            public_address: None,
+            allowed_peers: vec![IpNet::from(IpAddr::from([127, 0, 0, 1]))],
+            max_calls: 8,
+        }
+    }
+}
+
+/// `[rtp]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rtp {
+    /// First port of the range that calls take their RTP (even) and RTCP (odd) ports from.
+    pub port_min: u16,
+    /// Last port of that range.
+    pub port_max: u16,
+    /// How long the jitter buffer holds a packet back at the start.
+    #[serde(rename = "jitter_ms", deserialize_with = "ms")]
+    pub jitter: Duration,
+    /// A call that hears no packet for so long is ended.
+    #[serde(rename = "media_timeout_ms", deserialize_with = "ms")]
+    pub media_timeout: Duration,
+}
+
+impl Default for Rtp {
+    fn default() -> Self {
+        Self {
+            port_min: 16384,
+            port_max: 16639,
+            jitter: Duration::from_millis(20),
+            media_timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+/// `[hearing]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hearing {
+    /// Silence after which the placeholder starts and the request leaves; both can be taken back.
+    #[serde(rename = "soft_end_ms", deserialize_with = "ms")]
+    pub soft_end: Duration,
+    /// Silence after which the turn is committed: no answer is audible before it.
+    #[serde(rename = "hard_end_ms", deserialize_with = "ms")]
+    pub hard_end: Duration,
+    /// Shorter sounds are not speech.
+    #[serde(rename = "minimum_speech_ms", deserialize_with = "ms")]
+    pub minimum_speech: Duration,
+    /// Sound kept from before the first voiced chunk.
+    #[serde(rename = "pre_roll_ms", deserialize_with = "ms")]
+    pub pre_roll: Duration,
+    /// An utterance that is longer is cut and committed.
+    #[serde(rename = "max_utterance_ms", deserialize_with = "ms")]
+    pub max_utterance: Duration,
+    /// Speech probability from which a chunk counts as voiced, 0 to 1.
+    pub vad_threshold: f32,
+}
+
+impl Default for Hearing {
+    fn default() -> Self {
+        Self {
+            soft_end: Duration::from_millis(300),
+            hard_end: Duration::from_millis(700),
+            minimum_speech: Duration::from_millis(64),
+            pre_roll: Duration::from_millis(300),
+            max_utterance: Duration::from_secs(30),
+            vad_threshold: 0.5,
+        }
+    }
+}
+
+/// `[placeholder]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Placeholder {
+    /// Off: the caller waits in silence.
+    pub enabled: bool,
+    /// A folder with `manifest.toml` and its clips; absent: those built into the program.
+    pub clips: Option<PathBuf>,
+    /// One WAV file to play instead of the manifest's placeholder clips.
+    pub clip: Option<PathBuf>,
+    /// How long after the probable end the clip starts, so that a quick answer needs none.
+    #[serde(rename = "grace_ms", deserialize_with = "ms")]
+    pub grace: Duration,
+}
+
+impl Default for Placeholder {
+    fn default() -> Self {
+        Self { enabled: true, clips: None, clip: None, grace: Duration::ZERO }
+    }
+}
+
+/// `[gemini]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gemini {
+    /// Where the API is; plain `http` only on loopback.
+    pub base_url: String,
+    /// Models in the order in which they are tried.
+    pub models: Vec<String>,
+    /// A file that holds the API key. Otherwise the systemd credential `gemini.key`, then the variable `GEMINI_API_KEY`.
+    pub api_key_file: Option<PathBuf>,
+    /// `minimal`, `low`, `medium` or `high`; absent: the model's own default.
+    pub thinking_level: Option<String>,
+    /// Longest answer, in tokens.
+    pub max_output_tokens: u32,
+    /// `standard`, `flex` or `priority`; absent: not sent.
+    pub service_tier: Option<String>,
+    /// Who the box is and what it knows; goes before everything else.
+    pub system_instruction: String,
+    /// Utterances of earlier turns that are sent again as sound.
+    pub history_audio_turns: usize,
+    /// Time for a cold connection.
+    #[serde(rename = "connect_ms", deserialize_with = "ms")]
+    pub connect: Duration,
+    /// Time from the request to the first text.
+    #[serde(rename = "first_token_ms", deserialize_with = "ms")]
+    pub first_token: Duration,
+    /// Time between two pieces of text.
+    #[serde(rename = "between_tokens_ms", deserialize_with = "ms")]
+    pub between_tokens: Duration,
+    /// Time for the whole answer.
+    #[serde(rename = "whole_answer_ms", deserialize_with = "ms")]
+    pub whole_answer: Duration,
+}
+
+impl Default for Gemini {
+    fn default() -> Self {
+        Self {
+            base_url: "https://generativelanguage.googleapis.com".into(),
+            models: vec!["gemini-3.5-flash-lite".into()],
+            api_key_file: None,
+            thinking_level: None,
+            max_output_tokens: 300,
+            service_tier: None,
+            system_instruction: "You answer the telephone of a small business. Answer in the caller's language, in plain spoken text: \
+                no markdown, lists, links or emoji; numbers, prices and times as words. Start with a short clause of two to five words \
+                followed by a comma, then at most two short sentences."
+                .into(),
+            history_audio_turns: 3,
+            connect: Duration::from_millis(800),
+            first_token: Duration::from_millis(4000),
+            between_tokens: Duration::from_millis(3000),
+            whole_answer: Duration::from_millis(20_000),
+        }
+    }
+}
+
+/// `[voice]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Voice {
+    /// A program that reads text on standard input and writes a WAV file to standard output; `{voice}` becomes the voice's name.
+    pub command: Vec<String>,
+    /// Voice for English.
+    pub en: String,
+    /// Voice for Hebrew.
+    pub he: String,
+    /// Voice for Russian.
+    pub ru: String,
+    /// Level that speech and clips are matched to, in dBFS over the voiced parts.
+    pub level_dbfs: f32,
+    /// Silence after a clause.
+    #[serde(rename = "pause_after_clause_ms", deserialize_with = "ms")]
+    pub pause_after_clause: Duration,
+    /// Silence after a sentence.
+    #[serde(rename = "pause_after_sentence_ms", deserialize_with = "ms")]
+    pub pause_after_sentence: Duration,
+    /// Time from the text to the first sound.
+    #[serde(rename = "first_audio_ms", deserialize_with = "ms")]
+    pub first_audio: Duration,
+    /// Time between two pieces of sound.
+    #[serde(rename = "stall_ms", deserialize_with = "ms")]
+    pub stall: Duration,
+}
+
+impl Default for Voice {
+    fn default() -> Self {
+        Self {
+            command: ["espeak-ng", "-v", "{voice}", "-z", "--stdin", "--stdout"].map(String::from).to_vec(),
+            en: "en-us".into(),
+            he: "he".into(),
+            ru: "ru".into(),
+            level_dbfs: -20.0,
+            pause_after_clause: Duration::from_millis(80),
+            pause_after_sentence: Duration::from_millis(200),
+            first_audio: Duration::from_millis(1500),
+            stall: Duration::from_millis(400),
+        }
+    }
+}
+
+/// A language that callers speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Language {
+    /// English.
+    #[default]
+    En,
+    /// Hebrew.
+    He,
+    /// Russian.
+    Ru,
+}
+
+impl Language {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::En, Self::He, Self::Ru];
+
+    /// ISO 639-1 code.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::He => "he",
+            Self::Ru => "ru",
+        }
+    }
+}
+
+/// `[conversation]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Conversation {
+    /// Language of the clips and the voice.
+    pub language: Language,
+    /// Whether the greeting clip is played when a call is answered.
+    pub greeting: bool,
+    /// Exchanges that the model is told of.
+    pub history_exchanges: usize,
+}
+
+impl Default for Conversation {
+    fn default() -> Self {
+        Self { language: Language::En, greeting: true, history_exchanges: 12 }
+    }
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A file that gets one JSON object a turn, appended.
+    pub timeline_file: Option<PathBuf>,
+}
+
+impl Voice {
+    /// The name of the voice for a language.
+    pub fn name(&self, language: Language) -> &str {
+        match language {
+            Language::En => &self.en,
+            Language::He => &self.he,
+            Language::Ru => &self.ru,
+        }
+    }
+}

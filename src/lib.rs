@@ -1,0 +1,35 @@
+//! offhook answers the telephone.
+//!
+//! A small box on the premises takes calls from a SIP trunk or PBX, hears when the caller has finished, makes a sound at once,
+//! and answers with what Gemini says, clause by clause, while Gemini is still writing.
+//!
+//! The modules stand in the order in which a call flows through them; a module knows only modules above it. Only [`call`] is wide.
+
+// the ground
+pub mod codec;
+pub mod config;
+pub mod pcm;
+pub mod privacy;
+pub mod timeline;
+// the line
+pub mod rtp;
+pub mod sdp;
+pub mod sip;
+// hearing
+pub mod hearing;
+// deciding
+pub mod conversation;
+// answering
+pub mod gemini;
+pub mod http;
+pub mod sentence;
+pub mod tts;
+// speaking
+pub mod leg;
+pub mod media;
+pub mod playout;
+// assembly
+pub mod call;
+pub mod cli;
+pub mod daemon;
+pub mod simulator;

@@ -1,0 +1,31 @@
+//! Sound as the house moves it: 16-bit linear PCM, mono, 8 kHz, in frames of one ptime (20 ms, 160 samples).
+
+use std::time::Duration;
+
+pub mod level;
+pub mod resample;
+pub mod tone;
+pub mod wav;
+
+/// Samples a second inside the house.
+pub const RATE: u32 = 8000;
+/// Samples in one frame.
+pub const FRAME_SAMPLES: usize = 160;
+/// The time one frame lasts.
+pub const PTIME: Duration = Duration::from_millis(20);
+
+/// One ptime of sound: 160 samples, mono, 8 kHz.
+pub type Frame = [i16; FRAME_SAMPLES];
+
+/// A frame of digital silence.
+pub const SILENCE: Frame = [0; FRAME_SAMPLES];
+
+/// How long `samples` samples last at [`RATE`].
+pub const fn duration(samples: u64) -> Duration {
+    Duration::from_micros(samples * 1_000_000 / RATE as u64)
+}
+
+/// How many samples at [`RATE`] last `duration`.
+pub const fn samples_in(duration: Duration) -> u64 {
+    duration.as_micros() as u64 * RATE as u64 / 1_000_000
+}

@@ -1,0 +1,1 @@
+//! SDP offer and answer (RFC 3264, RFC 8866).

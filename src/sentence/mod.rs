@@ -1,0 +1,1 @@
+//! Cutting the token stream into clauses and sentences.
