@@ -1,1 +1,5 @@
-//! Playout.
+//! Playout: what the caller hears, decided frame by frame on the media thread.
+
+pub mod mixer;
+
+pub use mixer::{ClipKind, Mixer, PlayableClip, Played, SpeechFrame};
