@@ -1,1 +1,43 @@
-//! A leg.
+//! A leg: one way in for a caller, in the one shape the media thread knows, a frame each way every ptime.
+
+use std::time::{Duration, Instant};
+
+use crate::pcm::Frame;
+
+/// What the frame that was heard is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameKind {
+    /// Sound as it was sent.
+    Speech,
+    /// A guess at what was lost on the way.
+    Concealed,
+    /// Nothing was sent, or nothing has arrived yet.
+    Silence,
+}
+
+/// A key pressed by the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dtmf {
+    /// `0`–`9`, `*`, `#`, `A`–`D`.
+    pub digit: char,
+    /// How long it was held.
+    pub held: Duration,
+}
+
+/// One way in. Every call comes from the media thread: no implementation may allocate, lock, wait or log.
+pub trait Leg: Send {
+    /// Takes in what has arrived and gives the next frame of the caller's sound.
+    fn hear(&mut self, now: Instant, frame: &mut Frame) -> FrameKind;
+
+    /// Sends the next frame of our sound; `sounding` is false for silence.
+    fn speak(&mut self, now: Instant, frame: &Frame, sounding: bool);
+
+    /// A ptime passed in which nothing could be sent: its place on the time line stays empty.
+    fn skip(&mut self);
+
+    /// The next key the caller pressed.
+    fn poll_dtmf(&mut self) -> Option<Dtmf>;
+
+    /// When something was last received; the start of the leg if nothing ever was.
+    fn last_received(&self) -> Instant;
+}

@@ -1,0 +1,175 @@
+//! One call on the media thread: hear, decide, mix, speak, once every ptime.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use ringbuf::traits::{Consumer, Observer, Producer};
+
+use crate::hearing::{Endpointer, Heard};
+use crate::leg::{FrameKind, Leg};
+use crate::pcm::{FRAME_SAMPLES, SILENCE};
+use crate::playout::Mixer;
+
+use super::ports::{Command, Event, HeardFrame, Inside, Occurrence, Ports, rings};
+
+/// Heard frames between two wake-ups of the call's task, so that it empties the ring in time.
+const HEARD_PER_WAKE: u64 = 25;
+
+/// What is counted for one call on the media thread; shared, read at any time.
+#[derive(Debug, Default)]
+pub struct LineCounters {
+    /// Ticks.
+    pub ticks: AtomicU64,
+    /// Ptimes in which nothing could be sent because the thread was late.
+    pub skipped: AtomicU64,
+    /// Frames that were concealed.
+    pub concealed: AtomicU64,
+    /// Ticks in which a phrase ran dry.
+    pub underruns: AtomicU64,
+    /// Events dropped because the ring was full.
+    pub event_overruns: AtomicU64,
+    /// Heard frames dropped because the ring was full.
+    pub heard_overruns: AtomicU64,
+    /// Commands dropped because the ring was full.
+    pub command_overruns: AtomicU64,
+}
+
+/// One call as the media thread owns it. Built, and dropped, elsewhere.
+pub struct Line {
+    leg: Box<dyn Leg>,
+    endpointer: Endpointer,
+    mixer: Mixer,
+    inside: Inside,
+    counters: Arc<LineCounters>,
+    media_timeout: Duration,
+    timed_out: bool,
+    stopping: bool,
+    sample: u64,
+}
+
+impl Line {
+    /// Prepares a call and the rings to it. Needs a tokio runtime for the wake-up descriptor.
+    pub fn new(
+        leg: Box<dyn Leg>,
+        endpointer: Endpointer,
+        mixer: Mixer,
+        media_timeout: Duration,
+    ) -> io::Result<(Self, Ports)> {
+        let counters = Arc::new(LineCounters::default());
+        let (inside, ports) = rings(counters.clone())?;
+        let line = Self {
+            leg,
+            endpointer,
+            mixer,
+            inside,
+            counters,
+            media_timeout,
+            timed_out: false,
+            stopping: false,
+            sample: 0,
+        };
+        Ok((line, ports))
+    }
+
+    /// One ptime. False when the call wants to leave the media thread.
+    pub fn tick(&mut self, now: Instant) -> bool {
+        self.counters.ticks.fetch_add(1, Relaxed);
+        let mut wake = self.obey();
+        wake |= self.hear(now);
+        wake |= self.speak(now);
+        if !self.timed_out && now.saturating_duration_since(self.leg.last_received()) >= self.media_timeout {
+            self.timed_out = true;
+            self.tell(now, Occurrence::MediaTimeout);
+            wake = true;
+        }
+        if self.stopping || !self.inside.commands.write_is_held() {
+            self.tell(now, Occurrence::Stopped);
+            self.wake();
+            return false;
+        }
+        if wake {
+            self.wake();
+        }
+        true
+    }
+
+    /// A ptime passed without a tick.
+    pub fn skip(&mut self) {
+        self.counters.skipped.fetch_add(1, Relaxed);
+        self.leg.skip();
+    }
+
+    fn obey(&mut self) -> bool {
+        while let Some(command) = self.inside.commands.try_pop() {
+            match command {
+                Command::Arm(clip) => self.mixer.arm(clip),
+                Command::Disarm => self.mixer.disarm(),
+                Command::Play(clip) => self.mixer.play(clip),
+                Command::Release(generation) => self.mixer.release(generation),
+                Command::Cancel(generation) => self.mixer.cancel(generation),
+                Command::Flush => self.mixer.flush(),
+                Command::Stop => self.stopping = true,
+            }
+        }
+        false
+    }
+
+    fn hear(&mut self, now: Instant) -> bool {
+        let mut frame = SILENCE;
+        let kind = self.leg.hear(now, &mut frame);
+        if kind == FrameKind::Concealed {
+            self.counters.concealed.fetch_add(1, Relaxed);
+        }
+        let heard = HeardFrame { first_sample: self.sample, samples: frame };
+        if self.inside.heard.try_push(heard).is_err() {
+            self.counters.heard_overruns.fetch_add(1, Relaxed);
+        }
+        self.sample += FRAME_SAMPLES as u64;
+        let mut wake = (self.sample / FRAME_SAMPLES as u64).is_multiple_of(HEARD_PER_WAKE);
+        while let Some(dtmf) = self.leg.poll_dtmf() {
+            self.endpointer.keep_open(now);
+            self.tell(now, Occurrence::Dtmf(dtmf));
+            wake = true;
+        }
+        self.endpointer.set_playing(self.mixer.audible());
+        self.endpointer.handle_frame(now, &frame);
+        while let Some(heard) = self.endpointer.poll() {
+            match heard {
+                Heard::Started { .. } => self.mixer.flush(),
+                Heard::SoftEnd { .. } => self.mixer.utterance_ended(now),
+                Heard::Resumed { .. } => self.mixer.utterance_resumed(),
+                _ => {}
+            }
+            self.tell(now, Occurrence::Heard(heard));
+            wake = true;
+        }
+        wake
+    }
+
+    fn speak(&mut self, now: Instant) -> bool {
+        let (frame, sounding) = self.mixer.tick(now, &mut self.inside.speech);
+        self.leg.speak(now, &frame, sounding);
+        self.counters.underruns.store(self.mixer.underruns(), Relaxed);
+        let mut wake = false;
+        while let Some(played) = self.mixer.poll() {
+            self.tell(now, Occurrence::Played(played));
+            wake = true;
+        }
+        wake
+    }
+
+    fn tell(&mut self, at: Instant, what: Occurrence) {
+        if self.inside.events.try_push(Event { at, what }).is_err() {
+            self.counters.event_overruns.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn wake(&self) {
+        let wake: &OwnedFd = &self.inside.wake;
+        // The only failure is a counter that is full, and then the reader is awake already.
+        let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
+    }
+}

@@ -1,0 +1,166 @@
+//! The rings between one call on the media thread and its tasks, and the event descriptor that wakes them.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ringbuf::traits::{Consumer, Producer, Split};
+use ringbuf::{HeapCons, HeapProd, HeapRb};
+use rustix::event::{EventfdFlags, eventfd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::conversation::Generation;
+use crate::hearing::Heard;
+use crate::leg::Dtmf;
+use crate::pcm::Frame;
+use crate::playout::{PlayableClip, Played, SpeechFrame};
+
+use super::line::LineCounters;
+
+/// Commands that may wait; a conversation makes a handful a turn.
+const COMMANDS: usize = 64;
+/// Events that may wait; a turn makes about ten.
+const EVENTS: usize = 256;
+/// Heard frames that may wait: 8 s.
+const HEARD: usize = 400;
+/// Speech frames that may wait: 10 s.
+const SPEECH: usize = 500;
+
+/// What a call may ask of the media thread. A clip's frames are shared with the library that outlives the call, so that dropping
+/// one on the media thread frees nothing.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Arm the placeholder.
+    Arm(PlayableClip),
+    /// Take it back, and stop one that plays.
+    Disarm,
+    /// Play a greeting or an apology.
+    Play(PlayableClip),
+    /// The answer may be heard.
+    Release(Generation),
+    /// Forget the answer.
+    Cancel(Generation),
+    /// Silence everything.
+    Flush,
+    /// Leave the media thread.
+    Stop,
+}
+
+/// Something that happened on the media thread.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Event {
+    /// When it was decided, or left.
+    pub at: Instant,
+    /// What.
+    pub what: Occurrence,
+}
+
+/// What happened on the media thread.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Occurrence {
+    /// The endpointer decided.
+    Heard(Heard),
+    /// The mixer played.
+    Played(Played),
+    /// The caller pressed a key.
+    Dtmf(Dtmf),
+    /// Nothing was received for the media timeout.
+    MediaTimeout,
+    /// The call has left the media thread; its last event.
+    Stopped,
+}
+
+/// A frame of the caller's sound, with its place on the heard time line.
+#[derive(Debug, Clone, Copy)]
+pub struct HeardFrame {
+    /// Samples heard before it.
+    pub first_sample: u64,
+    /// The sound.
+    pub samples: Frame,
+}
+
+/// The media thread's ends of the rings.
+pub(super) struct Inside {
+    pub commands: HeapCons<Command>,
+    pub events: HeapProd<Event>,
+    pub heard: HeapProd<HeardFrame>,
+    pub speech: HeapCons<SpeechFrame>,
+    pub wake: Arc<OwnedFd>,
+}
+
+/// The tasks' ends of the rings.
+pub struct Ports {
+    commands: HeapProd<Command>,
+    events: HeapCons<Event>,
+    heard: HeapCons<HeardFrame>,
+    speech: Option<HeapProd<SpeechFrame>>,
+    wake: AsyncFd<Arc<OwnedFd>>,
+    counters: Arc<LineCounters>,
+}
+
+/// Makes the rings of one call. Needs a tokio runtime.
+pub(super) fn rings(counters: Arc<LineCounters>) -> io::Result<(Inside, Ports)> {
+    let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    let (command_in, command_out) = HeapRb::new(COMMANDS).split();
+    let (event_in, event_out) = HeapRb::new(EVENTS).split();
+    let (heard_in, heard_out) = HeapRb::new(HEARD).split();
+    let (speech_in, speech_out) = HeapRb::new(SPEECH).split();
+    // SAFETY: the descriptor is an open eventfd, and the `Arc` inside the `AsyncFd` keeps it open and its number the same.
+    #[allow(unsafe_code)]
+    let woken = unsafe { AsyncFd::register_with_interest(wake.clone(), Interest::READABLE)? };
+    Ok((
+        Inside { commands: command_out, events: event_in, heard: heard_in, speech: speech_out, wake },
+        Ports {
+            commands: command_in,
+            events: event_out,
+            heard: heard_out,
+            speech: Some(speech_in),
+            wake: woken,
+            counters,
+        },
+    ))
+}
+
+impl Ports {
+    /// Asks the media thread for something; false when the command ring is full, which is counted.
+    pub fn command(&mut self, command: Command) -> bool {
+        let taken = self.commands.try_push(command).is_ok();
+        if !taken {
+            self.counters.command_overruns.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// The speech ring's producer, once: it belongs to the one task that speaks.
+    pub fn take_speech(&mut self) -> Option<HeapProd<SpeechFrame>> {
+        self.speech.take()
+    }
+
+    /// The next heard frame, if there is one.
+    pub fn heard(&mut self) -> Option<HeardFrame> {
+        self.heard.try_pop()
+    }
+
+    /// The next event, if there is one.
+    pub fn event(&mut self) -> Option<Event> {
+        self.events.try_pop()
+    }
+
+    /// Waits until the media thread has something to tell. Cancel-safe.
+    pub async fn woken(&self) -> io::Result<()> {
+        let mut guard = self.wake.readable().await?;
+        let mut count = [0u8; 8];
+        match rustix::io::read(self.wake.get_ref(), &mut count) {
+            Ok(_) | Err(rustix::io::Errno::AGAIN) => guard.clear_ready(),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// What was counted for this call.
+    pub fn counters(&self) -> &Arc<LineCounters> {
+        &self.counters
+    }
+}
