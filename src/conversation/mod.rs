@@ -2,9 +2,28 @@
 //!
 //! A sans-IO machine: [`Conversation::handle`] takes what happened and when, [`Conversation::poll`] gives what to do,
 //! [`Conversation::poll_timeout`] the next deadline with its reason. It knows nothing of Gemini, voices or RTP.
+//!
+//! ```text
+//! Answered ─► greeting ─► listening ──SoftEnd──► thinking ──HardEnd (Commit), first clause──► speaking ─► listening …
+//!                 │           ▲ ▲                   │ │                                          │
+//!                 └─ caller ──┘ └── Resumed (Cancel) ┘ └── nothing to say ─► apologising ─► listening, next turn
+//!                                                    barge-in: listening, next turn ◄───────────┘
+//! ```
+//!
+//! An answer is asked for at the soft end and may be synthesised at once; the media thread holds it back until the hard end commits it.
+//! Not implemented: taking an interruption back when it was only a cough, and a second placeholder in a long wait.
 
 use std::sync::Arc;
 use std::time::Instant;
+
+use crate::timeline::TurnOutcome;
+
+mod answer;
+mod machine;
+#[cfg(test)]
+mod tests;
+
+pub use machine::{Conversation, Limits, Phase, Timer};
 
 /// Counts the caller's turns in a call, from 1.
 pub type Turn = u32;
@@ -112,7 +131,12 @@ pub enum Command {
         /// The answer.
         generation: Generation,
     },
-    /// The answer may be heard from now on.
+    /// Stop asking; what was said of it, and what is queued, stands.
+    StopAsking {
+        /// The answer.
+        generation: Generation,
+    },
+    /// The answer may be heard from now on. Not sent for one that has failed already.
     Commit {
         /// The answer.
         generation: Generation,
@@ -134,6 +158,8 @@ pub enum Command {
     TurnEnded {
         /// The turn.
         turn: Turn,
+        /// How it went.
+        outcome: TurnOutcome,
     },
 }
 
