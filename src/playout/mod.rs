@@ -1,5 +1,6 @@
 //! Playout: what the caller hears, decided frame by frame on the media thread.
 
+pub mod clips;
 pub mod mixer;
 
 pub use mixer::{ClipKind, Mixer, PlayableClip, Played, SpeechFrame};

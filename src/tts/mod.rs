@@ -1,1 +1,3 @@
 //! Text to speech.
+
+pub mod shape;
