@@ -1,8 +1,19 @@
 //! Hearing: voice activity, end of turn, the utterance.
+//!
+//! On the media thread: an [`Endpointer`] takes each frame of the caller, asks [`SileroVad`] for the probability of
+//! speech, and tells through [`Heard`] when a turn begins, has probably ended, goes on, and has ended. On the tokio side an
+//! [`Utterance`] keeps the same frames, from which the turn is cut by sample position.
 
+mod detector;
+mod endpointer;
+mod recent;
+mod utterance;
 mod vad;
 mod weights;
 
+pub use detector::{Heard, Limits, TurnDetector};
+pub use endpointer::Endpointer;
+pub use utterance::{Utterance, to_wav};
 pub use vad::{CHUNK_SAMPLES, SileroVad};
 
 mod stand_in;

@@ -1,0 +1,387 @@
+//! When a turn begins, has probably ended, goes on, and has ended: the decisions, from speech probabilities.
+//!
+//! A sans-IO machine on two clocks. Silence is counted in heard samples, so that a burst of frames decides as the same
+//! frames at their pace would; when frames stop altogether, it is counted on the wall clock. Everything here runs on the
+//! media thread: no allocation after [`TurnDetector::new`].
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::recent::Recent;
+use super::vad::CHUNK_SAMPLES;
+use crate::config;
+use crate::pcm::{Frame, samples_in};
+
+/// Voice stays voice down to so far below the threshold, as in Silero's own post-processing.
+const HYSTERESIS: f32 = 0.15;
+/// While the box itself is heard, a chunk must be at least so probable to count as the caller's onset.
+///
+/// Its own voice comes back attenuated and mostly below; a stricter gate, or more than two chunks, would
+/// make barge-in slower than 150 ms.
+const PLAYING_THRESHOLD: f32 = 0.6;
+/// Chunks in a row without voice that an onset may contain.
+const ONSET_GAP_CHUNKS: u32 = 1;
+/// Without a frame for so long, media has stopped and the wall clock decides.
+const STALL: Duration = Duration::from_millis(60);
+/// Probabilities stay high for about 100 ms after the last voiced sample; the end is looked for so far back.
+const LOOK_BACK: Duration = Duration::from_millis(160);
+/// The voice has ended where the level stays so many dB below the utterance's.
+const FALL_DB: f32 = 22.0;
+/// What is not so many dB above the line's noise is not voice either…
+const ABOVE_NOISE_DB: f32 = 4.0;
+/// …unless the noise is so loud that weak syllables drown in it: the end is then left where the probabilities put it.
+const SMALLEST_FALL_DB: f32 = 12.0;
+/// Chunks less probable than this show the line's noise.
+const NOISE_PROBABILITY: f32 = 0.2;
+/// Share of a new 10 ms in the running levels.
+const LEVEL_SHARE: f32 = 1.0 / 40.0;
+/// Undelivered events that are kept; no input makes more than three.
+const EVENTS: usize = 16;
+
+/// The times and the threshold of the decisions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Silence after which the turn has probably ended.
+    pub soft_end: Duration,
+    /// Silence after which it has ended.
+    pub hard_end: Duration,
+    /// Shorter sounds are not speech; rounded up to whole chunks of 32 ms.
+    pub minimum_speech: Duration,
+    /// A longer utterance is cut.
+    pub max_utterance: Duration,
+    /// Probability from which a chunk is voiced, 0 to 1.
+    pub vad_threshold: f32,
+}
+
+impl From<&config::Hearing> for Limits {
+    fn from(hearing: &config::Hearing) -> Self {
+        Self {
+            soft_end: hearing.soft_end,
+            hard_end: hearing.hard_end,
+            minimum_speech: hearing.minimum_speech,
+            max_utterance: hearing.max_utterance,
+            vad_threshold: hearing.vad_threshold,
+        }
+    }
+}
+
+/// What was heard. Positions are samples since the first frame, so that the sound can be cut out of an [`Utterance`](super::Utterance).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// The first voiced chunk of what may become an utterance. Without a [`Heard::Started`] within 100 ms it was nothing.
+    Onset {
+        /// Arrival of the chunk's last sample.
+        at: Instant,
+        /// Where the chunk begins.
+        sample: u64,
+    },
+    /// The caller speaks: the minimum speech is reached. While the box speaks this is barge-in.
+    Started {
+        /// Where the utterance begins; the first syllable may lie in the pre-roll before it.
+        onset_sample: u64,
+        /// When it was decided.
+        at: Instant,
+    },
+    /// The caller has probably finished. Comes again, with the same values, when a [`Heard::Resumed`] was only a click.
+    SoftEnd {
+        /// Arrival of the last voiced sample.
+        speech_end: Instant,
+        /// Just behind the last voiced sample.
+        end_sample: u64,
+    },
+    /// Voice within the pause after a soft end: one chunk is enough, so that what was begun can stop at once.
+    Resumed {
+        /// When it was decided.
+        at: Instant,
+    },
+    /// The caller has finished.
+    HardEnd {
+        /// Where the utterance begins.
+        onset_sample: u64,
+        /// Just behind the last voiced sample.
+        end_sample: u64,
+    },
+    /// The utterance reached its greatest length and ends here, in the middle of speech. What follows is another one.
+    TooLong {
+        /// Where the utterance begins.
+        onset_sample: u64,
+        /// Where it was cut.
+        end_sample: u64,
+    },
+}
+
+/// Voice that has not yet lasted for the minimum speech.
+#[derive(Debug, Clone, Copy)]
+struct Onset {
+    sample: u64,
+    voiced_chunks: u32,
+    gap_chunks: u32,
+}
+
+/// An utterance that has started.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    onset_sample: u64,
+    /// Just behind the last voiced sample so far.
+    end_sample: u64,
+    /// When that sample arrived.
+    end_at: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Silent,
+    /// `voiced`: the last chunk was.
+    Speaking {
+        turn: Turn,
+        voiced: bool,
+    },
+    /// After the soft end.
+    Pausing {
+        turn: Turn,
+    },
+}
+
+/// Decides on turns. Fed with every frame, and with the probability of every chunk of 256 samples as it becomes complete.
+#[derive(Debug)]
+pub struct TurnDetector {
+    soft_end: Duration,
+    hard_end: Duration,
+    max_samples: u64,
+    onset_chunks: u32,
+    threshold: f32,
+    playing: bool,
+    recent: Recent,
+    state: State,
+    onset: Option<Onset>,
+    /// Mean squares: of the voice, and of the line without it. Zero: not known.
+    speech_power: f32,
+    noise_power: f32,
+    /// Samples that are part of a chunk already.
+    chunked: u64,
+    events: VecDeque<Heard>,
+    dropped_events: u64,
+}
+
+impl TurnDetector {
+    /// A detector that has heard nothing. A hard end before the soft end is taken as equal to it.
+    pub fn new(limits: Limits) -> Self {
+        let chunk = crate::pcm::duration(CHUNK_SAMPLES as u64);
+        let onset_chunks = limits.minimum_speech.as_micros().div_ceil(chunk.as_micros()).clamp(1, 100);
+        Self {
+            soft_end: limits.soft_end,
+            hard_end: limits.hard_end.max(limits.soft_end),
+            max_samples: samples_in(limits.max_utterance),
+            onset_chunks: onset_chunks as u32,
+            threshold: limits.vad_threshold,
+            playing: false,
+            recent: Recent::new(),
+            state: State::Silent,
+            onset: None,
+            speech_power: 0.0,
+            noise_power: 0.0,
+            chunked: 0,
+            events: VecDeque::with_capacity(EVENTS),
+            dropped_events: 0,
+        }
+    }
+
+    /// Takes the next frame, without a decision: the chunks that it completes come first, then [`TurnDetector::decide`].
+    pub fn handle_frame(&mut self, now: Instant, frame: &Frame) {
+        self.recent.push(now, frame);
+    }
+
+    /// Takes the speech probability, 0 to 1, of the next 256 samples; anything else counts as 0.
+    pub fn handle_probability(&mut self, now: Instant, probability: f32) {
+        let from = self.chunked;
+        self.chunked += CHUNK_SAMPLES as u64;
+        let to = self.chunked;
+        if probability < NOISE_PROBABILITY {
+            follow(&mut self.noise_power, &self.recent, from, to);
+        }
+        match self.state {
+            State::Silent => self.look_for_onset(now, probability, from, None),
+            State::Pausing { turn } => self.look_for_onset(now, probability, from, Some(turn)),
+            State::Speaking { mut turn, voiced } => {
+                let threshold = if voiced { self.threshold - HYSTERESIS } else { self.threshold };
+                let still = probability >= threshold;
+                if still {
+                    turn.end_sample = to;
+                    if probability >= self.threshold {
+                        follow(&mut self.speech_power, &self.recent, from, to);
+                    }
+                } else if voiced {
+                    turn.end_sample = self.last_voiced(turn);
+                }
+                if still || voiced {
+                    turn.end_at = self.recent.arrival(turn.end_sample).unwrap_or(now);
+                }
+                self.state = State::Speaking { turn, voiced: still };
+            }
+        }
+    }
+
+    /// Decides what the silence so far means; after each frame.
+    pub fn decide(&mut self, now: Instant) {
+        let heard = self.recent.heard();
+        match self.state {
+            State::Speaking { turn, .. } if heard.saturating_sub(turn.onset_sample) >= self.max_samples => {
+                self.state = State::Silent;
+                self.onset = None;
+                self.tell(Heard::TooLong { onset_sample: turn.onset_sample, end_sample: heard });
+            }
+            State::Speaking { turn, voiced: false }
+                if heard.saturating_sub(turn.end_sample) >= samples_in(self.soft_end) =>
+            {
+                self.pause(turn);
+            }
+            State::Pausing { turn } if self.onset.is_none() => {
+                // The longer of the two: frames may have been missing for a while.
+                let silent = heard.saturating_sub(turn.end_sample) >= samples_in(self.hard_end);
+                if silent || now.saturating_duration_since(turn.end_at) >= self.hard_end {
+                    self.end(turn);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends by the wall clock what no frame will end. A call too many is harmless.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let stopped = self.recent.last_arrival().is_some_and(|last| now >= last + STALL);
+        if !stopped {
+            return;
+        }
+        if self.onset.take().is_some()
+            && let State::Pausing { turn } = self.state
+        {
+            self.pause(turn);
+        }
+        if let State::Speaking { turn, .. } = self.state
+            && now >= turn.end_at + self.soft_end
+        {
+            self.pause(turn);
+        }
+        if let State::Pausing { turn } = self.state
+            && now >= turn.end_at + self.hard_end
+        {
+            self.end(turn);
+        }
+    }
+
+    /// When [`TurnDetector::handle_timeout`] is due if no frame comes before. Changes with every input.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let stopped = self.recent.last_arrival()? + STALL;
+        match self.state {
+            _ if self.onset.is_some() => Some(stopped),
+            State::Silent => None,
+            State::Speaking { turn, .. } => Some(stopped.max(turn.end_at + self.soft_end)),
+            State::Pausing { turn } => Some(stopped.max(turn.end_at + self.hard_end)),
+        }
+    }
+
+    /// What was heard, in order; to be drained after every input.
+    pub fn poll(&mut self) -> Option<Heard> {
+        self.events.pop_front()
+    }
+
+    /// The caller does something other than speaking, presses a key: an utterance goes on, and its silence counts from here.
+    pub fn keep_open(&mut self, now: Instant) {
+        if let State::Speaking { mut turn, .. } | State::Pausing { mut turn } = self.state {
+            if matches!(self.state, State::Pausing { .. }) && self.onset.take().is_none() {
+                self.tell(Heard::Resumed { at: now });
+            }
+            turn.end_sample = self.recent.heard();
+            turn.end_at = now;
+            self.state = State::Speaking { turn, voiced: false };
+        }
+    }
+
+    /// Whether the box itself is audible on the line, and may hear its own echo.
+    pub fn set_playing(&mut self, playing: bool) {
+        self.playing = playing;
+    }
+
+    /// Events lost because nobody drained [`TurnDetector::poll`].
+    pub fn dropped_events(&self) -> u64 {
+        self.dropped_events
+    }
+
+    /// One chunk in silence, or in the pause of a turn.
+    fn look_for_onset(&mut self, now: Instant, probability: f32, sample: u64, pausing: Option<Turn>) {
+        let threshold = if self.playing { self.threshold.max(PLAYING_THRESHOLD) } else { self.threshold };
+        if probability >= threshold {
+            if self.onset.is_none() {
+                self.tell(match pausing {
+                    None => Heard::Onset { at: now, sample },
+                    Some(_) => Heard::Resumed { at: now },
+                });
+            }
+            let onset = self.onset.get_or_insert(Onset { sample, voiced_chunks: 0, gap_chunks: 0 });
+            onset.voiced_chunks += 1;
+            onset.gap_chunks = 0;
+            let onset = *onset;
+            if onset.voiced_chunks >= self.onset_chunks {
+                self.onset = None;
+                let onset_sample = pausing.map_or(onset.sample, |turn| turn.onset_sample);
+                let turn = Turn { onset_sample, end_sample: self.chunked, end_at: now };
+                self.state = State::Speaking { turn, voiced: true };
+                if pausing.is_none() {
+                    self.speech_power = 0.0;
+                    self.tell(Heard::Started { onset_sample, at: now });
+                }
+                follow(&mut self.speech_power, &self.recent, onset.sample, self.chunked);
+            }
+        } else if let Some(onset) = &mut self.onset {
+            onset.gap_chunks += 1;
+            if onset.gap_chunks > ONSET_GAP_CHUNKS {
+                self.onset = None;
+                if let Some(turn) = pausing {
+                    self.pause(turn);
+                }
+            }
+        }
+    }
+
+    /// Just behind the last sample that is as loud as the voice was, at most [`LOOK_BACK`] before the last voiced chunk's end.
+    fn last_voiced(&self, turn: Turn) -> u64 {
+        let earliest = turn.end_sample.saturating_sub(samples_in(LOOK_BACK)).max(turn.onset_sample);
+        let quietest = (self.speech_power * ratio(-FALL_DB)).max(self.noise_power * ratio(ABOVE_NOISE_DB));
+        if quietest > self.speech_power * ratio(-SMALLEST_FALL_DB) {
+            return turn.end_sample;
+        }
+        let mut levels = self.recent.levels(earliest, turn.end_sample);
+        let end = levels.find(|&(_, power)| power >= quietest).map_or(earliest, |(end, _)| end);
+        end.min(turn.end_sample)
+    }
+
+    fn pause(&mut self, turn: Turn) {
+        self.state = State::Pausing { turn };
+        self.tell(Heard::SoftEnd { speech_end: turn.end_at, end_sample: turn.end_sample });
+    }
+
+    fn end(&mut self, turn: Turn) {
+        self.state = State::Silent;
+        self.tell(Heard::HardEnd { onset_sample: turn.onset_sample, end_sample: turn.end_sample });
+    }
+
+    fn tell(&mut self, event: Heard) {
+        if self.events.len() < EVENTS {
+            self.events.push_back(event);
+        } else {
+            self.dropped_events += 1;
+        }
+    }
+}
+
+/// Lets a running mean square follow the levels between two positions; from zero it takes the first as it is.
+fn follow(power: &mut f32, recent: &Recent, from: u64, to: u64) {
+    for (_, level) in recent.levels(from, to) {
+        *power = if *power == 0.0 { level } else { *power + (level - *power) * LEVEL_SHARE };
+    }
+}
+
+/// Decibels as a ratio of powers.
+fn ratio(db: f32) -> f32 {
+    10f32.powf(db / 10.0)
+}
