@@ -1,1 +1,18 @@
-//! RTP and RTCP (RFC 3550), telephone events (RFC 4733).
+//! RTP and RTCP (RFC 3550), telephone events (RFC 4733): from datagrams to frames and back.
+//!
+//! ```text
+//! datagram ─► packet ─► receiver ┬─► jitter ─► decode ─► conceal ─► frame
+//!                                └─► dtmf ─► digit
+//! frame ─► sender (encode, header) ─► datagram
+//! ```
+//!
+//! Everything here but [`socket`] is without IO and without a clock: time is an argument. [`receiver`], [`sender`] and what they are
+//! made of run on the media thread and allocate nothing after construction; [`rtcp`] runs beside it. No SRTP, no RTCP multiplexing.
+
+pub mod conceal;
+pub mod dtmf;
+pub mod jitter;
+pub mod packet;
+pub mod receiver;
+pub mod sender;
+pub mod statistics;

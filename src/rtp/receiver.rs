@@ -1,0 +1,244 @@
+//! The receiving half of a call's RTP: from datagrams to one frame a tick, digits on the side.
+//!
+//! Symmetric RTP (RFC 4961) by latching: the address in SDP is believed first, but a peer behind a NAT sends from another; the first
+//! source that speaks the negotiated payload types is latched and all others are ignored, until it has been silent for two seconds or
+//! the address of SDP speaks itself. Comfort noise (RFC 3389) is heard as silence. Not implemented: redundancy (RFC 2198), SRTP.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::conceal::Concealer;
+use super::dtmf::{Dtmf, DtmfDetector};
+use super::jitter::{JitterBuffer, JitterCounters, Pulled};
+use super::packet::PacketView;
+use super::statistics::{Reception, ReceptionFigures};
+use crate::codec::Codec;
+use crate::pcm::{Frame, SILENCE};
+
+/// A latched source that is silent for longer may be replaced by another.
+const LATCH_EXPIRY: Duration = Duration::from_secs(2);
+/// Static payload type of comfort noise (RFC 3389).
+const COMFORT_NOISE: u8 = 13;
+
+/// What a tick yields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameKind {
+    /// Sound that was received.
+    Speech,
+    /// Sound that should have been received, made up.
+    Concealed,
+    /// No sound is due.
+    Silence,
+}
+
+/// What became of a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// It carries speech.
+    Speech,
+    /// It belongs to a digit.
+    Digit,
+    /// It says that there is silence.
+    ComfortNoise,
+    /// Not RTP.
+    Malformed,
+    /// From a source that is not the latched one.
+    Stranger,
+    /// Of a payload type that was not negotiated.
+    UnknownPayload,
+    /// So far out of sequence, or of so new a source, that a second packet must confirm it.
+    Unconfirmed,
+}
+
+/// What arrived and was not taken, and what happened to what was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReceiverCounters {
+    /// Datagrams offered.
+    pub datagrams: u64,
+    /// Datagrams that were not RTP.
+    pub malformed: u64,
+    /// Datagrams from sources other than the latched one.
+    pub strangers: u64,
+    /// Packets of payload types that were not negotiated.
+    pub unknown_payload: u64,
+    /// Packets dropped because a second one had to confirm a jump or a new SSRC.
+    pub unconfirmed: u64,
+    /// Telephone events that were malformed or no digits.
+    pub bad_events: u64,
+    /// Changes of the synchronization source.
+    pub ssrc_changes: u64,
+    /// The jitter buffer's counters.
+    pub jitter: JitterCounters,
+}
+
+/// Receives the media of one call. Allocates nothing after construction, panics on no input.
+#[derive(Debug)]
+pub struct Receiver {
+    codec: Codec,
+    telephone_event: Option<u8>,
+    /// What SDP says.
+    announced: SocketAddr,
+    latched: Option<SocketAddr>,
+    last_heard: Option<Instant>,
+    reception: Option<Reception>,
+    /// A new SSRC that was seen once.
+    candidate: Option<u32>,
+    jitter: JitterBuffer,
+    concealer: Concealer,
+    dtmf: DtmfDetector,
+    counters: ReceiverCounters,
+}
+
+impl Receiver {
+    /// Expects `codec`, and telephone events as the payload type negotiated for them, from `remote`; the jitter buffer begins with
+    /// `jitter`.
+    pub fn new(codec: Codec, telephone_event: Option<u8>, remote: SocketAddr, jitter: Duration) -> Self {
+        Self {
+            codec,
+            telephone_event,
+            announced: remote,
+            latched: None,
+            last_heard: None,
+            reception: None,
+            candidate: None,
+            jitter: JitterBuffer::new(jitter, codec.silence()),
+            concealer: Concealer::new(),
+            dtmf: DtmfDetector::default(),
+            counters: ReceiverCounters::default(),
+        }
+    }
+
+    /// Where to send to: the latched source, or what SDP said as long as nobody was heard.
+    pub fn remote(&self) -> SocketAddr {
+        self.latched.unwrap_or(self.announced)
+    }
+
+    /// A new answer moved the far side (re-INVITE); whoever was latched no longer is.
+    pub fn set_remote(&mut self, remote: SocketAddr) {
+        if remote != self.announced {
+            self.announced = remote;
+            self.latched = None;
+        }
+    }
+
+    /// When the last packet that was taken arrived.
+    pub fn last_heard(&self) -> Option<Instant> {
+        self.last_heard
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> ReceiverCounters {
+        ReceiverCounters { jitter: self.jitter.counters(), ..self.counters }
+    }
+
+    /// The figures of the present source, for RTCP; `None` before its first packet.
+    pub fn reception(&self) -> Option<ReceptionFigures> {
+        self.reception.as_ref().map(Reception::figures)
+    }
+
+    /// Speech that waits to be played.
+    pub fn depth(&self) -> Duration {
+        self.jitter.depth()
+    }
+
+    /// Takes a datagram that came from `from` at `arrival`.
+    pub fn datagram(&mut self, bytes: &[u8], from: SocketAddr, arrival: Instant) -> Received {
+        self.counters.datagrams += 1;
+        let Ok(packet) = PacketView::parse(bytes) else {
+            self.counters.malformed += 1;
+            return Received::Malformed;
+        };
+        let speech = packet.payload_type == self.codec.payload_type();
+        let event = Some(packet.payload_type) == self.telephone_event;
+        if !speech && !event && packet.payload_type != COMFORT_NOISE {
+            self.counters.unknown_payload += 1;
+            return Received::UnknownPayload;
+        }
+        if !self.may_speak(from, arrival) {
+            self.counters.strangers += 1;
+            return Received::Stranger;
+        }
+        if !self.follow(&packet, arrival) {
+            self.counters.unconfirmed += 1;
+            return Received::Unconfirmed;
+        }
+        self.latched = Some(from);
+        self.last_heard = Some(arrival);
+        if event {
+            self.jitter.insert(packet.sequence, packet.timestamp, &[], arrival);
+            if !self.dtmf.handle_packet(arrival, packet.timestamp, packet.payload) {
+                self.counters.bad_events += 1;
+            }
+            return Received::Digit;
+        }
+        if let Some(reception) = &mut self.reception {
+            reception.timing(packet.timestamp, arrival);
+        }
+        let payload = if speech { packet.payload } else { &[] };
+        self.jitter.insert(packet.sequence, packet.timestamp, payload, arrival);
+        if speech { Received::Speech } else { Received::ComfortNoise }
+    }
+
+    /// Fills `out` with the next 20 ms. To be called every 20 ms.
+    pub fn pull(&mut self, now: Instant, out: &mut Frame) -> FrameKind {
+        self.dtmf.handle_timeout(now);
+        match self.jitter.pull(now) {
+            Pulled::Audio(payload) => {
+                self.codec.decode(payload, out);
+                self.concealer.good(out);
+                FrameKind::Speech
+            }
+            Pulled::Lost => {
+                self.concealer.conceal(out);
+                FrameKind::Concealed
+            }
+            Pulled::Silence => {
+                *out = SILENCE;
+                self.concealer.good(out);
+                FrameKind::Silence
+            }
+        }
+    }
+
+    /// The next digit that was pressed and released.
+    pub fn poll_dtmf(&mut self) -> Option<Dtmf> {
+        self.dtmf.poll()
+    }
+
+    /// Whether a source may speak, by its address.
+    fn may_speak(&self, from: SocketAddr, now: Instant) -> bool {
+        match self.latched {
+            None => true,
+            Some(latched) if latched == from || self.announced == from => true,
+            Some(_) => self.last_heard.is_none_or(|heard| now.saturating_duration_since(heard) > LATCH_EXPIRY),
+        }
+    }
+
+    /// Follows the sequence of the source; false when a second packet has to confirm what this one says.
+    fn follow(&mut self, packet: &PacketView<'_>, arrival: Instant) -> bool {
+        match &mut self.reception {
+            Some(reception) if reception.ssrc() == packet.ssrc => {
+                self.candidate = None;
+                return reception.packet(packet.sequence);
+            }
+            Some(_) if self.candidate != Some(packet.ssrc) => {
+                self.candidate = Some(packet.ssrc);
+                return false;
+            }
+            Some(_) => {
+                self.counters.ssrc_changes += 1;
+                self.jitter.reset();
+                self.dtmf.reset();
+            }
+            None => {}
+        }
+        self.candidate = None;
+        let mut reception = Reception::new(packet.ssrc, packet.sequence, arrival);
+        reception.packet(packet.sequence);
+        self.reception = Some(reception);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

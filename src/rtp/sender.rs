@@ -1,0 +1,157 @@
+//! The sending half of a call's RTP (RFC 3550 §5.1): one SSRC, one packet of 20 ms a tick, from the answer to the BYE.
+//!
+//! The timestamp follows the ticks, spoken or skipped, so that the far side can tell a missed tick from a lost packet. Digits
+//! (RFC 4733) take the place of speech while they last.
+
+use std::time::Duration;
+
+use super::dtmf::DtmfGenerator;
+use super::packet::{PacketView, write_packet};
+use crate::codec::Codec;
+use crate::pcm::{FRAME_SAMPLES, Frame};
+
+/// Room that any packet of [`Sender`] fits into.
+pub const MAX_PACKET_BYTES: usize = super::packet::HEADER_BYTES + FRAME_SAMPLES;
+
+const STEP: u32 = FRAME_SAMPLES as u32;
+
+/// What was sent so far, for RTCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SenderFigures {
+    /// Our synchronization source.
+    pub ssrc: u32,
+    /// Packets sent.
+    pub packets: u32,
+    /// Payload bytes sent.
+    pub octets: u32,
+    /// The timestamp that the next tick will carry.
+    pub timestamp: u32,
+}
+
+/// Makes the packets of one call. Allocates nothing.
+#[derive(Debug)]
+pub struct Sender {
+    codec: Codec,
+    telephone_event: Option<u8>,
+    sequence: u16,
+    figures: SenderFigures,
+    dtmf: DtmfGenerator,
+}
+
+impl Sender {
+    /// Begins at a random SSRC, sequence number and timestamp (RFC 3550 §5.1); digits are sent as payload type `telephone_event`.
+    pub fn new(codec: Codec, telephone_event: Option<u8>) -> Self {
+        Self::starting_at(codec, telephone_event, fastrand::u32(..), fastrand::u16(..), fastrand::u32(..))
+    }
+
+    /// Begins at given numbers.
+    pub fn starting_at(codec: Codec, telephone_event: Option<u8>, ssrc: u32, sequence: u16, timestamp: u32) -> Self {
+        let figures = SenderFigures { ssrc, timestamp, ..SenderFigures::default() };
+        Self { codec, telephone_event, sequence, figures, dtmf: DtmfGenerator::default() }
+    }
+
+    /// Our synchronization source.
+    pub fn ssrc(&self) -> u32 {
+        self.figures.ssrc
+    }
+
+    /// What was sent so far.
+    pub fn figures(&self) -> SenderFigures {
+        self.figures
+    }
+
+    /// Writes the packet of this tick into `out` (at least [`MAX_PACKET_BYTES`]) and returns its length; 0 when there is no room.
+    /// `marker` says that a talkspurt begins. While a digit is being sent, `frame` is not heard.
+    pub fn packet(&mut self, frame: &Frame, marker: bool, out: &mut [u8]) -> usize {
+        let mut speech = [0; FRAME_SAMPLES];
+        let event = self.telephone_event.and_then(|payload_type| {
+            self.dtmf.tick(self.figures.timestamp, FRAME_SAMPLES as u16).map(|packet| (payload_type, packet))
+        });
+        let packet = match &event {
+            Some((payload_type, event)) => PacketView {
+                marker: event.marker,
+                payload_type: *payload_type,
+                sequence: self.sequence,
+                timestamp: event.timestamp,
+                ssrc: self.figures.ssrc,
+                payload: &event.payload,
+            },
+            None => {
+                self.codec.encode(frame, &mut speech);
+                PacketView {
+                    marker,
+                    payload_type: self.codec.payload_type(),
+                    sequence: self.sequence,
+                    timestamp: self.figures.timestamp,
+                    ssrc: self.figures.ssrc,
+                    payload: &speech,
+                }
+            }
+        };
+        let length = write_packet(out, &packet);
+        self.skip();
+        if length > 0 {
+            self.sequence = self.sequence.wrapping_add(1);
+            self.figures.packets = self.figures.packets.wrapping_add(1);
+            self.figures.octets = self.figures.octets.wrapping_add(packet.payload.len() as u32);
+        }
+        length
+    }
+
+    /// Lets a tick pass without a packet.
+    pub fn skip(&mut self) {
+        self.figures.timestamp = self.figures.timestamp.wrapping_add(STEP);
+    }
+
+    /// Queues a digit; false when it is none, when too many wait, or when the far side takes no telephone events.
+    pub fn dial(&mut self, digit: char, duration: Duration) -> bool {
+        self.telephone_event.is_some() && self.dtmf.dial(digit, duration)
+    }
+
+    /// Whether digits wait or are being sent.
+    pub fn is_dialling(&self) -> bool {
+        self.dtmf.is_busy()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(sender: &mut Sender, marker: bool) -> (u16, u32, u8, bool, usize) {
+        let mut out = [0; MAX_PACKET_BYTES];
+        let length = sender.packet(&[1000; FRAME_SAMPLES], marker, &mut out);
+        let view = PacketView::parse(&out[..length]).unwrap();
+        (view.sequence, view.timestamp, view.payload_type, view.marker, view.payload.len())
+    }
+
+    #[test]
+    fn sequence_follows_packets_and_timestamp_follows_ticks_across_both_wraps() {
+        let mut sender = Sender::starting_at(Codec::Pcma, None, 7, 65534, u32::MAX - 159);
+        assert_eq!(sent(&mut sender, true), (65534, u32::MAX - 159, 8, true, 160));
+        assert_eq!(sent(&mut sender, false), (65535, 0, 8, false, 160));
+        sender.skip();
+        assert_eq!(sent(&mut sender, false), (0, 320, 8, false, 160));
+        assert_eq!(sender.figures(), SenderFigures { ssrc: 7, packets: 3, octets: 480, timestamp: 480 });
+    }
+
+    #[test]
+    fn a_digit_takes_the_place_of_speech_and_speech_goes_on_in_time() {
+        let mut sender = Sender::starting_at(Codec::Pcmu, Some(121), 7, 0, 0);
+        assert!(sender.dial('9', Duration::from_millis(20)));
+        assert_eq!(sent(&mut sender, false), (0, 0, 121, true, 4));
+        assert_eq!(sent(&mut sender, false), (1, 0, 121, false, 4));
+        assert_eq!(sent(&mut sender, false), (2, 0, 121, false, 4));
+        assert_eq!(sent(&mut sender, false), (3, 480, 0, false, 160));
+        assert!(!sender.is_dialling());
+        assert!(!Sender::new(Codec::Pcmu, None).dial('9', Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn a_buffer_that_is_too_small_gets_nothing_and_time_goes_on() {
+        let mut sender = Sender::starting_at(Codec::Pcmu, None, 7, 5, 0);
+        assert_eq!(sender.packet(&[0; FRAME_SAMPLES], false, &mut [0; 100]), 0);
+        assert_eq!(sent(&mut sender, false).0, 5);
+        assert_eq!(sender.figures().timestamp, 320);
+    }
+}
