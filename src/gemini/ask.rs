@@ -1,0 +1,89 @@
+//! What is asked, and what comes back of it while the model is still writing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+/// One request for an answer.
+#[derive(Clone)]
+pub struct Ask {
+    /// Who the box is and what it knows.
+    pub system: Arc<str>,
+    /// The conversation so far; the last entry is the caller's.
+    pub contents: Vec<Content>,
+}
+
+/// One contribution to the conversation. Not `Debug`: it holds what people said.
+#[derive(Clone)]
+pub enum Content {
+    /// The caller.
+    Caller {
+        /// What was said, as whole WAV files.
+        audio: Vec<Arc<[u8]>>,
+        /// Text beside it: what a recogniser heard, or facts about the caller.
+        text: Option<String>,
+    },
+    /// The model, as far as the caller heard it.
+    Model {
+        /// What was said.
+        text: String,
+    },
+}
+
+/// What arrives while a request runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A moment for the timeline.
+    Mark(Mark, Instant),
+    /// A piece of the answer.
+    Delta(Delta),
+}
+
+/// Moments of a request. Each is given once, also when a second model had to be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mark {
+    /// The connection stands and the request's bytes go to the socket.
+    RequestSent,
+    /// The first text arrived.
+    FirstToken,
+    /// The answer is whole.
+    FullResponse,
+}
+
+/// A piece of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delta {
+    /// Text to be spoken; cut anywhere, never empty.
+    Text(String),
+    /// What it cost; at most once, before the end.
+    Usage(Usage),
+    /// The end; the last thing of a request that did not fail.
+    Finished(Finish),
+}
+
+/// How an answer ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finish {
+    /// The model had nothing more to say.
+    Stop,
+    /// The longest answer is reached: only what is before the last sentence end can be spoken.
+    MaxTokens,
+    /// The rest was withheld for its content.
+    Safety,
+    /// Another reason, in the words of the interface.
+    Other(String),
+}
+
+/// What a request cost, in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Everything that was sent, sound included.
+    pub prompt: u32,
+    /// The part of it that was sound.
+    pub audio: u32,
+    /// The part of it that the server remembered.
+    pub cached: u32,
+    /// The answer.
+    pub answer: u32,
+    /// Thinking that is not part of the answer.
+    pub thoughts: u32,
+}

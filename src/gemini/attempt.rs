@@ -1,0 +1,255 @@
+//! One request to one model: sends it, reads the answer, sorts what goes wrong.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::sync::mpsc;
+
+use super::ask::{Delta, Event, Finish, Mark, Usage};
+use super::fault::{Fault, FaultClass, Stage};
+use super::sse::Decoder;
+use super::wire::{ErrorStatus, Response};
+use crate::http::chain;
+use crate::privacy::Secret;
+
+/// Longest event of an answer. Text comes in pieces of some hundred bytes.
+const LONGEST_EVENT_BYTES: usize = 256 * 1024;
+/// Longest error body that is read.
+const LONGEST_ERROR_BYTES: usize = 64 * 1024;
+/// Longest note of a fault, in characters.
+const LONGEST_NOTE: usize = 240;
+/// After the finish, how long the end of the body is waited for, so that the connection can be used again.
+const DRAIN: Duration = Duration::from_millis(250);
+
+/// Where an answer goes. Outlives a second attempt.
+pub(super) struct Answer {
+    pub(super) out: mpsc::Sender<Event>,
+    pub(super) stage: Stage,
+    pub(super) sent: Arc<AtomicBool>,
+}
+
+impl Answer {
+    pub(super) async fn send(&self, event: Event) -> Result<(), FaultClass> {
+        self.out.send(event).await.map_err(|_| FaultClass::Cancelled)
+    }
+}
+
+/// What every fault of a request says about it.
+pub(super) struct Asked<'a> {
+    pub(super) model: &'a Arc<str>,
+    pub(super) key: &'a Secret,
+}
+
+impl Asked<'_> {
+    pub(super) fn fault(&self, class: FaultClass, stage: Stage, http: Option<u16>, note: &str) -> Fault {
+        let note = match self.key.is_empty() {
+            true => note.to_owned(),
+            false => note.replace(self.key.reveal(), "[key]"),
+        };
+        let line = note.chars().map(|c| if c.is_control() { ' ' } else { c });
+        Fault { class, stage, model: self.model.clone(), http, note: line.take(LONGEST_NOTE).collect() }
+    }
+
+    pub(super) fn network(&self, stage: Stage, error: reqwest::Error) -> Fault {
+        let class = if error.is_timeout() { FaultClass::Timeout } else { FaultClass::Network };
+        self.fault(class, stage, None, &chain(&error.without_url()))
+    }
+
+    /// The fault that a status and its body speak of.
+    pub(super) fn refusal(&self, stage: Stage, status: u16, error: Option<&ErrorStatus>, body_bytes: usize) -> Fault {
+        let class = match (status, error.and_then(ErrorStatus::reason)) {
+            (400, Some("API_KEY_INVALID" | "API_KEY_EXPIRED")) | (401 | 403, _) => FaultClass::Auth,
+            (404, _) => FaultClass::Gone,
+            (408 | 504, _) => FaultClass::Timeout,
+            (429, _) => FaultClass::RateLimited { retry_after: error.and_then(ErrorStatus::retry_after) },
+            (500..=599, _) => FaultClass::Overloaded,
+            (300..=399, _) => FaultClass::Protocol,
+            _ => FaultClass::Config,
+        };
+        match error.and_then(|error| error.message.as_deref()) {
+            Some(message) => self.fault(class, stage, Some(status), message),
+            None => self.fault(class, stage, Some(status), &format!("no error message in {body_bytes} bytes")),
+        }
+    }
+}
+
+/// Reads the refusal out of a response that is none of success.
+pub(super) async fn refused(asked: &Asked<'_>, mut response: reqwest::Response) -> Fault {
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    // An error body that does not come whole is as good as none.
+    while let Ok(Some(bytes)) = response.chunk().await {
+        body.extend_from_slice(&bytes);
+        if body.len() > LONGEST_ERROR_BYTES {
+            break;
+        }
+    }
+    asked.refusal(Stage::Request, status, ErrorStatus::read(&body).as_ref(), body.len())
+}
+
+/// Sends a request and passes its answer on.
+pub(super) async fn run(
+    asked: &Asked<'_>,
+    request: reqwest::RequestBuilder,
+    body: Bytes,
+    answer: &mut Answer,
+) -> Result<Finish, Fault> {
+    let stamped = Stamped { body: Some(body), sent: answer.sent.clone(), out: answer.out.clone() };
+    let mut response = request
+        .body(reqwest::Body::wrap(stamped))
+        .send()
+        .await
+        .map_err(|error| asked.network(Stage::Request, error))?;
+    if !response.status().is_success() {
+        return Err(refused(asked, response).await);
+    }
+    answer.stage = Stage::Waiting;
+    let mut reading = Reading::new();
+    loop {
+        let bytes = match reading.finish {
+            None => response.chunk().await,
+            // Nothing that happens after the finish is a fault.
+            Some(_) => tokio::time::timeout(DRAIN, response.chunk()).await.unwrap_or(Ok(None)).or(Ok(None)),
+        };
+        match bytes.map_err(|error| asked.network(answer.stage, error))? {
+            Some(bytes) => reading.take(asked, answer, &bytes).await?,
+            None => return reading.end(asked, answer).await,
+        }
+    }
+}
+
+/// What was understood of an answer so far.
+struct Reading {
+    decoder: Decoder,
+    events: usize,
+    bytes: usize,
+    finish: Option<Finish>,
+    usage: Option<Usage>,
+    function: Option<String>,
+}
+
+impl Reading {
+    fn new() -> Self {
+        Self {
+            decoder: Decoder::new(LONGEST_EVENT_BYTES),
+            events: 0,
+            bytes: 0,
+            finish: None,
+            usage: None,
+            function: None,
+        }
+    }
+}
+
+impl Reading {
+    async fn take(&mut self, asked: &Asked<'_>, answer: &mut Answer, bytes: &[u8]) -> Result<(), Fault> {
+        self.bytes += bytes.len();
+        let pushed = self.decoder.push(bytes);
+        while let Some(text) = self.decoder.poll() {
+            let response = Response::read(&text)
+                .map_err(|error| asked.fault(FaultClass::Protocol, answer.stage, None, &not_json(&error)))?;
+            self.event(asked, answer, response).await?;
+        }
+        pushed.map_err(|error| asked.fault(FaultClass::Protocol, answer.stage, None, &error.to_string()))
+    }
+
+    async fn event(&mut self, asked: &Asked<'_>, answer: &mut Answer, response: Response) -> Result<(), Fault> {
+        self.events += 1;
+        if let (Some(error), None) = (&response.error, &self.finish) {
+            return Err(asked.refusal(answer.stage, error.code.unwrap_or(500), Some(error), 0));
+        }
+        if let Some(reason) = response.blocked() {
+            let note = "the request was refused for its content";
+            return Err(asked.fault(FaultClass::Blocked(reason.to_owned()), answer.stage, None, note));
+        }
+        let text = response.text();
+        let spoke = answer.stage == Stage::Answering;
+        // White space before the first word is not an answer yet.
+        let speaks = if spoke { !text.is_empty() } else { !text.trim().is_empty() };
+        if speaks {
+            let nobody = |class| asked.fault(class, Stage::Answering, None, "nobody listens");
+            answer.stage = Stage::Answering;
+            if !spoke {
+                answer.send(Event::Mark(Mark::FirstToken, Instant::now())).await.map_err(nobody)?;
+            }
+            answer.send(Event::Delta(Delta::Text(text))).await.map_err(nobody)?;
+        }
+        if let Some(name) = response.function() {
+            self.function = Some(name.to_owned());
+        }
+        self.usage = response.usage().or(self.usage);
+        self.finish = response.finish().or(self.finish.take());
+        Ok(())
+    }
+
+    async fn end(mut self, asked: &Asked<'_>, answer: &mut Answer) -> Result<Finish, Fault> {
+        // The last event may lack its blank line, or its second half.
+        if let Some(Ok(response)) = self.decoder.finish().map(|text| Response::read(&text)) {
+            self.event(asked, answer, response).await?;
+        }
+        let fault = |class, note: &str| Err(asked.fault(class, answer.stage, None, note));
+        let spoke = answer.stage == Stage::Answering;
+        let finish = match self.finish {
+            Some(Finish::Safety) if !spoke => {
+                return fault(FaultClass::Blocked("SAFETY".into()), "the answer was withheld for its content");
+            }
+            Some(finish) if spoke => finish,
+            Some(_) => {
+                return match self.function {
+                    Some(name) => fault(FaultClass::Empty, &format!("it called {name}, which nobody offered")),
+                    None => fault(FaultClass::Empty, "it finished without text"),
+                };
+            }
+            None if self.events == 0 && self.bytes > 0 => {
+                return fault(FaultClass::Protocol, &format!("no event in {} bytes", self.bytes));
+            }
+            None => return fault(FaultClass::Truncated, "the answer ended without finishReason"),
+        };
+        let full = Event::Mark(Mark::FullResponse, Instant::now());
+        let usage = self.usage.map(|usage| Event::Delta(Delta::Usage(usage)));
+        for event in [Some(full), usage, Some(Event::Delta(Delta::Finished(finish.clone())))].into_iter().flatten() {
+            answer.send(event).await.map_err(|class| asked.fault(class, Stage::Answering, None, "nobody listens"))?;
+        }
+        Ok(finish)
+    }
+}
+
+/// Where the JSON breaks, without what it says.
+fn not_json(error: &serde_json::Error) -> String {
+    format!("an event is not a response ({:?} error in column {})", error.classify(), error.column())
+}
+
+/// A request body that says when it is written: the connection asks for it when it stands and the head is out.
+struct Stamped {
+    body: Option<Bytes>,
+    sent: Arc<AtomicBool>,
+    out: mpsc::Sender<Event>,
+}
+
+impl http_body::Body for Stamped {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(body) = self.body.take() else { return Poll::Ready(None) };
+        if !self.sent.swap(true, Ordering::Relaxed) {
+            // It is the first event of a request, so there is room for it.
+            let _ = self.out.try_send(Event::Mark(Mark::RequestSent, Instant::now()));
+        }
+        Poll::Ready(Some(Ok(Frame::data(body))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.body.as_ref().map_or(0, |body| body.len() as u64))
+    }
+}

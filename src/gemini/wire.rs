@@ -1,0 +1,390 @@
+//! The JSON of `models/{model}:streamGenerateContent` (Gemini API v1beta): building requests, reading responses and error bodies.
+//!
+//! Requests hold nothing that was not asked for, since unknown or superfluous fields are refused. Responses are read with every field
+//! optional and reasons as open strings. Not implemented: tools, safety settings, cached content, output that is not text.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::ask::{Ask, Content, Finish, Usage};
+use crate::config;
+
+/// The body of a request.
+pub(super) fn request(config: &config::Gemini, ask: &Ask) -> Vec<u8> {
+    let request = Request {
+        system_instruction: Some(&*ask.system)
+            .filter(|text| !text.trim().is_empty())
+            .map(|text| Instruction { parts: [Part::Text(text)] }),
+        contents: ask.contents.iter().filter_map(entry).collect(),
+        generation_config: GenerationConfig {
+            max_output_tokens: config.max_output_tokens,
+            thinking_config: config.thinking_level.as_deref().map(|thinking_level| ThinkingConfig { thinking_level }),
+        },
+        service_tier: config.service_tier.as_deref(),
+    };
+    serde_json::to_vec(&request).expect("strings and numbers are always JSON")
+}
+
+/// An entry of the conversation; `None` for one without anything in it, which the interface refuses.
+fn entry(content: &Content) -> Option<Entry<'_>> {
+    let (role, parts) = match content {
+        Content::Caller { audio, text } => {
+            let sound =
+                audio.iter().map(|wav| Part::InlineData(Blob { mime_type: "audio/wav", data: STANDARD.encode(wav) }));
+            ("user", sound.chain(text.as_deref().filter(|text| !text.is_empty()).map(Part::Text)).collect())
+        }
+        Content::Model { text } => {
+            ("model", Some(text.as_str()).filter(|t| !t.is_empty()).map(Part::Text).into_iter().collect())
+        }
+    };
+    let parts: Vec<Part> = parts;
+    (!parts.is_empty()).then_some(Entry { role, parts })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_instruction: Option<Instruction<'a>>,
+    contents: Vec<Entry<'a>>,
+    generation_config: GenerationConfig<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Instruction<'a> {
+    parts: [Part<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    role: &'static str,
+    parts: Vec<Part<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Part<'a> {
+    Text(&'a str),
+    InlineData(Blob),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Blob {
+    mime_type: &'static str,
+    data: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GenerationConfig<'a> {
+    max_output_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking_config: Option<ThinkingConfig<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ThinkingConfig<'a> {
+    thinking_level: &'a str,
+}
+
+/// One event of the answer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Response {
+    candidates: Option<Vec<Candidate>>,
+    prompt_feedback: Option<PromptFeedback>,
+    usage_metadata: Option<UsageMetadata>,
+    /// An error inside a successful response.
+    pub(super) error: Option<ErrorStatus>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Candidate {
+    content: Option<Parts>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Parts {
+    /// Kept as they are: what a model said goes back to it with its signatures, which only it understands.
+    parts: Option<Vec<Value>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PromptFeedback {
+    block_reason: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UsageMetadata {
+    prompt_token_count: Option<u32>,
+    candidates_token_count: Option<u32>,
+    thoughts_token_count: Option<u32>,
+    cached_content_token_count: Option<u32>,
+    prompt_tokens_details: Option<Vec<ModalityCount>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ModalityCount {
+    modality: Option<String>,
+    token_count: Option<u32>,
+}
+
+impl Response {
+    /// Reads one JSON text.
+    pub(super) fn read(text: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(text)
+    }
+
+    fn candidate(&self) -> Option<&Candidate> {
+        self.candidates.as_ref()?.first()
+    }
+
+    /// The model's own parts, as they came.
+    pub(super) fn parts(&self) -> &[Value] {
+        self.candidate()
+            .and_then(|candidate| candidate.content.as_ref())
+            .and_then(|content| content.parts.as_deref())
+            .unwrap_or_default()
+    }
+
+    /// What is to be spoken of it; thoughts are not.
+    pub(super) fn text(&self) -> String {
+        let spoken = |part: &&Value| part.get("thought").and_then(Value::as_bool) != Some(true);
+        self.parts().iter().filter(spoken).filter_map(|part| part.get("text")?.as_str()).collect()
+    }
+
+    /// The name of a function that the model wants to call.
+    pub(super) fn function(&self) -> Option<&str> {
+        self.parts().iter().find_map(|part| part.get("functionCall")?.get("name")?.as_str())
+    }
+
+    /// Why the answer is at its end, when it is.
+    pub(super) fn finish(&self) -> Option<Finish> {
+        Some(match self.candidate()?.finish_reason.as_deref()? {
+            "" | "FINISH_REASON_UNSPECIFIED" => return None,
+            "STOP" => Finish::Stop,
+            "MAX_TOKENS" => Finish::MaxTokens,
+            "SAFETY" | "PROHIBITED_CONTENT" | "BLOCKLIST" | "SPII" => Finish::Safety,
+            other => Finish::Other(other.to_owned()),
+        })
+    }
+
+    /// Why the request was refused, when it was.
+    pub(super) fn blocked(&self) -> Option<&str> {
+        self.prompt_feedback.as_ref()?.block_reason.as_deref().filter(|reason| !reason.is_empty())
+    }
+
+    /// What it cost up to here.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        let usage = self.usage_metadata.as_ref()?;
+        let audio = usage.prompt_tokens_details.iter().flatten().filter(|d| d.modality.as_deref() == Some("AUDIO"));
+        Some(Usage {
+            prompt: usage.prompt_token_count.unwrap_or(0),
+            audio: audio.filter_map(|detail| detail.token_count).sum(),
+            cached: usage.cached_content_token_count.unwrap_or(0),
+            answer: usage.candidates_token_count.unwrap_or(0),
+            thoughts: usage.thoughts_token_count.unwrap_or(0),
+        })
+    }
+}
+
+/// `google.rpc.Status` as JSON.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ErrorStatus {
+    pub(super) code: Option<u16>,
+    pub(super) message: Option<String>,
+    details: Option<Vec<Value>>,
+}
+
+impl ErrorStatus {
+    /// Reads an error body: `{"error": …}` or `[{"error": …}]`; `None` for anything else (empty, HTML).
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Body {
+            error: ErrorStatus,
+        }
+        // The list first: a struct would take a list as its fields in order.
+        match serde_json::from_slice::<Vec<Body>>(body) {
+            Ok(list) => list.into_iter().next(),
+            Err(_) => serde_json::from_slice::<Body>(body).ok(),
+        }
+        .map(|body| body.error)
+    }
+
+    /// The time after which to ask again (`RetryInfo`).
+    pub(super) fn retry_after(&self) -> Option<std::time::Duration> {
+        let delay = self.details.iter().flatten().find_map(|detail| detail.get("retryDelay")?.as_str())?;
+        let seconds: f64 = delay.strip_suffix('s')?.parse().ok()?;
+        std::time::Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    /// The machine-readable reason (`ErrorInfo`).
+    pub(super) fn reason(&self) -> Option<&str> {
+        self.details.iter().flatten().find_map(|detail| detail.get("reason")?.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn ask() -> Ask {
+        Ask {
+            system: "You answer the phone of a bakery.".into(),
+            contents: vec![
+                Content::Caller { audio: vec![], text: Some("שלום".into()) },
+                Content::Model { text: "שלום, איך אפשר לעזור?".into() },
+                Content::Caller { audio: vec![Arc::from(&b"RIFF"[..])], text: Some("[facts] Dana".into()) },
+            ],
+        }
+    }
+
+    fn built(config: &config::Gemini, ask: &Ask) -> Value {
+        serde_json::from_slice(&request(config, ask)).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_what_the_interface_documents_and_nothing_more() {
+        assert_eq!(
+            built(&config::Gemini::default(), &ask()),
+            json!({
+                "systemInstruction": {"parts": [{"text": "You answer the phone of a bakery."}]},
+                "contents": [
+                    {"role": "user", "parts": [{"text": "שלום"}]},
+                    {"role": "model", "parts": [{"text": "שלום, איך אפשר לעזור?"}]},
+                    {"role": "user", "parts": [
+                        {"inlineData": {"mimeType": "audio/wav", "data": "UklGRg=="}},
+                        {"text": "[facts] Dana"}]}],
+                "generationConfig": {"maxOutputTokens": 300}
+            })
+        );
+    }
+
+    #[test]
+    fn thinking_and_tier_are_sent_only_when_configured() {
+        let config = config::Gemini {
+            thinking_level: Some("low".into()),
+            service_tier: Some("priority".into()),
+            ..Default::default()
+        };
+        let request = built(&config, &ask());
+        assert_eq!(request["generationConfig"]["thinkingConfig"], json!({"thinkingLevel": "low"}));
+        assert_eq!(request["serviceTier"], "priority");
+    }
+
+    #[test]
+    fn what_is_empty_is_left_out() {
+        let nothing = Content::Caller { audio: vec![], text: Some(String::new()) };
+        let contents = vec![nothing, Content::Model { text: String::new() }, ask().contents.remove(0)];
+        let request = built(&config::Gemini::default(), &Ask { system: " ".into(), contents });
+        assert_eq!(request.get("systemInstruction"), None);
+        assert_eq!(request["contents"].as_array().unwrap().len(), 1);
+    }
+
+    fn read(value: Value) -> Response {
+        Response::read(value.to_string().as_bytes()).unwrap()
+    }
+
+    fn of_parts(parts: Value) -> Response {
+        read(json!({"candidates": [{"content": {"parts": parts, "role": "model"}, "index": 0}], "surprise": 1}))
+    }
+
+    #[test]
+    fn thoughts_are_not_text_and_a_signature_beside_text_is_no_harm() {
+        let parts = json!([{"text": "Checking the order…", "thought": true}, {"text": "Sure, "},
+            {"text": "it left.", "thoughtSignature": "EjQK"}, {"text": "", "thoughtSignature": "x"}]);
+        let response = of_parts(parts.clone());
+        assert_eq!(response.text(), "Sure, it left.");
+        assert_eq!(Value::from(response.parts()), parts);
+    }
+
+    #[test]
+    fn a_function_call_is_seen_and_kept_whole() {
+        let call = json!([{"functionCall": {"name": "order_status", "args": {}}, "thoughtSignature": "EjQK"}]);
+        let response = of_parts(call.clone());
+        assert_eq!((response.text().as_str(), response.function()), ("", Some("order_status")));
+        assert_eq!(Value::from(response.parts()), call);
+    }
+
+    #[test]
+    fn an_end_needs_no_content_and_its_reason_may_be_new() {
+        for (reason, finish) in [
+            ("STOP", Some(Finish::Stop)),
+            ("MAX_TOKENS", Some(Finish::MaxTokens)),
+            ("SAFETY", Some(Finish::Safety)),
+            ("PROHIBITED_CONTENT", Some(Finish::Safety)),
+            ("INVENTED_IN_2027", Some(Finish::Other("INVENTED_IN_2027".into()))),
+            ("FINISH_REASON_UNSPECIFIED", None),
+        ] {
+            assert_eq!(read(json!({"candidates": [{"finishReason": reason, "index": 0}]})).finish(), finish);
+        }
+    }
+
+    #[test]
+    fn everything_may_be_missing_or_null() {
+        for value in [
+            json!({}),
+            json!({"candidates": []}),
+            json!({"candidates": null, "promptFeedback": null, "usageMetadata": null, "error": null}),
+            json!({"candidates": [{"content": {"parts": null}, "finishReason": null}], "promptFeedback": {}}),
+            json!({"candidates": [{"content": {"parts": [null, 5, {"text": 5}]}}]}),
+        ] {
+            let response = read(value);
+            assert_eq!((response.text().as_str(), response.finish(), response.blocked()), ("", None, None));
+        }
+    }
+
+    #[test]
+    fn a_refusal_and_the_cost_are_read() {
+        let response = read(json!({"promptFeedback": {"blockReason": "MODEL_ARMOR"},
+            "usageMetadata": {"promptTokenCount": 612, "candidatesTokenCount": 31, "thoughtsTokenCount": 12,
+                "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 452}, {"modality": "AUDIO", "tokenCount": 160}]}}));
+        assert_eq!(response.blocked(), Some("MODEL_ARMOR"));
+        let usage = Usage { prompt: 612, audio: 160, cached: 0, answer: 31, thoughts: 12 };
+        assert_eq!(response.usage(), Some(usage));
+    }
+
+    #[test]
+    fn error_bodies_come_bare_in_a_list_or_not_at_all() {
+        let error = json!({"error": {"code": 429, "message": "quota", "status": "RESOURCE_EXHAUSTED", "details": [
+            {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "RATE"},
+            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "31s"}]}});
+        for body in [error.clone(), json!([error])] {
+            let status = ErrorStatus::read(body.to_string().as_bytes()).unwrap();
+            assert_eq!(
+                (status.code, status.message.as_deref(), status.reason()),
+                (Some(429), Some("quota"), Some("RATE"))
+            );
+            assert_eq!(status.retry_after(), Some(Duration::from_secs(31)));
+        }
+        for body in ["", "<html><h1>503</h1></html>", "[]", "{}", "{\"error\": 5}"] {
+            assert!(ErrorStatus::read(body.as_bytes()).is_none(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_retry_delay_that_makes_no_sense_is_no_delay() {
+        for (delay, expected) in
+            [("0.5s", Some(Duration::from_millis(500))), ("-3s", None), ("1e400s", None), ("soon", None)]
+        {
+            let body = json!({"error": {"details": [{"retryDelay": delay}]}}).to_string();
+            assert_eq!(ErrorStatus::read(body.as_bytes()).unwrap().retry_after(), expected, "{delay}");
+        }
+    }
+}
