@@ -1,3 +1,134 @@
-//! Text to speech.
+//! Text to speech: what a voice is to the rest of the house, and the voice that is a program on this machine.
+//!
+//! Not implemented: cloud voices, a fallback voice, a cache.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Language;
+use crate::pcm::wav::WavError;
+use crate::sentence::Ends;
+
+pub mod command;
 pub mod shape;
+mod stream;
+
+pub use command::CommandSynthesizer;
+
+/// A boxed future, so that a voice can be chosen at run time.
+pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A phrase to be spoken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Say {
+    /// The phrase as it is displayed; the voice itself makes it [speakable](crate::sentence::speakable).
+    pub text: Arc<str>,
+    /// The language that it is in.
+    pub language: Language,
+    /// How it ends: decides the pause behind it.
+    pub ends: Ends,
+}
+
+/// A voice.
+pub trait Synthesizer: Send + Sync {
+    /// Speaks a phrase into `out`: mono, 8 kHz, pieces of 20–60 ms (a shorter phrase is one shorter piece), level-matched, silence
+    /// trimmed, the pause behind the phrase included. Waits when `out` is full; a closed `out` or `stop` ends it, without a fault.
+    /// A phrase with nothing to speak gives no sound and no fault.
+    fn say(&self, say: Say, out: mpsc::Sender<Vec<i16>>, stop: CancellationToken) -> Fut<'static, Result<(), Fault>>;
+
+    /// Makes the first phrase in `language` as quick as the others, and finds out whether the voice works at all.
+    fn warm(&self, language: Language) -> Fut<'_, Result<(), Fault>>;
+}
+
+/// Why a phrase was not spoken. Never holds the phrase.
+#[derive(Debug, Error)]
+pub enum Fault {
+    /// `voice.command` is empty.
+    #[error(
+        "voice.command is empty; leave the key out to use espeak-ng, or name a program that reads text and writes WAV"
+    )]
+    NoCommand,
+    /// The program is not on this machine.
+    #[error("voice.command: the program {program:?} is not installed{}", remedy(.program))]
+    Missing {
+        /// Its name.
+        program: String,
+    },
+    /// The program could not be started.
+    #[error("voice.command: {program:?} could not be started: {cause}")]
+    Start {
+        /// Its name.
+        program: String,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The program could not be talked to.
+    #[error("the voice {program:?} broke off: {cause}")]
+    Pipe {
+        /// Its name.
+        program: String,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The program gave up.
+    #[error("the voice {program:?} ended with {status} and said: {note:?}; try its command line by hand")]
+    Exit {
+        /// Its name.
+        program: String,
+        /// Exit status.
+        status: String,
+        /// The end of its standard error.
+        note: String,
+    },
+    /// What it wrote is not sound.
+    #[error("the voice {program:?} wrote no usable WAV to standard output ({cause}); check `voice.command`")]
+    NotSound {
+        /// Its name.
+        program: String,
+        /// Why.
+        cause: WavError,
+    },
+    /// What it wrote was silent or empty.
+    #[error("the voice {program:?} made no sound for a phrase with letters; does its voice know the language?")]
+    Silent {
+        /// Its name.
+        program: String,
+    },
+    /// No first sound in time.
+    #[error("the voice {program:?} made no sound within {} ms (voice.first_audio_ms)", .limit.as_millis())]
+    Late {
+        /// Its name.
+        program: String,
+        /// The limit.
+        limit: Duration,
+    },
+    /// It went quiet inside a phrase.
+    #[error("the voice {program:?} wrote nothing for {} ms inside a phrase (voice.stall_ms)", .limit.as_millis())]
+    Stalled {
+        /// Its name.
+        program: String,
+        /// The limit.
+        limit: Duration,
+    },
+    /// It would not stop speaking.
+    #[error("the voice {program:?} spoke for more than {} s and was stopped", .limit.as_secs())]
+    TooLong {
+        /// Its name.
+        program: String,
+        /// The limit.
+        limit: Duration,
+    },
+}
+
+fn remedy(program: &str) -> String {
+    match program.rsplit('/').next() {
+        Some(name @ ("espeak-ng" | "flite" | "festival")) => format!("; install it: `apt-get install {name}`"),
+        _ => "; install it, or change `voice.command`".into(),
+    }
+}

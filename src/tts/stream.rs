@@ -1,0 +1,228 @@
+//! From the bytes of a WAV file, as they arrive, to pieces for the line: 8 kHz, level-matched, silence trimmed.
+
+use crate::pcm::resample::StreamResampler;
+use crate::pcm::wav::{self, Header, WavError};
+use crate::pcm::{FRAME_SAMPLES, RATE};
+
+use super::shape::{EDGE, Gain, MARGIN};
+
+/// A header that is not complete by then is garbage.
+const MAX_HEADER: usize = 64 * 1024;
+/// Samples in a piece; the last one takes what would be less than a frame behind it.
+const PIECE: usize = 2 * FRAME_SAMPLES;
+
+/// Reads a WAV file that arrives in parts.
+pub(super) struct Reader {
+    /// Bytes of the header, later those of a sample that is not whole yet.
+    bytes: Vec<u8>,
+    body: Option<Body>,
+}
+
+struct Body {
+    header: Header,
+    /// Bytes of samples that may still come.
+    left: usize,
+    resampler: StreamResampler,
+}
+
+impl Reader {
+    pub fn new() -> Self {
+        Self { bytes: Vec::new(), body: None }
+    }
+
+    /// Takes bytes, appends to `out` the samples at the line's rate.
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<i16>) -> Result<(), WavError> {
+        self.bytes.extend_from_slice(bytes);
+        if self.body.is_none() {
+            let Some(header) = wav::header(&self.bytes)? else {
+                return if self.bytes.len() > MAX_HEADER { Err(WavError::Missing("data")) } else { Ok(()) };
+            };
+            // A data chunk of size 0 is what a pipe writer leaves that meant to come back.
+            let left = if header.data_bytes == 0 { usize::MAX } else { header.data_bytes };
+            self.bytes.drain(..header.data_at.min(self.bytes.len()));
+            self.body = Some(Body { header, left, resampler: StreamResampler::new(header.rate, RATE) });
+        }
+        if let Some(body) = &mut self.body {
+            let group = 2 * usize::from(body.header.channels);
+            let usable = self.bytes.len().min(body.left) / group * group;
+            let mixed: Vec<i16> = self.bytes[..usable].chunks_exact(group).map(mix).collect();
+            body.resampler.push(&mixed, out);
+            body.left -= usable;
+            self.bytes.drain(..usable);
+            if body.left < group {
+                self.bytes.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the last samples. An error when there was not even a header.
+    pub fn finish(&mut self, out: &mut Vec<i16>) -> Result<(), WavError> {
+        let body = self.body.as_mut().ok_or(if self.bytes.starts_with(b"RIFF") {
+            WavError::Missing("data")
+        } else {
+            WavError::NotWav
+        })?;
+        body.resampler.finish(out);
+        Ok(())
+    }
+}
+
+/// One sample of each channel, mixed.
+fn mix(group: &[u8]) -> i16 {
+    let sum: i32 = group.chunks_exact(2).map(|s| i32::from(i16::from_le_bytes([s[0], s[1]]))).sum();
+    (sum / (group.len() as i32 / 2)) as i16
+}
+
+/// Trims silence at both ends of a sound that arrives in parts: silence is held back until sound follows it.
+pub(super) struct Trimmer {
+    gain: Gain,
+    /// Nothing audible yet.
+    leading: bool,
+    /// Silence that may be the end.
+    held: Vec<i16>,
+    /// What is ready and not yet taken.
+    ready: Vec<i16>,
+}
+
+impl Trimmer {
+    pub fn new(gain: Gain) -> Self {
+        Self { gain, leading: true, held: Vec::new(), ready: Vec::new() }
+    }
+
+    /// Takes samples; the gain is applied here.
+    pub fn push(&mut self, mut samples: Vec<i16>) {
+        self.gain.apply(&mut samples);
+        let Some(last) = samples.iter().rposition(|s| s.unsigned_abs() > EDGE) else {
+            self.held.extend(samples);
+            if self.leading {
+                let surplus = self.held.len().saturating_sub(MARGIN);
+                self.held.drain(..surplus);
+            }
+            return;
+        };
+        self.held.extend(&samples[..=last]);
+        if self.leading {
+            let first = self.held.iter().position(|s| s.unsigned_abs() > EDGE).unwrap_or(0);
+            self.held.drain(..first.saturating_sub(MARGIN));
+            self.leading = false;
+        }
+        self.ready.append(&mut self.held);
+        self.held.extend(&samples[last + 1..]);
+    }
+
+    /// Whether anything audible came.
+    pub fn heard(&self) -> bool {
+        !self.leading
+    }
+
+    /// The next whole piece. One more frame stays behind it, so that the last piece is never shorter than a frame.
+    pub fn piece(&mut self) -> Option<Vec<i16>> {
+        (self.ready.len() >= PIECE + FRAME_SAMPLES).then(|| self.ready.drain(..PIECE).collect())
+    }
+
+    /// The rest in pieces, with `pause` samples of silence behind.
+    pub fn finish(mut self, pause: usize) -> Vec<Vec<i16>> {
+        if self.leading {
+            return Vec::new();
+        }
+        self.held.truncate(MARGIN);
+        self.ready.append(&mut self.held);
+        self.ready.resize(self.ready.len() + pause, 0);
+        let mut pieces: Vec<Vec<i16>> = self.ready.chunks(PIECE).map(<[i16]>::to_vec).collect();
+        if pieces.len() > 1
+            && let Some(short) = pieces.pop_if(|piece| piece.len() < FRAME_SAMPLES)
+            && let Some(last) = pieces.last_mut()
+        {
+            last.extend(short);
+        }
+        pieces
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pcm::tone;
+    use crate::tts::shape;
+
+    fn read(bytes: &[u8], step: usize) -> Result<Vec<i16>, WavError> {
+        let mut reader = Reader::new();
+        let mut out = Vec::new();
+        for part in bytes.chunks(step) {
+            reader.push(part, &mut out)?;
+        }
+        reader.finish(&mut out)?;
+        Ok(out)
+    }
+
+    #[test]
+    fn a_wav_gives_the_same_samples_however_its_bytes_are_cut() {
+        let samples: Vec<i16> = (0..3000).map(|n| ((n * 37) % 4001) as i16).collect();
+        for (rate, channels) in [(8000, 1), (22050, 1), (24000, 2)] {
+            let mut bytes = wav::write(rate, channels, &samples);
+            bytes[40..44].copy_from_slice(&0x7fff_f000u32.to_le_bytes());
+            let whole = read(&bytes, usize::MAX).unwrap();
+            for step in [1, 3, 7, 44, 45, 1000] {
+                assert!(read(&bytes, step).unwrap() == whole, "{rate} Hz, {step} bytes at a time");
+            }
+        }
+        assert_eq!(read(&wav::write(8000, 1, &samples), 5).unwrap(), samples);
+    }
+
+    #[test]
+    fn what_stands_behind_the_samples_is_not_played() {
+        let mut bytes = wav::write(8000, 1, &[7; 100]);
+        bytes.extend(b"LIST\x04\0\0\0junk");
+        assert_eq!(read(&bytes, 9).unwrap(), [7; 100]);
+    }
+
+    #[test]
+    fn garbage_and_nothing_are_errors() {
+        assert_eq!(read(b"Usage: voice [options]", 5), Err(WavError::NotWav));
+        assert_eq!(read(b"", 5), Err(WavError::NotWav));
+        assert_eq!(read(b"RIFF", 5), Err(WavError::Missing("data")));
+        let mut endless = b"RIFF\0\0\0\0WAVEjunk\xff\xff\xff\x7f".to_vec();
+        endless.resize(200_000, 0);
+        assert_eq!(read(&endless, 4096), Err(WavError::Missing("data")));
+    }
+
+    #[test]
+    fn trimming_piece_by_piece_gives_what_trimming_the_whole_gives() {
+        let mut sound = vec![0i16; 1000];
+        sound.extend(tone::sine(400.0, -10.0, 900));
+        sound.extend([40; 2000]);
+        sound.extend(tone::sine(400.0, -10.0, 700));
+        sound.extend([0; 3000]);
+        let expected = sound[shape::audible(&sound)].to_vec();
+        for step in [1, 50, 160, 999, 10_000] {
+            let mut trimmer = Trimmer::new(Gain::db(0.0));
+            let mut pieces = Vec::new();
+            for part in sound.chunks(step) {
+                trimmer.push(part.to_vec());
+                while let Some(piece) = trimmer.piece() {
+                    pieces.push(piece);
+                }
+            }
+            assert!(trimmer.heard());
+            pieces.extend(trimmer.finish(0));
+            assert!(pieces.iter().all(|piece| (160..=480).contains(&piece.len())));
+            let joined = pieces.concat();
+            assert_eq!(joined.len(), expected.len());
+            assert!(joined.iter().zip(&expected).all(|(a, b)| a.abs_diff(*b) <= 1));
+        }
+    }
+
+    #[test]
+    fn the_pause_comes_behind_the_sound_and_silence_alone_gives_nothing() {
+        let mut trimmer = Trimmer::new(Gain::db(0.0));
+        trimmer.push(vec![5000; 300]);
+        let joined = trimmer.finish(640).concat();
+        assert_eq!(joined.len(), 940);
+        assert_eq!(joined[300..], [0; 640]);
+        let mut trimmer = Trimmer::new(Gain::db(0.0));
+        trimmer.push(vec![100; 30_000]);
+        assert!(!trimmer.heard());
+        assert!(trimmer.finish(640).is_empty());
+    }
+}
