@@ -15,6 +15,3 @@ pub use detector::{Heard, Limits, TurnDetector};
 pub use endpointer::Endpointer;
 pub use utterance::{Utterance, to_wav};
 pub use vad::{CHUNK_SAMPLES, SileroVad};
-
-mod stand_in;
-pub use stand_in::{Endpointer, Heard};
