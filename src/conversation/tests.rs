@@ -388,6 +388,17 @@ fn a_cut_off_answer_stands_as_far_as_it_went() {
 }
 
 #[test]
+fn nothing_counts_as_heard_before_the_commit() {
+    Script::listening()
+        .soft(1300, "generate 1 for 1")
+        .at(1400, clause(1, "Yes."), "speak 1.0 Yes.")
+        .at(1410, ended(1, Outcome::Complete), "")
+        .at(1500, heard(1, 0, 0.2), "")
+        .at(1700, HardEnd, "commit 1")
+        .at(2500, heard(1, 0, 1.0), "turn 1 Answered, arm 2");
+}
+
+#[test]
 fn a_phrase_that_fails_is_skipped() {
     Script::answering().at(2000, failed(1, 0), "").at(3000, heard(1, 1, 1.0), "turn 1 Answered, arm 2").remembers(&[(
         1,
@@ -412,6 +423,7 @@ fn an_answer_that_cannot_be_spoken_is_apologised_for() {
 fn a_caller_stops_the_apology() {
     Script::asked()
         .at(1900, ended(1, Outcome::Failed), "apologise")
+        .at(2000, HardEnd, "")
         .at(2500, CallerStarted, "flush, turn 1 Apologised, arm 2")
         .at(2501, ApologyEnded, "")
         .soft(4000, "generate 2 for 2");
