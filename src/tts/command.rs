@@ -301,11 +301,11 @@ async fn tail_of(mut stderr: ChildStderr) -> String {
     String::from_utf8_lossy(&tail).trim().to_owned()
 }
 
-/// A sentence with many vowels, by which a voice's level is measured.
+/// A sentence by which a voice's level is measured; written as a model writes, in Hebrew without vowel points.
 const fn known_sentence(language: Language) -> &'static str {
     match language {
         Language::En => "Good morning, how can I help you today?",
-        Language::He => "שָׁלוֹם, זֶה עוֹזֵר אוֹטוֹמָטִי.",
+        Language::He => "שלום, רגע אחד בבקשה, אני כבר בודק.",
         Language::Ru => "Доброе утро, чем я могу вам помочь сегодня?",
     }
 }
