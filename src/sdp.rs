@@ -1,1 +1,398 @@
-//! SDP offer and answer (RFC 3264, RFC 8866).
+//! SDP offer and answer (RFC 3264, RFC 8866) for one audio stream of G.711 with telephone events (RFC 4733).
+//!
+//! `sdp-types` reads and writes the lines; what they mean is decided here. Of the offered audio lines the first acceptable one is
+//! taken, every other line is answered with port 0 in its place. The offer's first codec that we speak is chosen, so that both sides
+//! send the same. Static payload types 0 and 8 only. Not implemented: SRTP (`a=crypto`), ICE, BUNDLE, RTCP multiplexing, host names in
+//! `c=`, other packet times than 20 ms in what we send.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use sdp_types::{Attribute, Connection, Media, Origin, Session, Time};
+use thiserror::Error;
+
+use crate::codec::Codec;
+use crate::pcm::PTIME;
+
+/// Longer descriptions are refused.
+pub const MAX_BYTES: usize = 16 * 1024;
+/// Descriptions with more media lines are refused.
+pub const MAX_MEDIA: usize = 16;
+
+/// What is wrong with a description, or why it cannot be agreed to. The peer's fault unless it says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SdpError {
+    /// It is larger than any telephone sends.
+    #[error("SDP of {0} bytes is refused, {MAX_BYTES} are enough for a call")]
+    TooLong(usize),
+    /// It does not parse.
+    #[error("malformed SDP: {0}")]
+    Syntax(String),
+    /// It has more media lines than any telephone sends.
+    #[error("SDP with {0} media lines is refused, {MAX_MEDIA} are enough for a call")]
+    TooManyMedia(usize),
+    /// The audio line has no usable `c=`.
+    #[error("SDP field c= of media line {line}: {fault}; send a unicast IP address")]
+    Address {
+        /// Which media line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// A field of the audio line is not what it must be.
+    #[error("SDP field {field} of media line {line}: {value:?} is not valid")]
+    Field {
+        /// Which field.
+        field: &'static str,
+        /// Which media line, from 1.
+        line: usize,
+        /// Its value, shortened.
+        value: String,
+    },
+    /// No line can be agreed to.
+    #[error("no audio line with PCMU or PCMA over RTP/AVP in the SDP ({offered}); enable G.711 at the peer")]
+    NotAcceptable {
+        /// What was there instead.
+        offered: String,
+    },
+    /// The answer declined the audio line.
+    #[error("the peer's answer declines the audio line (port 0)")]
+    Declined,
+    /// The two sides have no common version of IP.
+    #[error(
+        "the peer's media address {remote} and ours, {local}, are of different IP versions; set sip.public_address"
+    )]
+    IpVersion {
+        /// The peer's address.
+        remote: IpAddr,
+        /// Our address.
+        local: IpAddr,
+    },
+}
+
+impl SdpError {
+    /// The SIP status that refuses an offer with this fault.
+    pub fn sip_status(&self) -> u16 {
+        match self {
+            Self::TooLong(_) => 413,
+            Self::Syntax(_) | Self::TooManyMedia(_) | Self::Address { .. } | Self::Field { .. } => 400,
+            Self::NotAcceptable { .. } | Self::Declined | Self::IpVersion { .. } => 488,
+        }
+    }
+}
+
+/// Who sends, from our point of view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Both.
+    SendRecv,
+    /// Only we.
+    SendOnly,
+    /// Only the peer.
+    RecvOnly,
+    /// Nobody: on hold.
+    Inactive,
+}
+
+impl Direction {
+    const ALL: [Self; 4] = [Self::SendRecv, Self::SendOnly, Self::RecvOnly, Self::Inactive];
+
+    /// The attribute's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SendRecv => "sendrecv",
+            Self::SendOnly => "sendonly",
+            Self::RecvOnly => "recvonly",
+            Self::Inactive => "inactive",
+        }
+    }
+
+    /// The same from the other side's point of view.
+    pub const fn mirrored(self) -> Self {
+        match self {
+            Self::SendOnly => Self::RecvOnly,
+            Self::RecvOnly => Self::SendOnly,
+            both => both,
+        }
+    }
+
+    /// Whether we send.
+    pub const fn sends(self) -> bool {
+        matches!(self, Self::SendRecv | Self::SendOnly)
+    }
+
+    /// Whether the peer sends.
+    pub const fn receives(self) -> bool {
+        matches!(self, Self::SendRecv | Self::RecvOnly)
+    }
+
+    const fn without_sending(self) -> Self {
+        match self {
+            Self::SendRecv | Self::RecvOnly => Self::RecvOnly,
+            Self::SendOnly | Self::Inactive => Self::Inactive,
+        }
+    }
+}
+
+/// Our side of the media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalMedia {
+    /// The address the peer shall send to.
+    pub address: IpAddr,
+    /// The RTP port there; RTCP is one above.
+    pub port: u16,
+    /// The number in `o=` that stays the same for the whole call.
+    pub session_id: u64,
+    /// The number in `o=` that grows by one with every description that differs from the one before.
+    pub version: u64,
+}
+
+/// What both sides agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Negotiated {
+    /// The codec of both directions, with its static payload type.
+    pub codec: Codec,
+    /// The payload type of telephone events, if the peer takes them.
+    pub telephone_event: Option<u8>,
+    /// Where the peer says it wants RTP; the address is unspecified when it is on hold in the manner of RFC 2543 (`c=0.0.0.0`).
+    pub remote: SocketAddr,
+    /// Where the peer wants RTCP.
+    pub remote_rtcp: SocketAddr,
+    /// The packet time the peer asks for, 20 ms when it does not say. We send 20 ms in any case.
+    pub ptime: Duration,
+    /// Who sends, from our point of view.
+    pub direction: Direction,
+}
+
+/// A description received as an offer.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    description: Session,
+}
+
+impl Offer {
+    /// Reads an offer. That it can be parsed does not say that it can be agreed to.
+    pub fn parse(bytes: &[u8]) -> Result<Self, SdpError> {
+        parse(bytes).map(|description| Self { description })
+    }
+
+    /// Answers the offer: the description for the 200 OK and what was agreed.
+    pub fn answer(&self, local: &LocalMedia) -> Result<(Vec<u8>, Negotiated), SdpError> {
+        let (chosen, negotiated) = choose(&self.description)?;
+        let remote = negotiated.remote.ip();
+        if remote.is_ipv4() != local.address.is_ipv4() && !remote.is_unspecified() {
+            return Err(SdpError::IpVersion { remote, local: local.address });
+        }
+        let mut answer = description(local);
+        for (n, offered) in self.description.medias.iter().enumerate() {
+            answer.medias.push(if n == chosen {
+                let mut media = audio(local, &offered.proto, &[negotiated.codec], negotiated.telephone_event);
+                media.attributes.push(Attribute::new(negotiated.direction.name()));
+                media
+            } else {
+                bare(&offered.media, 0, &offered.proto, &offered.fmt)
+            });
+        }
+        Ok((write(&answer), negotiated))
+    }
+}
+
+/// Makes an offer of `codecs`, most wanted first, with telephone events as payload type 101.
+pub fn make_offer(local: &LocalMedia, codecs: &[Codec]) -> Vec<u8> {
+    let mut offer = description(local);
+    let mut media = audio(local, "RTP/AVP", codecs, Some(101));
+    media.attributes.push(Attribute::new(Direction::SendRecv.name()));
+    offer.medias.push(media);
+    write(&offer)
+}
+
+/// Reads the answer to an offer made by [`make_offer`].
+pub fn parse_answer(bytes: &[u8]) -> Result<Negotiated, SdpError> {
+    let answer = parse(bytes)?;
+    if answer.medias.first().is_some_and(|media| media.port == 0) {
+        return Err(SdpError::Declined);
+    }
+    choose(&answer).map(|(_, negotiated)| negotiated)
+}
+
+fn parse(bytes: &[u8]) -> Result<Session, SdpError> {
+    if bytes.len() > MAX_BYTES {
+        return Err(SdpError::TooLong(bytes.len()));
+    }
+    let description = Session::parse(bytes).map_err(|fault| SdpError::Syntax(fault.to_string()))?;
+    match description.medias.len() {
+        count if count > MAX_MEDIA => Err(SdpError::TooManyMedia(count)),
+        _ => Ok(description),
+    }
+}
+
+/// The first media line that can be agreed to, and what it means for us.
+fn choose(description: &Session) -> Result<(usize, Negotiated), SdpError> {
+    for (n, media) in description.medias.iter().enumerate() {
+        let profile = ["RTP/AVP", "RTP/AVPF"].iter().any(|p| media.proto.eq_ignore_ascii_case(p));
+        if media.port == 0 || !media.media.eq_ignore_ascii_case("audio") || !profile {
+            continue;
+        }
+        let payload_types = || media.fmt.split_ascii_whitespace().filter_map(|fmt| fmt.parse::<u8>().ok());
+        let Some(codec) = payload_types().find_map(|pt| codec_of(media, pt)) else { continue };
+        let telephone_event =
+            payload_types().find(|&pt| (96..128).contains(&pt) && is_mapped(media, pt, "telephone-event/8000"));
+        let line = n + 1;
+        let address = address_of(description, media, line)?;
+        let remote = SocketAddr::new(address, media.port);
+        let mut direction = direction_of(description, media).mirrored();
+        if address.is_unspecified() {
+            direction = direction.without_sending();
+        }
+        let negotiated = Negotiated {
+            codec,
+            telephone_event,
+            remote,
+            remote_rtcp: rtcp_of(media, remote, line)?,
+            ptime: ptime_of(media),
+            direction,
+        };
+        return Ok((n, negotiated));
+    }
+    Err(SdpError::NotAcceptable { offered: summary(description) })
+}
+
+/// The codec of a static payload type, unless an `a=rtpmap` gives it another meaning.
+fn codec_of(media: &Media, payload_type: u8) -> Option<Codec> {
+    let codec = Codec::from_payload_type(payload_type)?;
+    match rtpmap(media, payload_type) {
+        None => Some(codec),
+        Some(_) => {
+            let name = format!("{}/{}", codec.name(), codec.clock_rate());
+            is_mapped(media, payload_type, &name).then_some(codec)
+        }
+    }
+}
+
+/// The encoding that `a=rtpmap` gives a payload type.
+fn rtpmap(media: &Media, payload_type: u8) -> Option<&str> {
+    media.get_attribute_values("rtpmap").flatten().find_map(|value| {
+        let (number, encoding) = value.trim().split_once(|c: char| c.is_ascii_whitespace())?;
+        (number.parse() == Ok(payload_type)).then_some(encoding.trim())
+    })
+}
+
+/// Whether `a=rtpmap` maps the payload type to `encoding`, with one channel said or implied.
+fn is_mapped(media: &Media, payload_type: u8, encoding: &str) -> bool {
+    rtpmap(media, payload_type)
+        .is_some_and(|mapped| mapped.strip_suffix("/1").unwrap_or(mapped).eq_ignore_ascii_case(encoding))
+}
+
+fn address_of(description: &Session, media: &Media, line: usize) -> Result<IpAddr, SdpError> {
+    let fault = |fault: &str| SdpError::Address { line, fault: fault.into() };
+    let connection =
+        media.connections.first().or(description.connection.as_ref()).ok_or_else(|| fault("it is missing"))?;
+    unicast(&connection.connection_address).ok_or_else(|| {
+        fault(&format!("{:?} is not an IP address of one host", shortened(&connection.connection_address)))
+    })
+}
+
+fn unicast(text: &str) -> Option<IpAddr> {
+    let address: IpAddr = text.trim().parse().ok()?;
+    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    (!address.is_multicast() && !broadcast).then_some(address)
+}
+
+/// `a=rtcp` (RFC 3605), else the port above.
+fn rtcp_of(media: &Media, remote: SocketAddr, line: usize) -> Result<SocketAddr, SdpError> {
+    let Some(Some(value)) = media.get_first_attribute_value("rtcp") else {
+        return Ok(SocketAddr::new(remote.ip(), remote.port().checked_add(1).unwrap_or(remote.port())));
+    };
+    let invalid = || SdpError::Field { field: "a=rtcp", line, value: shortened(value) };
+    let mut words = value.split_ascii_whitespace();
+    let port = words.next().and_then(|word| word.parse().ok()).ok_or_else(invalid)?;
+    let address = match words.nth(2) {
+        Some(word) => unicast(word).ok_or_else(invalid)?,
+        None => remote.ip(),
+    };
+    Ok(SocketAddr::new(address, port))
+}
+
+/// `a=ptime` when it is a time that telephones use; gateways send fractions and nonsense, which are no reason to refuse a call.
+fn ptime_of(media: &Media) -> Duration {
+    media
+        .get_first_attribute_value("ptime")
+        .flatten()
+        .and_then(|value| value.trim().parse::<u64>().ok())
+        .filter(|ms| (10..=60).contains(ms))
+        .map_or(PTIME, Duration::from_millis)
+}
+
+/// The direction of a media line from its author's point of view; what stands at the line counts before what stands above all lines.
+fn direction_of(description: &Session, media: &Media) -> Direction {
+    let among = |attributes: &[Attribute]| {
+        let find = |a: &Attribute| Direction::ALL.into_iter().find(|d| a.attribute.eq_ignore_ascii_case(d.name()));
+        attributes.iter().find_map(find)
+    };
+    among(&media.attributes).or_else(|| among(&description.attributes)).unwrap_or(Direction::SendRecv)
+}
+
+/// The media lines in few words, for an error.
+fn summary(description: &Session) -> String {
+    let mut text = String::new();
+    for media in description.medias.iter().take(4) {
+        let separator = if text.is_empty() { "" } else { ", " };
+        let line = format!("m={} {} {} {}", media.media, media.port, media.proto, media.fmt);
+        let _ = write!(text, "{separator}{}", shortened(&line));
+    }
+    if text.is_empty() { "no media line".into() } else { text }
+}
+
+/// At most 60 characters, for an error.
+fn shortened(text: &str) -> String {
+    text.chars().take(60).collect()
+}
+
+fn description(local: &LocalMedia) -> Session {
+    let mut description = Session::new(Origin::with_ip_addr(local.session_id, local.version, local.address), "-");
+    description.connection = Some(Connection::from_ip_addr(local.address));
+    description.times.push(Time { start_time: 0, stop_time: 0, repeats: Vec::new() });
+    description
+}
+
+fn audio(local: &LocalMedia, proto: &str, codecs: &[Codec], telephone_event: Option<u8>) -> Media {
+    let mut payload_types: Vec<u8> = codecs.iter().map(|codec| codec.payload_type()).collect();
+    payload_types.extend(telephone_event);
+    let payload_types: Vec<String> = payload_types.iter().map(u8::to_string).collect();
+    let mut media = bare("audio", local.port, proto, &payload_types.join(" "));
+    for codec in codecs {
+        let map = format!("{} {}/{}", codec.payload_type(), codec.name(), codec.clock_rate());
+        media.attributes.push(Attribute::with_value("rtpmap", map));
+    }
+    if let Some(payload_type) = telephone_event {
+        media.attributes.push(Attribute::with_value("rtpmap", format!("{payload_type} telephone-event/8000")));
+        media.attributes.push(Attribute::with_value("fmtp", format!("{payload_type} 0-15")));
+    }
+    media.attributes.push(Attribute::with_value("ptime", PTIME.as_millis()));
+    media
+}
+
+fn bare(kind: &str, port: u16, proto: &str, fmt: &str) -> Media {
+    Media {
+        media: kind.to_owned(),
+        port,
+        num_ports: None,
+        proto: proto.to_owned(),
+        fmt: fmt.to_owned(),
+        media_title: None,
+        connections: Vec::new(),
+        bandwidths: Vec::new(),
+        key: None,
+        attributes: Vec::new(),
+    }
+}
+
+fn write(description: &Session) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    description.write(&mut bytes).expect("a vector takes every line");
+    bytes
+}
+
+#[cfg(test)]
+mod tests;
