@@ -23,16 +23,14 @@ const PLAYING_THRESHOLD: f32 = 0.6;
 const ONSET_GAP_CHUNKS: u32 = 1;
 /// Without a frame for so long, media has stopped and the wall clock decides.
 const STALL: Duration = Duration::from_millis(60);
-/// Probabilities stay high for about 100 ms after the last voiced sample; the end is looked for so far back.
-const LOOK_BACK: Duration = Duration::from_millis(160);
+/// Probabilities stay high for 100 to 250 ms after the last voiced sample; the end is looked for so far back.
+const LOOK_BACK: Duration = Duration::from_millis(320);
 /// The voice has ended where the level stays so many dB below the utterance's.
 const FALL_DB: f32 = 22.0;
 /// What is not so many dB above the line's noise is not voice either…
 const ABOVE_NOISE_DB: f32 = 4.0;
 /// …unless the noise is so loud that weak syllables drown in it: the end is then left where the probabilities put it.
 const SMALLEST_FALL_DB: f32 = 12.0;
-/// Chunks less probable than this show the line's noise.
-const NOISE_PROBABILITY: f32 = 0.2;
 /// Share of a new 10 ms in the running levels.
 const LEVEL_SHARE: f32 = 1.0 / 40.0;
 /// Undelivered events that are kept; no input makes more than three.
@@ -122,10 +120,21 @@ struct Onset {
 #[derive(Debug, Clone, Copy)]
 struct Turn {
     onset_sample: u64,
-    /// Just behind the last voiced sample so far.
+    /// Just behind the last voiced sample so far, by level.
     end_sample: u64,
     /// When that sample arrived.
     end_at: Instant,
+    /// Just behind the last voiced chunk, by probability: from here the hard end is counted.
+    probable_end_sample: u64,
+    /// When that chunk arrived.
+    probable_end_at: Instant,
+}
+
+impl Turn {
+    /// An utterance whose voice lasts to `sample`, which arrived at `at`.
+    fn until(onset_sample: u64, sample: u64, at: Instant) -> Self {
+        Self { onset_sample, end_sample: sample, end_at: at, probable_end_sample: sample, probable_end_at: at }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -154,9 +163,10 @@ pub struct TurnDetector {
     recent: Recent,
     state: State,
     onset: Option<Onset>,
-    /// Mean squares: of the voice, and of the line without it. Zero: not known.
+    /// Mean square of the voice; 0: not known.
     speech_power: f32,
-    noise_power: f32,
+    /// Mean level of the line without voice, in dB over a mean square of 1.
+    noise_db: Option<f32>,
     /// Samples that are part of a chunk already.
     chunked: u64,
     events: VecDeque<Heard>,
@@ -179,7 +189,7 @@ impl TurnDetector {
             state: State::Silent,
             onset: None,
             speech_power: 0.0,
-            noise_power: 0.0,
+            noise_db: None,
             chunked: 0,
             events: VecDeque::with_capacity(EVENTS),
             dropped_events: 0,
@@ -196,8 +206,8 @@ impl TurnDetector {
         let from = self.chunked;
         self.chunked += CHUNK_SAMPLES as u64;
         let to = self.chunked;
-        if probability < NOISE_PROBABILITY {
-            follow(&mut self.noise_power, &self.recent, from, to);
+        if probability < self.threshold - HYSTERESIS {
+            self.follow_noise(from, to);
         }
         match self.state {
             State::Silent => self.look_for_onset(now, probability, from, None),
@@ -206,14 +216,12 @@ impl TurnDetector {
                 let threshold = if voiced { self.threshold - HYSTERESIS } else { self.threshold };
                 let still = probability >= threshold;
                 if still {
-                    turn.end_sample = to;
+                    turn = Turn::until(turn.onset_sample, to, now);
                     if probability >= self.threshold {
-                        follow(&mut self.speech_power, &self.recent, from, to);
+                        self.follow_speech(from, to);
                     }
                 } else if voiced {
                     turn.end_sample = self.last_voiced(turn);
-                }
-                if still || voiced {
                     turn.end_at = self.recent.arrival(turn.end_sample).unwrap_or(now);
                 }
                 self.state = State::Speaking { turn, voiced: still };
@@ -237,8 +245,8 @@ impl TurnDetector {
             }
             State::Pausing { turn } if self.onset.is_none() => {
                 // The longer of the two: frames may have been missing for a while.
-                let silent = heard.saturating_sub(turn.end_sample) >= samples_in(self.hard_end);
-                if silent || now.saturating_duration_since(turn.end_at) >= self.hard_end {
+                let silent = heard.saturating_sub(turn.probable_end_sample) >= samples_in(self.hard_end);
+                if silent || now.saturating_duration_since(turn.probable_end_at) >= self.hard_end {
                     self.end(turn);
                 }
             }
@@ -263,7 +271,7 @@ impl TurnDetector {
             self.pause(turn);
         }
         if let State::Pausing { turn } = self.state
-            && now >= turn.end_at + self.hard_end
+            && now >= turn.probable_end_at + self.hard_end
         {
             self.end(turn);
         }
@@ -276,7 +284,7 @@ impl TurnDetector {
             _ if self.onset.is_some() => Some(stopped),
             State::Silent => None,
             State::Speaking { turn, .. } => Some(stopped.max(turn.end_at + self.soft_end)),
-            State::Pausing { turn } => Some(stopped.max(turn.end_at + self.hard_end)),
+            State::Pausing { turn } => Some(stopped.max(turn.probable_end_at + self.hard_end)),
         }
     }
 
@@ -287,12 +295,11 @@ impl TurnDetector {
 
     /// The caller does something other than speaking, presses a key: an utterance goes on, and its silence counts from here.
     pub fn keep_open(&mut self, now: Instant) {
-        if let State::Speaking { mut turn, .. } | State::Pausing { mut turn } = self.state {
+        if let State::Speaking { turn, .. } | State::Pausing { turn } = self.state {
             if matches!(self.state, State::Pausing { .. }) && self.onset.take().is_none() {
                 self.tell(Heard::Resumed { at: now });
             }
-            turn.end_sample = self.recent.heard();
-            turn.end_at = now;
+            let turn = Turn::until(turn.onset_sample, self.recent.heard(), now);
             self.state = State::Speaking { turn, voiced: false };
         }
     }
@@ -324,13 +331,13 @@ impl TurnDetector {
             if onset.voiced_chunks >= self.onset_chunks {
                 self.onset = None;
                 let onset_sample = pausing.map_or(onset.sample, |turn| turn.onset_sample);
-                let turn = Turn { onset_sample, end_sample: self.chunked, end_at: now };
+                let turn = Turn::until(onset_sample, self.chunked, now);
                 self.state = State::Speaking { turn, voiced: true };
                 if pausing.is_none() {
                     self.speech_power = 0.0;
                     self.tell(Heard::Started { onset_sample, at: now });
                 }
-                follow(&mut self.speech_power, &self.recent, onset.sample, self.chunked);
+                self.follow_speech(onset.sample, self.chunked);
             }
         } else if let Some(onset) = &mut self.onset {
             onset.gap_chunks += 1;
@@ -346,13 +353,31 @@ impl TurnDetector {
     /// Just behind the last sample that is as loud as the voice was, at most [`LOOK_BACK`] before the last voiced chunk's end.
     fn last_voiced(&self, turn: Turn) -> u64 {
         let earliest = turn.end_sample.saturating_sub(samples_in(LOOK_BACK)).max(turn.onset_sample);
-        let quietest = (self.speech_power * ratio(-FALL_DB)).max(self.noise_power * ratio(ABOVE_NOISE_DB));
+        let noise = self.noise_db.map_or(0.0, |level| ratio(level + ABOVE_NOISE_DB));
+        let quietest = (self.speech_power * ratio(-FALL_DB)).max(noise);
         if quietest > self.speech_power * ratio(-SMALLEST_FALL_DB) {
             return turn.end_sample;
         }
         let mut levels = self.recent.levels(earliest, turn.end_sample);
         let end = levels.find(|&(_, power)| power >= quietest).map_or(earliest, |(end, _)| end);
         end.min(turn.end_sample)
+    }
+
+    /// A mean of powers, so that the silence behind the voice, still probable, hardly lowers it.
+    fn follow_speech(&mut self, from: u64, to: u64) {
+        for (_, power) in self.recent.levels(from, to) {
+            let known = if self.speech_power == 0.0 { power } else { self.speech_power };
+            self.speech_power = known + (power - known) * LEVEL_SHARE;
+        }
+    }
+
+    /// A mean of decibels, so that the voice before its onset is noticed hardly raises it.
+    fn follow_noise(&mut self, from: u64, to: u64) {
+        for (_, power) in self.recent.levels(from, to) {
+            let level = 10.0 * power.max(1.0).log10();
+            let known = self.noise_db.unwrap_or(level);
+            self.noise_db = Some(known + (level - known) * LEVEL_SHARE);
+        }
     }
 
     fn pause(&mut self, turn: Turn) {
@@ -371,13 +396,6 @@ impl TurnDetector {
         } else {
             self.dropped_events += 1;
         }
-    }
-}
-
-/// Lets a running mean square follow the levels between two positions; from zero it takes the first as it is.
-fn follow(power: &mut f32, recent: &Recent, from: u64, to: u64) {
-    for (_, level) in recent.levels(from, to) {
-        *power = if *power == 0.0 { level } else { *power + (level - *power) * LEVEL_SHARE };
     }
 }
 
