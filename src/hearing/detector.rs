@@ -403,3 +403,6 @@ impl TurnDetector {
 fn ratio(db: f32) -> f32 {
     10f32.powf(db / 10.0)
 }
+
+#[cfg(test)]
+mod tests;
