@@ -1,1 +1,36 @@
-//! The SIP user agent.
+//! The SIP user agent: takes and places calls over UDP (RFC 3261, 3581, 6026), behind a face of our own types.
+//!
+//! ```text
+//!   datagram ─► wire (size, ACL 403, grammar 400/505/501, charset, Content-Length) ─► rsipstack transactions
+//!            ─► gate (405, 415, 416, 420, 481, 482, 486) ─► one task a call ◄─ channels ─► IncomingCall / Dialog
+//! ```
+//!
+//! [`UserAgent::start`] gives the agent and a bounded channel of [`IncomingCall`]s. An incoming call is rung, answered
+//! (which makes it a [`Dialog`]) or rejected; [`UserAgent::invite`] places one. Callers need to know nothing of
+//! cancel-safety: each transaction is owned by one task in here, every future of the face may be dropped at any point,
+//! and dropping a handle ends what it stands for: an unanswered call is refused with 480, a call being placed is
+//! cancelled, a dialog gets its BYE. SDP is carried as opaque bytes.
+//!
+//! Nothing outside this module names `rsipstack`. That crate logs whole messages, numbers and credentials included, at
+//! INFO: **whoever sets up logging must filter the target `rsipstack` to `warn`.**
+//!
+//! Not implemented: registration and digest, TCP and TLS, SRV lookup, reliable provisional responses (RFC 3262; `Require:
+//! 100rel` gets 420), session timers (RFC 4028), transfer, multipart bodies (415). An address given as `0.0.0.0` is
+//! advertised as the one address from which the route to the first allowed peer leaves.
+
+mod agent;
+mod call;
+mod counters;
+mod dialog;
+mod error;
+mod gate;
+mod nameaddr;
+mod socket;
+mod wire;
+
+pub use agent::{Timers, UserAgent, UserAgentOptions};
+pub use counters::{Counter, Counters};
+pub use dialog::{Dialog, DialogEvent, EndReason, IncomingCall, Offer, OutgoingCall, Progress, Rejection};
+pub use error::SipError;
+pub use nameaddr::Party;
+pub use wire::HeaderCharset;

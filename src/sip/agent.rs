@@ -1,0 +1,292 @@
+//! The user agent: binds the socket, starts the stack and the gate, places calls, and shuts all of it down.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use rsipstack::EndpointBuilder;
+use rsipstack::dialog::dialog_layer::DialogLayer;
+use rsipstack::dialog::invitation::InviteOption;
+use rsipstack::rsip;
+use rsipstack::transaction::endpoint::EndpointOption;
+use rsipstack::transport::TransportLayer;
+use rsipstack::transport::udp::UdpConnection;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::call::{ALLOW, Call, Note, Shared};
+use super::nameaddr::percent_decode;
+use super::socket::GuardedSocket;
+use super::wire::WireGate;
+use super::{Counter, Counters, HeaderCharset, IncomingCall, OutgoingCall, SipError, gate};
+
+/// The timers of RFC 3261 §17 that the rest follows from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timers {
+    /// Estimate of the round trip; retransmission starts with it, transactions give up after 64 of it.
+    pub t1: Duration,
+    /// The longest retransmission interval.
+    pub t2: Duration,
+    /// The longest time that a message stays in the network.
+    pub t4: Duration,
+}
+
+impl Default for Timers {
+    /// 500 ms, 4 s and 5 s.
+    fn default() -> Self {
+        Self { t1: Duration::from_millis(500), t2: Duration::from_secs(4), t4: Duration::from_secs(5) }
+    }
+}
+
+/// How a user agent is set up.
+#[derive(Debug, Clone)]
+pub struct UserAgentOptions {
+    /// Where it listens on UDP; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// The address to show to peers when it is not the one listened on (static NAT).
+    pub public_address: Option<IpAddr>,
+    /// From where requests are taken; all others get 403. Empty: from nowhere.
+    pub allowed_peers: Vec<IpNet>,
+    /// Calls at once, both ways; more get 486.
+    pub max_calls: usize,
+    /// Retransmission timers; other than the default only in tests.
+    pub timers: Timers,
+    /// The charset of header bytes that are not UTF-8.
+    pub header_charset: HeaderCharset,
+    /// Our own user part, in Contact and in the From of calls that we place.
+    pub user: String,
+}
+
+impl UserAgentOptions {
+    /// Listens on `listen` for loopback peers, eight calls at once, everything else by default.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            public_address: None,
+            allowed_peers: [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)]
+                .map(IpNet::from)
+                .to_vec(),
+            max_calls: 8,
+            timers: Timers::default(),
+            header_charset: HeaderCharset::default(),
+            user: "offhook".to_owned(),
+        }
+    }
+}
+
+/// A running user agent. Dropping it ends it as [`UserAgent::shutdown`] does, in the background.
+pub struct UserAgent {
+    shared: Arc<Shared>,
+    local: SocketAddr,
+    advertised: SocketAddr,
+    user: String,
+    stopped: CancellationToken,
+    #[cfg(test)]
+    pub(super) socket: Arc<GuardedSocket>,
+}
+
+impl std::fmt::Debug for UserAgent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserAgent").field("local", &self.local).finish_non_exhaustive()
+    }
+}
+
+impl UserAgent {
+    /// Binds the socket and starts to listen. Must run within a tokio runtime.
+    ///
+    /// The channel is bounded: when as many calls wait in it as may be in progress, or when it was dropped, further
+    /// ones are refused.
+    ///
+    /// # Errors
+    /// [`SipError::Bind`] when the port cannot be had, [`SipError::NoLocalAddress`] when there is no address to show.
+    pub async fn start(options: UserAgentOptions) -> Result<(UserAgent, mpsc::Receiver<IncomingCall>), SipError> {
+        let listen = options.listen;
+        let bind_error = |source| SipError::Bind { address: listen, source };
+        let socket = tokio::net::UdpSocket::bind(listen).await.map_err(bind_error)?;
+        let bound = socket.local_addr().map_err(bind_error)?;
+        let local = SocketAddr::new(concrete_address(&options)?, bound.port());
+        let advertised = SocketAddr::new(options.public_address.unwrap_or(local.ip()), bound.port());
+        let user_agent = concat!("offhook/", env!("CARGO_PKG_VERSION"));
+
+        let counters = Arc::new(Counters::default());
+        let wire = WireGate {
+            allowed_peers: options.allowed_peers.clone(),
+            charset: options.header_charset,
+            user_agent: user_agent.to_owned(),
+        };
+        let socket = Arc::new(GuardedSocket::new(socket, local, wire, counters.clone()));
+        let token = CancellationToken::new();
+        let external = options.public_address.map(|_| advertised);
+        let transport = UdpConnection::from_socket(socket.clone(), external, Some(token.child_token()))
+            .await
+            .map_err(|error| SipError::Failed(error.to_string()))?;
+        let transports = TransportLayer::new(token.clone());
+        transports.add_transport(transport.into());
+        let Timers { t1, t2, t4 } = options.timers;
+        let timers = EndpointOption { t1, t2, t4, t1x64: t1 * 64, ..Default::default() };
+        let endpoint = EndpointBuilder::new()
+            .with_user_agent(user_agent)
+            .with_cancel_token(token.clone())
+            .with_transport_layer(transports)
+            .with_option(timers)
+            .build();
+        let transactions = endpoint.incoming_transactions().map_err(|error| SipError::Failed(error.to_string()))?;
+
+        let shared = Arc::new(Shared {
+            layer: Arc::new(DialogLayer::new(endpoint.inner.clone())),
+            routes: Default::default(),
+            counters,
+            permits: Arc::new(Semaphore::new(options.max_calls)),
+            max_calls: options.max_calls,
+            closing: CancellationToken::new(),
+            contact: own_uri(&options.user, advertised),
+        });
+        let (calls, incoming) = mpsc::channel(options.max_calls.max(1));
+        tokio::spawn(async move { endpoint.serve().await });
+        tokio::spawn(gate::run(shared.clone(), transactions, calls));
+        let stopped = CancellationToken::new();
+        tokio::spawn(stop_when_closing(shared.clone(), options.timers, token, stopped.clone()));
+        info!(%local, %advertised, "SIP user agent listens on UDP");
+        let agent = UserAgent {
+            shared,
+            local,
+            advertised,
+            user: options.user,
+            stopped,
+            #[cfg(test)]
+            socket,
+        };
+        Ok((agent, incoming))
+    }
+
+    /// Where it listens: the port that was bound, and an address that is never unspecified.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The address that it shows to peers.
+    pub fn advertised_addr(&self) -> SocketAddr {
+        self.advertised
+    }
+
+    /// What was refused, repaired and dropped so far.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// How many calls are in progress, those that still ring included.
+    pub fn calls(&self) -> usize {
+        self.shared.max_calls - self.shared.permits.available_permits()
+    }
+
+    /// Calls `uri` (such as `sip:620@192.0.2.1:5060`) with an SDP offer.
+    ///
+    /// # Errors
+    /// [`SipError::Uri`] when the URI cannot be read, [`SipError::Full`] when there is no call permit.
+    pub async fn invite(&self, uri: &str, offer: Vec<u8>) -> Result<OutgoingCall, SipError> {
+        let mut callee = rsip::parse_uri(uri).map_err(|error| SipError::Uri { reason: error.to_string() })?;
+        if callee.scheme != Some(rsip::Scheme::Sip) {
+            return Err(SipError::Uri { reason: "only the scheme sip can be called".into() });
+        }
+        if let Some(auth) = &mut callee.auth {
+            auth.user = percent_decode(&auth.user);
+        }
+        let full = || SipError::Full { max_calls: self.shared.max_calls };
+        if self.shared.closing.is_cancelled() {
+            return Err(full());
+        }
+        let permit = self.shared.permits.clone().try_acquire_owned().map_err(|_| full())?;
+        let option = InviteOption {
+            caller: own_uri(&self.user, self.advertised),
+            callee,
+            contact: self.shared.contact.clone(),
+            offer: Some(offer.clone()),
+            headers: Some(vec![rsip::Header::Allow(ALLOW.into())]),
+            ..Default::default()
+        };
+        let (states_in, states) = self.shared.layer.new_dialog_state_channel();
+        let failed = |error: rsipstack::Error| SipError::Failed(error.to_string());
+        let (dialog, invite) = self.shared.layer.do_invite_async(option, states_in).map_err(failed)?;
+        self.shared.counters.count(Counter::CallsOut);
+        let id = dialog.id().call_id;
+        let (call, control) = Call::new(self.shared.clone(), dialog, states, None, permit);
+        let (progress_in, progress) = mpsc::channel(8);
+        let (outcome_in, outcome) = oneshot::channel();
+        let call = call.outgoing(progress_in, outcome_in, offer);
+        let notes = call.notes();
+        tokio::spawn(async move {
+            let problem = match invite.await {
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(SipError::Failed(error.to_string())),
+                Err(panic) => Some(SipError::Failed(panic.to_string())),
+            };
+            // The call's task may be over already.
+            let _ = notes.send(Note::Invite(problem)).await;
+        });
+        tokio::spawn(call.run());
+        Ok(OutgoingCall { id, control: Some(control), progress, outcome })
+    }
+
+    /// Ends every call (BYE, CANCEL or 503, whatever its state asks for) and stops listening.
+    ///
+    /// Returns as soon as the peers have answered, and after two seconds at the latest.
+    pub async fn shutdown(&self) {
+        self.shared.closing.cancel();
+        self.stopped.cancelled().await;
+    }
+}
+
+impl Drop for UserAgent {
+    fn drop(&mut self) {
+        self.shared.closing.cancel();
+    }
+}
+
+/// Waits for the order to close and for the calls to end, then stops the stack.
+async fn stop_when_closing(shared: Arc<Shared>, timers: Timers, stack: CancellationToken, stopped: CancellationToken) {
+    shared.closing.cancelled().await;
+    // Every call in progress holds a permit until it is over.
+    let all = u32::try_from(shared.max_calls).unwrap_or(u32::MAX);
+    let patience = Duration::from_secs(2).min(timers.t1 * 64);
+    if tokio::time::timeout(patience, shared.permits.acquire_many(all)).await.is_err() {
+        let left = shared.max_calls - shared.permits.available_permits();
+        warn!(left, "SIP calls had not ended when the user agent stopped");
+    }
+    stack.cancel();
+    stopped.cancel();
+}
+
+fn own_uri(user: &str, address: SocketAddr) -> rsip::Uri {
+    rsip::Uri {
+        scheme: Some(rsip::Scheme::Sip),
+        auth: Some(rsip::Auth { user: user.to_owned(), password: None }),
+        host_with_port: address.into(),
+        ..Default::default()
+    }
+}
+
+/// The address to be reached at: the one listened on, or the one from which the route to the first peer leaves.
+fn concrete_address(options: &UserAgentOptions) -> Result<IpAddr, SipError> {
+    let listen = options.listen;
+    if !listen.ip().is_unspecified() {
+        return Ok(listen.ip());
+    }
+    if let Some(public) = options.public_address {
+        return Ok(public);
+    }
+    let same_family = |net: &&IpNet| net.addr().is_ipv4() == listen.is_ipv4() && !net.addr().is_unspecified();
+    let target = match options.allowed_peers.iter().find(same_family) {
+        Some(net) => net.hosts().next().unwrap_or(net.addr()),
+        // Documentation prefixes (RFC 5737, RFC 3849): nothing is sent, only the default route looked up.
+        None if listen.is_ipv4() => Ipv4Addr::new(192, 0, 2, 1).into(),
+        None => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+    };
+    let route = || -> std::io::Result<IpAddr> {
+        let probe = std::net::UdpSocket::bind(SocketAddr::new(listen.ip(), 0))?;
+        probe.connect(SocketAddr::new(target, 9))?;
+        Ok(probe.local_addr()?.ip())
+    };
+    route().map_err(|source| SipError::NoLocalAddress { listen, source })
+}

@@ -1,0 +1,60 @@
+//! What can go wrong with a user agent and its calls, and whose fault it is.
+
+use std::net::SocketAddr;
+
+use super::EndReason;
+
+/// Why the user agent or one of its calls could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SipError {
+    /// The listening port cannot be had.
+    #[error(
+        "cannot listen for SIP on UDP {address}: {source}; stop the other SIP program or choose another listen address"
+    )]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Listening on every interface, and no route tells which of the addresses to show to peers.
+    #[error(
+        "no local address to advertise for SIP on {listen}: {source}; set a concrete listen address or the public address"
+    )]
+    NoLocalAddress {
+        /// The address asked for.
+        listen: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The URI to call cannot be read. It is not shown, since it holds a number.
+    #[error("the URI to call is not valid ({reason}); it should look like sip:user@host:port")]
+    Uri {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// All call permits are taken, or the agent is shutting down.
+    #[error("no call can be placed: all {max_calls} permitted calls are in progress, or the agent is shutting down")]
+    Full {
+        /// The configured limit.
+        max_calls: usize,
+    },
+    /// The peer refused our call.
+    #[error("the peer refused the call: {code} {reason}")]
+    Refused {
+        /// The SIP status code.
+        code: u16,
+        /// The peer's reason phrase.
+        reason: String,
+    },
+    /// Our call was cancelled by ourselves before the answer.
+    #[error("the call was cancelled before it was answered")]
+    Cancelled,
+    /// The call is over; what was asked comes too late.
+    #[error("the call is over ({0})")]
+    Ended(EndReason),
+    /// The stack or the peer's message did not allow to go on.
+    #[error("SIP failure: {0}")]
+    Failed(String),
+}

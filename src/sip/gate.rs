@@ -1,0 +1,230 @@
+//! First look at each new transaction: what the agent takes on, what it refuses, what belongs to a call in progress.
+//!
+//! RFC 3261 §8.2 (the order of the checks), §12.2.2. The peers' ACL was applied on the wire. Not implemented: digest
+//! challenges, Max-Forwards (a user agent server is the last hop).
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rsipstack::dialog::invite_dialog::InviteDialog;
+use rsipstack::rsip::prelude::HeadersExt;
+use rsipstack::rsip::{Header, Method, Request, Scheme, StatusCode, Uri};
+use rsipstack::transaction::TransactionReceiver;
+use rsipstack::transaction::transaction::Transaction;
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+use super::call::{ALLOW, Call, Note, Shared, drain, respond};
+use super::nameaddr::{parse_party, percent_decode, uri_user};
+use super::{Counter, IncomingCall};
+
+/// What a request outside of any dialog gets.
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    NewCall,
+    InDialog,
+    Respond(StatusCode, Vec<Header>, Option<Counter>),
+}
+
+/// An INVITE as it arrives twice when it was forked on the way and merged again (§8.2.2.2).
+type MergeKey = (String, String, u32);
+type Pending = Arc<Mutex<HashSet<MergeKey>>>;
+
+/// Takes transactions from the stack until it closes.
+pub(super) async fn run(shared: Arc<Shared>, mut incoming: TransactionReceiver, calls: mpsc::Sender<IncomingCall>) {
+    let pending = Pending::default();
+    while let Some(transaction) = incoming.recv().await {
+        match judge(&transaction.original) {
+            Verdict::InDialog => in_dialog(&shared, transaction),
+            Verdict::NewCall => new_call(&shared, &pending, transaction, &calls),
+            Verdict::Respond(status, headers, why) => {
+                if let Some(why) = why {
+                    refuse(&shared, transaction, why, status, headers);
+                } else {
+                    respond(transaction, status, headers);
+                }
+            }
+        }
+    }
+}
+
+fn refuse(shared: &Shared, transaction: Transaction, why: Counter, status: StatusCode, headers: Vec<Header>) {
+    shared.counters.count(why);
+    debug!(method = %transaction.original.method, status = status.code(), reason = why.name(), "SIP request refused");
+    respond(transaction, status, headers);
+}
+
+fn judge(request: &Request) -> Verdict {
+    let served =
+        [Method::Invite, Method::Bye, Method::Cancel, Method::Options, Method::Info, Method::Update, Method::PRack];
+    let to_tag = request.to_header().ok().and_then(|to| to.tag().ok().flatten());
+    if to_tag.is_some() {
+        return Verdict::InDialog;
+    }
+    if !served.contains(&request.method) {
+        let headers = vec![Header::Allow(ALLOW.into())];
+        return Verdict::Respond(StatusCode::MethodNotAllowed, headers, Some(Counter::Method));
+    }
+    let known_scheme = match &request.uri.scheme {
+        None | Some(Scheme::Sip | Scheme::Sips) => true,
+        Some(Scheme::Other(other)) => other.eq_ignore_ascii_case("tel"),
+    };
+    if !known_scheme {
+        return Verdict::Respond(StatusCode::UnsupportedUriScheme, vec![], Some(Counter::Unsupported));
+    }
+    // §8.2.2.3: nothing is supported that could be required. CANCEL never comes here.
+    let required: Vec<&str> = request
+        .headers
+        .iter()
+        .filter_map(|header| match header {
+            Header::Require(require) => Some(require.value()),
+            _ => None,
+        })
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|tag| !tag.is_empty())
+        .collect();
+    if !required.is_empty() {
+        let headers = vec![Header::Unsupported(required.join(", ").into())];
+        return Verdict::Respond(StatusCode::BadExtension, headers, Some(Counter::Extension));
+    }
+    match request.method {
+        Method::Invite if !body_is_sdp(request) => {
+            let headers = vec![Header::Accept("application/sdp".into()), Header::AcceptEncoding("identity".into())];
+            Verdict::Respond(StatusCode::UnsupportedMediaType, headers, Some(Counter::Unsupported))
+        }
+        Method::Invite => Verdict::NewCall,
+        Method::Options => {
+            let headers = vec![Header::Allow(ALLOW.into()), Header::Accept("application/sdp".into())];
+            Verdict::Respond(StatusCode::OK, headers, None)
+        }
+        _ => Verdict::Respond(StatusCode::CallTransactionDoesNotExist, vec![], Some(Counter::NoDialog)),
+    }
+}
+
+/// §8.2.3: no body, or SDP that is not compressed.
+fn body_is_sdp(request: &Request) -> bool {
+    if request.body.is_empty() {
+        return true;
+    }
+    request.headers.iter().all(|header| match header {
+        Header::ContentType(kind) => {
+            let kind = kind.value().split(';').next().unwrap_or_default();
+            kind.trim().eq_ignore_ascii_case("application/sdp")
+        }
+        Header::ContentEncoding(encoding) => encoding.value().trim().eq_ignore_ascii_case("identity"),
+        _ => true,
+    })
+}
+
+fn in_dialog(shared: &Shared, transaction: Transaction) {
+    let request = &transaction.original;
+    let key = request
+        .call_id_header()
+        .ok()
+        .map(|id| id.value().to_owned())
+        .zip(request.to_header().ok().and_then(|to| to.tag().ok().flatten()).map(|tag| tag.value().to_owned()));
+    let route = key.and_then(|key| {
+        let routes = shared.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.get(&key).cloned()
+    });
+    let Some(route) = route else {
+        refuse(shared, transaction, Counter::NoDialog, StatusCode::CallTransactionDoesNotExist, vec![]);
+        return;
+    };
+    match route.try_send(transaction) {
+        Ok(()) => {}
+        Err(mpsc::error::TrySendError::Full(transaction)) => {
+            let headers = vec![Header::RetryAfter("1".into())];
+            refuse(shared, transaction, Counter::OutOfOrder, StatusCode::ServerInternalError, headers);
+        }
+        Err(mpsc::error::TrySendError::Closed(transaction)) => {
+            refuse(shared, transaction, Counter::NoDialog, StatusCode::CallTransactionDoesNotExist, vec![]);
+        }
+    }
+}
+
+fn merge_key(request: &Request) -> Option<MergeKey> {
+    let from_tag = request.from_header().ok()?.tag().ok()??.value().to_owned();
+    Some((request.call_id_header().ok()?.value().to_owned(), from_tag, request.cseq_header().ok()?.seq().ok()?))
+}
+
+fn new_call(shared: &Arc<Shared>, pending: &Pending, transaction: Transaction, calls: &mpsc::Sender<IncomingCall>) {
+    let refuse = |transaction, why, status| refuse(shared, transaction, why, status, vec![]);
+    let Some(key) = merge_key(&transaction.original) else {
+        return refuse(transaction, Counter::Malformed, StatusCode::BadRequest);
+    };
+    if pending.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
+        return refuse(transaction, Counter::Merged, StatusCode::LoopDetected);
+    }
+    if shared.closing.is_cancelled() {
+        return refuse(transaction, Counter::Closing, StatusCode::ServiceUnavailable);
+    }
+    let Ok(permit) = shared.permits.clone().try_acquire_owned() else {
+        warn!(max_calls = shared.max_calls, "a SIP call was refused with 486: all permitted calls are in progress");
+        return refuse(transaction, Counter::Busy, StatusCode::BusyHere);
+    };
+    let Ok(slot) = calls.try_reserve() else {
+        warn!("a SIP call was refused with 503: nobody takes calls");
+        return refuse(transaction, Counter::Closing, StatusCode::ServiceUnavailable);
+    };
+    let (states_in, states) = shared.layer.new_dialog_state_channel();
+    let contact = Some(shared.contact.clone());
+    let dialog = match shared.layer.get_or_create_server_invite(&transaction, states_in, None, contact) {
+        Ok(dialog) => dialog,
+        Err(error) => {
+            debug!(%error, "an INVITE makes no dialog");
+            return refuse(transaction, Counter::Malformed, StatusCode::BadRequest);
+        }
+    };
+    let request = &transaction.original;
+    let sequence = Some(key.2);
+    let (call, control) = Call::new(shared.clone(), dialog.clone(), states, sequence, permit);
+    let from = request.from_header().map(|from| parse_party(from.value())).unwrap_or_default();
+    let incoming = IncomingCall {
+        id: key.0.clone(),
+        peer: peer_of(&transaction),
+        caller: from,
+        called: called_user(&request.uri),
+        offer: request.body.clone(),
+        control,
+    };
+    info!(call = %incoming.id, peer = %incoming.peer, "SIP call comes in");
+    shared.counters.count(Counter::CallsIn);
+    pending.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+    let (notes, pending) = (call.notes(), pending.clone());
+    tokio::spawn(async move {
+        own_invite(dialog, transaction, notes).await;
+        pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    });
+    tokio::spawn(call.run());
+    slot.send(incoming);
+}
+
+/// Owns the INVITE server transaction to its end: 100, the responses that the call's task asks for, ACK or CANCEL.
+async fn own_invite(mut dialog: InviteDialog, mut transaction: Transaction, notes: mpsc::Sender<Note>) {
+    if let Err(error) = dialog.handle(&mut transaction).await {
+        warn!(%error, "an INVITE transaction failed");
+    }
+    // The call's task may be over already.
+    let _ = notes.send(Note::Invite(None)).await;
+    drain(transaction).await;
+}
+
+/// The number dialled. The stack keeps `%` escapes and would escape them again when it writes the URI.
+fn called_user(uri: &Uri) -> String {
+    match &uri.auth {
+        Some(auth) => percent_decode(auth.user.split(';').next().unwrap_or_default()),
+        None => uri_user(&uri.to_string()),
+    }
+}
+
+fn peer_of(transaction: &Transaction) -> SocketAddr {
+    transaction
+        .connection
+        .as_ref()
+        .and_then(|connection| connection.get_remote_addr())
+        .and_then(|address| address.get_socketaddr().ok())
+        .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+}
