@@ -11,8 +11,11 @@
 
 pub mod conceal;
 pub mod dtmf;
+pub mod impairment;
 pub mod jitter;
 pub mod packet;
 pub mod receiver;
+pub mod rtcp;
 pub mod sender;
+pub mod socket;
 pub mod statistics;
