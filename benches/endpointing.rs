@@ -96,6 +96,71 @@ fn main() {
             print("all", &every);
         }
     }
+    for pause_ms in [500, 700] {
+        for playing in [false, true] {
+            let (mut resumed, committed, pauses) = hear_pauses(&spoken, pause_ms, playing);
+            resumed.sort_by(f64::total_cmp);
+            println!(
+                "pause of {pause_ms} ms{}: {pauses}, taken back {} at p50 {:.0} p95 {:.0} max {:.0} ms after the voice came back, committed {committed}",
+                if playing { ", box speaks" } else { "" },
+                resumed.len(),
+                percentile(&resumed, 0.5),
+                percentile(&resumed, 0.95),
+                percentile(&resumed, 1.0),
+            );
+        }
+    }
+}
+
+/// Two utterances of a language with a pause between: when it was taken back, how often a turn was committed in it, of how many.
+fn hear_pauses(spoken: &[(&str, Vec<i16>)], pause_ms: usize, playing: bool) -> (Vec<f64>, usize, usize) {
+    let limits = Limits::from(&config::Hearing::default());
+    let (mut resumed, mut committed, mut pauses) = (Vec::new(), 0, 0);
+    let trimmed: Vec<(&str, &[i16])> = spoken
+        .iter()
+        .map(|(language, speech)| {
+            let voiced = |hop: &[i16]| level::rms_dbfs(hop) > level::VOICED_DBFS;
+            let begin = speech.chunks(HOP).position(voiced).unwrap_or(0) * HOP;
+            let end = speech.chunks(HOP).rposition(voiced).unwrap_or(0) * HOP + HOP;
+            (*language, &speech[begin..end.min(speech.len())])
+        })
+        .collect();
+    for pair in trimmed.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+        for alignment in 0..ALIGNMENTS {
+            let lead = LEAD + alignment * 101;
+            let back = lead + pair[0].1.len() + pause_ms * 8;
+            let mut sound = vec![0; lead];
+            sound.extend(pair[0].1);
+            sound.resize(back, 0);
+            sound.extend(pair[1].1);
+            let mut endpointer = Endpointer::new(limits);
+            let start = Instant::now();
+            pauses += 1;
+            let mut waiting = false;
+            for (index, frame) in sound.as_chunks::<FRAME_SAMPLES>().0.iter().enumerate() {
+                let heard = (index + 1) * FRAME_SAMPLES;
+                // The placeholder sounds after a soft end.
+                endpointer.set_playing(playing && waiting);
+                endpointer.handle_frame(start + pcm::duration(heard as u64), frame);
+                while let Some(event) = endpointer.poll() {
+                    waiting = matches!(event, Heard::SoftEnd { .. });
+                    match event {
+                        Heard::Resumed { .. } if (back..back + 4000).contains(&heard) => {
+                            resumed.push((heard - back) as f64 / 8.0);
+                        }
+                        Heard::HardEnd { .. } => committed += 1,
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    (resumed, committed, pauses)
+}
+
+/// Of sorted values.
+fn percentile(values: &[f64], share: f64) -> f64 {
+    values.get(((values.len() as f64 - 1.0) * share).round() as usize).copied().unwrap_or(f64::NAN)
 }
 
 fn print(line: &str, outcomes: &[Outcome]) {
@@ -105,24 +170,21 @@ fn print(line: &str, outcomes: &[Outcome]) {
         values
     };
     let (ends, onsets, starts) = (of(|o| o.soft_end), of(|o| o.onset), of(|o| o.started));
-    let at = |values: &[f64], share: f64| {
-        values.get(((values.len() as f64 - 1.0) * share).round() as usize).copied().unwrap_or(f64::NAN)
-    };
     let percent = |count: usize| 100.0 * count as f64 / outcomes.len().max(1) as f64;
     println!(
         "{line:<14}{:>6}{:>11.0} {:>4.0} {:>4.0} {:>4.0}{:>9.1} %{:>9.1} %{:>5.1} %{:>17.0} {:>4.0}{:>17.0} {:>4.0}{:>7}",
         outcomes.len(),
-        at(&ends, 0.5),
-        at(&ends, 0.9),
-        at(&ends, 0.95),
-        at(&ends, 1.0),
+        percentile(&ends, 0.5),
+        percentile(&ends, 0.9),
+        percentile(&ends, 0.95),
+        percentile(&ends, 1.0),
         percent(outcomes.iter().filter(|o| o.cut_early).count()),
         percent(outcomes.iter().filter(|o| o.committed_early).count()),
         percent(outcomes.len() - ends.len()),
-        at(&onsets, 0.5),
-        at(&onsets, 0.95),
-        at(&starts, 0.5),
-        at(&starts, 0.95),
+        percentile(&onsets, 0.5),
+        percentile(&onsets, 0.95),
+        percentile(&starts, 0.5),
+        percentile(&starts, 0.95),
         outcomes.iter().map(|o| o.false_starts).sum::<usize>(),
     );
 }

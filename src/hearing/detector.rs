@@ -28,9 +28,11 @@ const LOOK_BACK: Duration = Duration::from_millis(320);
 /// The voice has ended where the level stays so many dB below the utterance's.
 const FALL_DB: f32 = 22.0;
 /// What is not so many dB above the line's noise is not voice either…
-const ABOVE_NOISE_DB: f32 = 4.0;
-/// …unless the noise is so loud that weak syllables drown in it: the end is then left where the probabilities put it.
-const SMALLEST_FALL_DB: f32 = 12.0;
+const ABOVE_NOISE_DB: f32 = 3.0;
+/// …but weak syllables drown in it, so that the end is looked for no farther back than this…
+const LOOK_BACK_IN_NOISE: Duration = Duration::from_millis(100);
+/// …and not at all when this is all that is left between noise and voice.
+const SMALLEST_FALL_DB: f32 = 8.0;
 /// Share of a new 10 ms in the running levels.
 const LEVEL_SHARE: f32 = 1.0 / 40.0;
 /// Undelivered events that are kept; no input makes more than three.
@@ -350,17 +352,17 @@ impl TurnDetector {
         }
     }
 
-    /// Just behind the last sample that is as loud as the voice was, at most [`LOOK_BACK`] before the last voiced chunk's end.
+    /// Just behind the last sample that is as loud as voice, at most [`LOOK_BACK`] before the last voiced chunk's end.
     fn last_voiced(&self, turn: Turn) -> u64 {
-        let earliest = turn.end_sample.saturating_sub(samples_in(LOOK_BACK)).max(turn.onset_sample);
+        let fallen = self.speech_power * ratio(-FALL_DB);
         let noise = self.noise_db.map_or(0.0, |level| ratio(level + ABOVE_NOISE_DB));
-        let quietest = (self.speech_power * ratio(-FALL_DB)).max(noise);
+        let (quietest, look_back) = if noise > fallen { (noise, LOOK_BACK_IN_NOISE) } else { (fallen, LOOK_BACK) };
         if quietest > self.speech_power * ratio(-SMALLEST_FALL_DB) {
             return turn.end_sample;
         }
+        let earliest = turn.end_sample.saturating_sub(samples_in(look_back)).max(turn.onset_sample);
         let mut levels = self.recent.levels(earliest, turn.end_sample);
-        let end = levels.find(|&(_, power)| power >= quietest).map_or(earliest, |(end, _)| end);
-        end.min(turn.end_sample)
+        levels.find(|&(_, power)| power >= quietest).map_or(earliest, |(end, _)| end.min(turn.end_sample))
     }
 
     /// A mean of powers, so that the silence behind the voice, still probable, hardly lowers it.
