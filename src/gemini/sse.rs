@@ -147,16 +147,14 @@ impl Decoder {
         if self.line.is_empty() {
             return self.end_event();
         }
-        if let Some(value) = self.line.strip_prefix(b"data") {
-            if let Some(value) = value.strip_prefix(b":") {
-                let value = value.strip_prefix(b" ").unwrap_or(value);
-                match &mut self.data {
-                    Some(data) => {
-                        data.push(b'\n');
-                        data.extend_from_slice(value);
-                    }
-                    None => self.data = Some(value.to_vec()),
+        if let Some(value) = self.line.strip_prefix(b"data:") {
+            let value = value.strip_prefix(b" ").unwrap_or(value);
+            match &mut self.data {
+                Some(data) => {
+                    data.push(b'\n');
+                    data.extend_from_slice(value);
                 }
+                None => self.data = Some(value.to_vec()),
             }
         }
         self.line.clear();

@@ -1,0 +1,424 @@
+//! Refusing what the real interface refuses: unknown fields, thinking levels a model lacks, a conversation that ends with the model.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+
+use super::refusal::Refusal;
+use crate::pcm::wav;
+
+/// What a field may hold.
+enum Shape {
+    Any,
+    List(&'static Shape),
+    Object(&'static [(&'static str, Shape)]),
+}
+use Shape::{Any, List, Object};
+
+const CONTENT: &[(&str, Shape)] = &[("role", Any), ("parts", List(&Object(PART)))];
+const PART: &[(&str, Shape)] = &[
+    ("text", Any),
+    ("thought", Any),
+    ("thoughtSignature", Any),
+    ("inlineData", Object(&[("mimeType", Any), ("data", Any), ("displayName", Any)])),
+    ("fileData", Object(&[("mimeType", Any), ("fileUri", Any)])),
+    ("functionCall", Object(&[("id", Any), ("name", Any), ("args", Any)])),
+    (
+        "functionResponse",
+        Object(&[("id", Any), ("name", Any), ("response", Any), ("willContinue", Any), ("scheduling", Any)]),
+    ),
+    ("mediaResolution", Any),
+];
+const GENERATION_CONFIG: &[(&str, Shape)] = &[
+    ("candidateCount", Any),
+    ("stopSequences", Any),
+    ("maxOutputTokens", Any),
+    ("temperature", Any),
+    ("topP", Any),
+    ("topK", Any),
+    ("seed", Any),
+    ("presencePenalty", Any),
+    ("frequencyPenalty", Any),
+    ("responseMimeType", Any),
+    ("responseSchema", Any),
+    ("responseJsonSchema", Any),
+    ("responseLogprobs", Any),
+    ("logprobs", Any),
+    ("responseModalities", Any),
+    ("speechConfig", Any),
+    ("mediaResolution", Any),
+    ("thinkingConfig", Object(&[("includeThoughts", Any), ("thinkingBudget", Any), ("thinkingLevel", Any)])),
+];
+const REQUEST: Shape = Object(&[
+    ("model", Any),
+    ("contents", List(&Object(CONTENT))),
+    ("systemInstruction", Object(CONTENT)),
+    ("tools", Any),
+    ("toolConfig", Any),
+    ("safetySettings", List(&Object(&[("category", Any), ("threshold", Any)]))),
+    ("generationConfig", Object(GENERATION_CONFIG)),
+    ("cachedContent", Any),
+    ("serviceTier", Any),
+    ("store", Any),
+]);
+
+const AUDIO_TYPES: [&str; 8] =
+    ["audio/wav", "audio/x-wav", "audio/mp3", "audio/mpeg", "audio/aiff", "audio/aac", "audio/ogg", "audio/flac"];
+
+/// A sound in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// Size of the file.
+    pub bytes: usize,
+    /// How long it lasts; zero for what is not WAV.
+    pub duration: Duration,
+}
+
+/// A request that the real interface would take.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    /// Entries of the conversation.
+    pub(super) contents: usize,
+    /// Those of them that are the caller's; one that brings a function's result is not.
+    pub(super) caller_turns: usize,
+    pub(super) audio: Vec<Heard>,
+    pub(super) text_chars: usize,
+    /// Whether it ends with a function's result.
+    pub(super) function_result: bool,
+    pub(super) max_output_tokens: Option<usize>,
+    /// The request as it came, each sound replaced by its size.
+    pub(super) json: String,
+}
+
+/// Whether the simulator has such a model: Gemini from 2.5 on.
+pub(super) fn model_exists(model: &str) -> bool {
+    let tail = model.strip_prefix("gemini-").unwrap_or_default();
+    tail.starts_with("flash") || version(model).is_some_and(|version| version >= (2, 5))
+}
+
+fn version(model: &str) -> Option<(u32, u32)> {
+    let number = model.strip_prefix("gemini-")?.split('-').next()?;
+    let (major, minor) = number.split_once('.').unwrap_or((number, "0"));
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Reads a request body for a model.
+pub(super) fn check(model: &str, body: &[u8]) -> Result<Accepted, Refusal> {
+    let raw: Value = serde_json::from_slice(body).map_err(|error| {
+        Refusal::bad_request(format!(
+            "Invalid JSON payload received. Line {}, column {}.",
+            error.line(),
+            error.column()
+        ))
+    })?;
+    let mut request = shaped(raw, &REQUEST, "").map_err(Refusal::bad_request)?;
+    let refuse = |message: &str| Err(Refusal::bad_request(message));
+
+    let config = &request["generationConfig"];
+    if model.contains("3.5-flash-lite")
+        && ["presencePenalty", "frequencyPenalty"].iter().any(|name| config.get(*name).is_some())
+    {
+        return refuse("Penalty is not enabled for this model");
+    }
+    let thinking = &config["thinkingConfig"];
+    if thinking.get("thinkingLevel").is_some() && thinking.get("thinkingBudget").is_some() {
+        return refuse("You can only set only one of thinking budget and thinking level.");
+    }
+    if let Some(level) = thinking["thinkingLevel"].as_str() {
+        let level = level.to_ascii_lowercase();
+        if !["minimal", "low", "medium", "high"].contains(&level.as_str()) {
+            return refuse("Invalid value at 'generation_config.thinking_config.thinking_level'");
+        }
+        let no_minimal = !model.contains("lite") && version(model).is_none_or(|version| version >= (3, 7));
+        if level == "minimal" && no_minimal {
+            return refuse("Thinking level MINIMAL is not supported for this model.");
+        }
+        if version(model).is_some_and(|version| version < (3, 0)) {
+            return refuse("Thinking level is not supported for this model.");
+        }
+    }
+    if request.get("serviceTier").is_some_and(|tier| !["standard", "flex", "priority"].map(Value::from).contains(tier))
+    {
+        return refuse("Invalid value at 'service_tier'");
+    }
+    let max_output_tokens = config.get("maxOutputTokens").map(|max| max.as_u64().unwrap_or(0) as usize);
+    if max_output_tokens == Some(0) {
+        return refuse("max_output_tokens must be positive");
+    }
+
+    let contents = request["contents"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    if contents.is_empty() {
+        return refuse("* GenerateContentRequest.contents: contents is not specified\n");
+    }
+    let mut accepted = conversation(&contents)?;
+    let shown = contents.into_iter().map(|mut content| {
+        for part in content["parts"].as_array_mut().into_iter().flatten() {
+            if let Some(data) = part.get_mut("inlineData").and_then(|blob| blob.get_mut("data")) {
+                *data = format!("[{} characters]", data.as_str().map_or(0, str::len)).into();
+            }
+        }
+        content
+    });
+    request["contents"] = shown.collect();
+    accepted.json = request.to_string();
+    accepted.max_output_tokens = max_output_tokens;
+    Ok(accepted)
+}
+
+/// Who spoke, what sounds there are, and whether function calls come with what belongs to them.
+fn conversation(contents: &[Value]) -> Result<Accepted, Refusal> {
+    let refuse = |message: String| Err(Refusal::bad_request(message));
+    let mut accepted = Accepted {
+        contents: contents.len(),
+        caller_turns: 0,
+        audio: Vec::new(),
+        text_chars: 0,
+        function_result: false,
+        max_output_tokens: None,
+        json: String::new(),
+    };
+    let mut after_call = false;
+    for (at, content) in contents.iter().enumerate() {
+        let role = content["role"].as_str().unwrap_or("user");
+        if !["user", "model", "function"].contains(&role) {
+            return refuse("Please use a valid role: user, model.".into());
+        }
+        let parts = content["parts"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if parts.is_empty() {
+            return refuse(format!(
+                "* GenerateContentRequest.contents[{at}].parts: contents.parts must not be empty.\n"
+            ));
+        }
+        let has = |name: &str| parts.iter().any(|part| part.get(name).is_some());
+        accepted.function_result = has("functionResponse");
+        if accepted.function_result && !after_call {
+            return refuse(
+                "Please ensure that function response turn comes immediately after a function call turn.".into(),
+            );
+        }
+        // Only the first of several calls carries a signature.
+        if let Some(call) = parts.iter().find(|part| part.get("functionCall").is_some())
+            && call.get("thoughtSignature").is_none()
+        {
+            let name = call["functionCall"]["name"].as_str().unwrap_or_default();
+            return refuse(format!(
+                "Function call is missing a thought_signature in functionCall parts. Function call `{name}`, position {at}."
+            ));
+        }
+        after_call = has("functionCall");
+        if role == "user" && !accepted.function_result {
+            accepted.caller_turns += 1;
+        }
+        for part in parts {
+            accepted.text_chars += part["text"].as_str().map_or(0, |text| text.chars().count());
+            if let Some(blob) = part.get("inlineData") {
+                accepted.audio.push(heard(blob)?);
+            }
+        }
+        if role == "model" && at + 1 == contents.len() {
+            return refuse("Please ensure that the last content in the request has role user.".into());
+        }
+    }
+    Ok(accepted)
+}
+
+fn heard(blob: &Value) -> Result<Heard, Refusal> {
+    let mime = blob["mimeType"].as_str().unwrap_or_default();
+    if !AUDIO_TYPES.contains(&mime) {
+        return Err(Refusal::bad_request(format!("Unsupported MIME type: {mime}")));
+    }
+    let data = blob["data"].as_str().and_then(|data| STANDARD.decode(data).ok()).ok_or_else(|| {
+        Refusal::bad_request("Invalid value at 'contents.parts.inline_data.data' (TYPE_BYTES), Base64 decoding failed")
+    })?;
+    let duration = match mime.ends_with("wav") {
+        true => {
+            let sound = wav::read(&data).map_err(|_| Refusal::bad_request("Request contains an invalid argument."))?;
+            Duration::from_secs_f64(sound.samples.len() as f64 / f64::from(sound.rate))
+        }
+        false => Duration::ZERO,
+    };
+    Ok(Heard { bytes: data.len(), duration })
+}
+
+/// The value with its field names in camel case, or what is wrong with it.
+fn shaped(value: Value, shape: &Shape, path: &str) -> Result<Value, String> {
+    match (shape, value) {
+        (Any, value) => Ok(value),
+        (List(item), Value::Array(values)) => {
+            let items = values.into_iter().enumerate();
+            items.map(|(n, value)| shaped(value, item, &format!("{path}[{n}]"))).collect()
+        }
+        (Object(fields), Value::Object(object)) => {
+            let mut known = Map::new();
+            for (name, value) in object {
+                let camel = camel_case(&name);
+                let Some((_, shape)) = fields.iter().find(|(field, _)| *field == camel) else {
+                    let place = if path.is_empty() { String::new() } else { format!(" at '{path}'") };
+                    return Err(format!(
+                        "Invalid JSON payload received. Unknown name \"{name}\"{place}: Cannot find field."
+                    ));
+                };
+                let snake = snake_case(&camel);
+                let below = if path.is_empty() { snake } else { format!("{path}.{snake}") };
+                known.insert(camel, shaped(value, shape, &below)?);
+            }
+            Ok(Value::Object(known))
+        }
+        (_, value) => Err(format!("Invalid value at '{path}', {value}")),
+    }
+}
+
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |camel, word| {
+        let mut letters = word.chars();
+        camel
+            + &letters.next().map(|letter| letter.to_ascii_uppercase()).into_iter().collect::<String>()
+            + letters.as_str()
+    })
+}
+
+fn snake_case(name: &str) -> String {
+    name.chars().fold(String::new(), |mut snake, letter| {
+        if letter.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+        snake
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const LITE: &str = "gemini-3.5-flash-lite";
+
+    fn with(name: &str, value: Value) -> Value {
+        let mut request = json!({"contents": [{"role": "user", "parts": [{"text": "hello"}]}]});
+        request[name] = value;
+        request
+    }
+
+    fn refused(model: &str, request: &Value) -> String {
+        let refusal = check(model, request.to_string().as_bytes()).unwrap_err();
+        assert_eq!(refusal.status, 400);
+        serde_json::from_str::<Value>(&refusal.body).unwrap()["error"]["message"].as_str().unwrap().to_owned()
+    }
+
+    fn accepted(request: &Value) -> Accepted {
+        check(LITE, request.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_in_the_interfaces_words() {
+        assert_eq!(
+            refused(LITE, &with("generationConfig", json!({"maxTokens": 5}))),
+            "Invalid JSON payload received. Unknown name \"maxTokens\" at 'generation_config': Cannot find field."
+        );
+        assert_eq!(
+            refused(LITE, &with("stream", true.into())),
+            "Invalid JSON payload received. Unknown name \"stream\": Cannot find field."
+        );
+        let content = json!([{"role": "user", "parts": [{"text": "a"}, {"txt": "b"}]}]);
+        assert!(refused(LITE, &with("contents", content)).contains("at 'contents[0].parts[1]'"));
+        assert!(refused(LITE, &json!([])).starts_with("Invalid value at ''"));
+    }
+
+    #[test]
+    fn snake_case_is_as_good_as_camel_case() {
+        let request = accepted(&with("generation_config", json!({"max_output_tokens": 7})));
+        assert_eq!(request.max_output_tokens, Some(7));
+    }
+
+    #[test]
+    fn thinking_levels_depend_on_the_model() {
+        let level = |level: &str| with("generationConfig", json!({"thinkingConfig": {"thinkingLevel": level}}));
+        for (model, lowest) in [
+            ("gemini-3.5-flash-lite", "minimal"),
+            ("gemini-3.6-flash", "minimal"),
+            ("gemini-3.7-flash", "low"),
+            ("gemini-3.8-flash", "low"),
+            ("gemini-flash-latest", "low"),
+            ("gemini-flash-lite-latest", "minimal"),
+        ] {
+            assert!(check(model, level(lowest).to_string().as_bytes()).is_ok(), "{model}");
+            if lowest == "low" {
+                assert!(refused(model, &level("minimal")).contains("MINIMAL"), "{model}");
+            }
+        }
+        assert!(refused(LITE, &level("loud")).contains("thinking_level"));
+        let both = json!({"thinkingConfig": {"thinkingLevel": "low", "thinkingBudget": 0}});
+        assert!(refused(LITE, &with("generationConfig", both)).contains("only one"));
+    }
+
+    #[test]
+    fn penalties_and_strange_tiers_are_refused() {
+        assert!(refused(LITE, &with("generationConfig", json!({"presencePenalty": 0.1}))).contains("Penalty"));
+        assert!(refused(LITE, &with("serviceTier", "PRIORITY".into())).contains("service_tier"));
+        accepted(&with("serviceTier", "priority".into()));
+    }
+
+    #[test]
+    fn a_conversation_must_have_content_and_end_with_the_caller() {
+        let contents = |value: Value| with("contents", value);
+        let model = json!({"role": "model", "parts": [{"text": "Hello"}]});
+        let user = json!({"role": "user", "parts": [{"text": "Hello"}]});
+        assert!(refused(LITE, &contents(json!([user, model]))).contains("last content"));
+        assert!(refused(LITE, &contents(json!([]))).contains("not specified"));
+        assert!(refused(LITE, &contents(json!([{"role": "user", "parts": []}]))).contains("must not be empty"));
+        assert!(refused(LITE, &contents(json!([{"role": "system", "parts": [{"text": "x"}]}]))).contains("valid role"));
+        let both = accepted(&contents(json!([user, model, user])));
+        assert_eq!((both.contents, both.caller_turns), (3, 2));
+    }
+
+    #[test]
+    fn an_echoed_function_call_needs_its_signature_and_its_result_a_call() {
+        let user = json!({"role": "user", "parts": [{"text": "Where is it?"}]});
+        let call = json!({"functionCall": {"name": "order_status", "args": {}}});
+        let mut signed = call.clone();
+        signed["thoughtSignature"] = "EjQK".into();
+        let result = json!({"role": "user", "parts": [{"functionResponse": {"name": "order_status", "response": {}}}]});
+        let echo = |parts: Value| with("contents", json!([user, {"role": "model", "parts": parts}, result]));
+        assert!(refused(LITE, &echo(json!([call]))).contains("missing a thought_signature"));
+        assert!(refused(LITE, &with("contents", json!([user, result]))).contains("function response turn"));
+        let whole = accepted(&echo(json!([signed, call])));
+        assert!(whole.function_result);
+        assert_eq!(whole.caller_turns, 1);
+    }
+
+    #[test]
+    fn sounds_are_measured_and_not_kept() {
+        let wav = crate::pcm::wav::write(8000, 1, &[0; 4000]);
+        let blob = |mime: &str, data: String| {
+            let part = json!({"inlineData": {"mimeType": mime, "data": data}});
+            with("contents", json!([{"role": "user", "parts": [part]}]))
+        };
+        let request = accepted(&blob("audio/wav", STANDARD.encode(&wav)));
+        assert_eq!(request.audio, [Heard { bytes: 8044, duration: Duration::from_millis(500) }]);
+        assert!(request.json.contains("[10728 characters]") && !request.json.contains("UklGR"), "{}", request.json);
+        assert!(refused(LITE, &blob("audio/wav", "%%".into())).contains("Base64"));
+        assert!(refused(LITE, &blob("audio/wav", STANDARD.encode(b"not a wav"))).contains("invalid argument"));
+        assert!(refused(LITE, &blob("audio/l16", String::new())).contains("MIME"));
+    }
+
+    #[test]
+    fn models_from_two_five_on_exist() {
+        for (model, exists) in [
+            ("gemini-3.5-flash-lite", true),
+            ("gemini-2.5-flash", true),
+            ("gemini-flash-latest", true),
+            ("gemini-2.0-flash", false),
+            ("gemini-1.5-pro", false),
+            ("gpt-5", false),
+            ("gemini-", false),
+        ] {
+            assert_eq!(model_exists(model), exists, "{model}");
+        }
+    }
+}
