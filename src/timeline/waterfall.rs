@@ -12,7 +12,7 @@ const LEFT: f64 = 140.0;
 const RIGHT: f64 = 975.0;
 const LANE: f64 = 22.0;
 const BAR: f64 = 13.0;
-const GROUP_HEAD: f64 = 26.0;
+const GROUP_HEAD: f64 = 34.0;
 const GROUP_GAP: f64 = 12.0;
 /// First sound, after the caller's last voiced sample.
 const GOAL_MS: f64 = 500.0;
@@ -40,7 +40,16 @@ struct Bar {
 struct Lane {
     name: &'static str,
     bars: Vec<Bar>,
+    /// Words that go before the bars, where there is room.
+    before: String,
+    /// Words that go after the bars.
     label: String,
+}
+
+impl Lane {
+    fn new(name: &'static str, bars: Vec<Bar>, label: String) -> Self {
+        Self { name, bars, before: String::new(), label }
+    }
 }
 
 /// Draws the turns under a title, each from its end of speech, and `notes` below, a line each.
@@ -57,7 +66,7 @@ pub fn waterfall_svg(title: &str, turns: &[TurnReport], notes: &[&str]) -> Strin
          font-family=\"system-ui, 'DejaVu Sans', Helvetica, Arial, sans-serif\" font-size=\"11\" fill=\"{INK}\">\n\
          <title>{title}</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#fdfdfc\"/>\n\
          <text x=\"20\" y=\"30\" font-size=\"18\" font-weight=\"600\">{title}</text>\n\
-         <text x=\"20\" y=\"48\" fill=\"{FAINT}\">milliseconds from the caller's last voiced sample</text>\n",
+         <text x=\"20\" y=\"48\" fill=\"{FAINT}\">milliseconds from the caller's last voiced sample; ▼ first sound</text>\n",
         title = escaped(title),
     );
     axis(&mut svg, &scale, top, bottom);
@@ -94,14 +103,15 @@ impl Scale {
             .filter_map(|(_, ms)| ms)
             .filter(|ms| ms.is_finite())
             .fold(850.0, f64::max);
-        let wanted = latest * 1.18;
+        let wanted = latest * 1.3;
         let step_ms = [100.0, 250.0, 500.0, 1000.0, 2000.0, 5000.0].into_iter().find(|step| wanted / step <= 12.0);
         let step_ms = step_ms.unwrap_or_else(|| (wanted / 12_000.0).ceil() * 1000.0);
         Self { span_ms: (wanted / step_ms).ceil() * step_ms, step_ms }
     }
 
     fn x(&self, ms: f64) -> f64 {
-        LEFT + (RIGHT - LEFT) * (ms / self.span_ms).clamp(0.0, 1.0)
+        let share = ms / self.span_ms;
+        LEFT + (RIGHT - LEFT) * if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) }
     }
 }
 
@@ -122,8 +132,8 @@ fn axis(svg: &mut String, scale: &Scale, top: f64, bottom: f64) {
         svg,
         "<line x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{bottom:.1}\" stroke=\"{GOAL}\" stroke-dasharray=\"5 4\"/>\
          <text x=\"{x:.1}\" y=\"{:.1}\" fill=\"{GOAL}\" text-anchor=\"middle\">goal: first sound by {GOAL_MS} ms</text>",
-        top - 20.0,
-        top - 24.0
+        top,
+        top - 22.0
     );
 }
 
@@ -136,7 +146,7 @@ fn group(svg: &mut String, scale: &Scale, y: f64, heading: &str, lanes: &[Lane],
          <text x=\"20\" y=\"{:.1}\" font-size=\"12\" font-weight=\"600\">{}</text>",
         y + 1.0,
         heading.chars().count() as f64 * 7.2,
-        GROUP_HEAD - 6.0,
+        22.0,
         y + 17.0,
         escaped(heading)
     );
@@ -186,29 +196,47 @@ fn group(svg: &mut String, scale: &Scale, y: f64, heading: &str, lanes: &[Lane],
 
 /// Puts a lane's words where no bar is: after its bars, or before them, or else upon them.
 fn label(svg: &mut String, scale: &Scale, lane: &Lane, middle: f64) {
-    if lane.label.is_empty() {
-        return;
+    if lane.bars.is_empty() {
+        let words = if lane.label.is_empty() { "none" } else { &lane.label };
+        return text(svg, LEFT + 8.0, middle, "start", FAINT, words);
     }
     let ends = |pick: fn(&Bar) -> f64| lane.bars.iter().map(pick);
-    let first = scale.x(ends(|bar| bar.from).fold(f64::INFINITY, f64::min).min(scale.span_ms));
-    let last = scale.x(ends(|bar| bar.to).fold(0.0, f64::max));
-    let width = lane.label.chars().count() as f64 * CHARACTER;
-    let (x, anchor, colour) = if lane.bars.is_empty() {
-        (LEFT + 8.0, "start", FAINT)
-    } else if last + 8.0 + width <= RIGHT {
-        (last + 8.0, "start", INK)
-    } else if first - 8.0 - width >= LEFT {
-        (first - 8.0, "end", INK)
+    let first = scale.x(ends(|bar| bar.from).fold(scale.span_ms, f64::min)) - 8.0;
+    let last = scale.x(ends(|bar| bar.to).fold(0.0, f64::max)) + 8.0;
+    let width = |words: &str| words.chars().count() as f64 * CHARACTER;
+
+    let mut words = lane.label.clone();
+    if !lane.before.is_empty() {
+        if first - width(&lane.before) >= LEFT {
+            text(svg, first, middle, "end", INK, &lane.before);
+        } else {
+            words = [lane.before.as_str(), words.as_str()]
+                .into_iter()
+                .filter(|w| !w.is_empty())
+                .collect::<Vec<_>>()
+                .join(" · ");
+        }
+    }
+    if words.is_empty() {
+        return;
+    }
+    if last + width(&words) <= RIGHT {
+        text(svg, last, middle, "start", INK, &words);
+    } else if lane.before.is_empty() && first - width(&words) >= LEFT {
+        text(svg, first, middle, "end", INK, &words);
     } else {
-        (first + 8.0, "start", "#ffffff")
-    };
-    let text = escaped(&lane.label);
-    // A halo keeps the words readable where a grid line passes behind them.
-    let halo = if colour == "#ffffff" { "" } else { " stroke=\"#fdfdfc\" stroke-width=\"3\" paint-order=\"stroke\"" };
+        text(svg, first + 16.0, middle, "start", INK, &words);
+    }
+}
+
+fn text(svg: &mut String, x: f64, middle: f64, anchor: &str, colour: &str, words: &str) {
+    let y = middle + 4.0;
+    // The halo keeps words readable where a line or a bar passes behind them.
     let _ = writeln!(
         svg,
-        "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\"{halo}>{text}</text>",
-        middle + 4.0
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\" stroke=\"#fdfdfc\" stroke-width=\"3\" \
+         paint-order=\"stroke\">{}</text>",
+        escaped(words)
     );
 }
 
@@ -239,12 +267,12 @@ fn decision(turn: &TurnReport) -> Lane {
     if let Some(end) = end {
         bars.push(Bar { from: 0.0, to: end, colour: WAIT });
     }
-    Lane { name: "end of utterance", bars, label: words(&[("decided", end), ("committed", turn.committed_ms)]) }
+    Lane::new("end of utterance", bars, words(&[("decided", end), ("committed", turn.committed_ms)]))
 }
 
 fn placeholder(turn: &TurnReport) -> Lane {
     let Some(start) = turn.placeholder_start_ms else {
-        return Lane { name: "placeholder", bars: Vec::new(), label: "none".into() };
+        return Lane::new("placeholder", Vec::new(), String::new());
     };
     let bars = vec![Bar { from: start, to: turn.placeholder_end_ms.unwrap_or(start), colour: CLIP }];
     let mut label = words(&[("from", Some(start)), ("to", turn.placeholder_end_ms)]);
@@ -253,7 +281,7 @@ fn placeholder(turn: &TurnReport) -> Lane {
         let shown: String = clip.chars().take(24).collect();
         label = format!("{shown}: {label}");
     }
-    Lane { name: "placeholder", bars, label }
+    Lane::new("placeholder", bars, label)
 }
 
 fn gemini(turn: &TurnReport, span_ms: f64) -> Lane {
@@ -266,9 +294,8 @@ fn gemini(turn: &TurnReport, span_ms: f64) -> Lane {
     if let Some(first) = turn.gemini_first_token_ms {
         bars.push(Bar { from: first, to: full.unwrap_or(first), colour: MODEL });
     }
-    let label =
-        words(&[("request", turn.gemini_start_ms), ("first token", turn.gemini_first_token_ms), ("whole", full)]);
-    Lane { name: "Gemini", bars, label }
+    let label = words(&[("first token", turn.gemini_first_token_ms), ("whole", full)]);
+    Lane { before: words(&[("request", turn.gemini_start_ms)]), ..Lane::new("Gemini", bars, label) }
 }
 
 fn voice(turn: &TurnReport) -> Lane {
@@ -285,15 +312,15 @@ fn voice(turn: &TurnReport) -> Lane {
         ("voice asked", turn.tts_start_ms),
         ("first audio", turn.tts_first_audio_ms),
     ]);
-    Lane { name: "clause and voice", bars, label }
+    Lane::new("clause and voice", bars, label)
 }
 
 fn answer(turn: &TurnReport) -> Lane {
     let Some(start) = turn.answer_start_ms else {
-        return Lane { name: "answer audible", bars: Vec::new(), label: "none".into() };
+        return Lane::new("answer audible", Vec::new(), String::new());
     };
     let bars = vec![Bar { from: start, to: turn.answer_end_ms.unwrap_or(start), colour: ANSWER }];
-    Lane { name: "answer audible", bars, label: words(&[("from", Some(start)), ("to", turn.answer_end_ms)]) }
+    Lane::new("answer audible", bars, words(&[("from", Some(start)), ("to", turn.answer_end_ms)]))
 }
 
 /// `from 312 · to 905 ms`
@@ -380,7 +407,8 @@ mod tests {
             "Three turns &amp; a &lt;title&gt;",
             "Turn 1 · answered · first sound 318 ms · answer 980 ms",
             "a &lt;clip&gt; &amp; &quot;more&quot;: from 318 · to 905 ms",
-            "request 305 · first token 809 · whole 1423 ms",
+            "request 305 ms",
+            "first token 809 · whole 1423 ms",
             "caller went on 1×",
             "Turn 3 · apologised",
             "goal: first sound by 500 ms",
@@ -400,6 +428,7 @@ mod tests {
         (absurd.gemini_start_ms, absurd.gemini_full_response_ms) = (Some(-300.0), Some(1e12));
         (absurd.first_sound_ms, absurd.answer_start_ms) = (Some(f64::NAN), Some(f64::INFINITY));
         let svg = waterfall_svg("absurd", &[absurd], &[]);
+        assert_well_formed(&svg);
         assert!(svg.len() < 100_000);
     }
 }
