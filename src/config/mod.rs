@@ -7,18 +7,59 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Serialize};
 
 mod load;
-pub use load::{ConfigError, Problem, load, parse};
+#[cfg(test)]
+mod tests;
+mod validate;
+
+pub use load::{ConfigError, Problem, Problems, load, parse};
 
 /// A duration written as whole milliseconds.
-fn ms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    u64::deserialize(deserializer).map(Duration::from_millis)
+mod ms {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Networks, where a lone address stands for itself.
+mod networks {
+    use std::net::IpAddr;
+
+    use ipnet::IpNet;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+        let parse = |text: String| {
+            let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+            network.map_err(|_| {
+                D::Error::custom(format!("\"{text}\" is neither an address nor a network such as 192.168.1.0/24"))
+            })
+        };
+        Vec::<String>::deserialize(deserializer)?.into_iter().map(parse).collect()
+    }
+
+    pub fn serialize<S: Serializer>(networks: &[IpNet], serializer: S) -> Result<S::Ok, S::Error> {
+        let short = |network: &IpNet| match network.prefix_len() == network.max_prefix_len() {
+            true => network.addr().to_string(),
+            false => network.to_string(),
+        };
+        networks.iter().map(short).collect::<Vec<_>>().serialize(serializer)
+    }
 }
 
 /// Everything an installer can set.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The telephone side.
@@ -40,7 +81,7 @@ pub struct Config {
 }
 
 /// `[sip]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sip {
     /// UDP address to answer on; port 0 takes a free one.
@@ -48,6 +89,7 @@ pub struct Sip {
     /// The address written into Contact and SDP, when it is not the one listened on.
     pub public_address: Option<IpAddr>,
     /// Who may call: addresses or networks. Everybody else gets 403.
+    #[serde(with = "networks")]
     pub allowed_peers: Vec<IpNet>,
     /// Calls at once; one more gets 486.
     pub max_calls: usize,
@@ -65,7 +107,7 @@ impl Default for Sip {
 }
 
 /// `[rtp]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rtp {
     /// First port of the range that calls take their RTP (even) and RTCP (odd) ports from.
@@ -73,10 +115,10 @@ pub struct Rtp {
     /// Last port of that range.
     pub port_max: u16,
     /// How long the jitter buffer holds a packet back at the start.
-    #[serde(rename = "jitter_ms", deserialize_with = "ms")]
+    #[serde(rename = "jitter_ms", with = "ms")]
     pub jitter: Duration,
     /// A call that hears no packet for so long is ended.
-    #[serde(rename = "media_timeout_ms", deserialize_with = "ms")]
+    #[serde(rename = "media_timeout_ms", with = "ms")]
     pub media_timeout: Duration,
 }
 
@@ -92,23 +134,23 @@ impl Default for Rtp {
 }
 
 /// `[hearing]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Hearing {
     /// Silence after which the placeholder starts and the request leaves; both can be taken back.
-    #[serde(rename = "soft_end_ms", deserialize_with = "ms")]
+    #[serde(rename = "soft_end_ms", with = "ms")]
     pub soft_end: Duration,
     /// Silence after which the turn is committed: no answer is audible before it.
-    #[serde(rename = "hard_end_ms", deserialize_with = "ms")]
+    #[serde(rename = "hard_end_ms", with = "ms")]
     pub hard_end: Duration,
     /// Shorter sounds are not speech.
-    #[serde(rename = "minimum_speech_ms", deserialize_with = "ms")]
+    #[serde(rename = "minimum_speech_ms", with = "ms")]
     pub minimum_speech: Duration,
     /// Sound kept from before the first voiced chunk.
-    #[serde(rename = "pre_roll_ms", deserialize_with = "ms")]
+    #[serde(rename = "pre_roll_ms", with = "ms")]
     pub pre_roll: Duration,
     /// An utterance that is longer is cut and committed.
-    #[serde(rename = "max_utterance_ms", deserialize_with = "ms")]
+    #[serde(rename = "max_utterance_ms", with = "ms")]
     pub max_utterance: Duration,
     /// Speech probability from which a chunk counts as voiced, 0 to 1.
     pub vad_threshold: f32,
@@ -128,7 +170,7 @@ impl Default for Hearing {
 }
 
 /// `[placeholder]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Placeholder {
     /// Off: the caller waits in silence.
@@ -138,7 +180,7 @@ pub struct Placeholder {
     /// One WAV file to play instead of the manifest's placeholder clips.
     pub clip: Option<PathBuf>,
     /// How long after the probable end the clip starts, so that a quick answer needs none.
-    #[serde(rename = "grace_ms", deserialize_with = "ms")]
+    #[serde(rename = "grace_ms", with = "ms")]
     pub grace: Duration,
 }
 
@@ -149,7 +191,7 @@ impl Default for Placeholder {
 }
 
 /// `[gemini]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gemini {
     /// Where the API is; plain `http` only on loopback.
@@ -169,16 +211,16 @@ pub struct Gemini {
     /// Utterances of earlier turns that are sent again as sound.
     pub history_audio_turns: usize,
     /// Time for a cold connection.
-    #[serde(rename = "connect_ms", deserialize_with = "ms")]
+    #[serde(rename = "connect_ms", with = "ms")]
     pub connect: Duration,
     /// Time from the request to the first text.
-    #[serde(rename = "first_token_ms", deserialize_with = "ms")]
+    #[serde(rename = "first_token_ms", with = "ms")]
     pub first_token: Duration,
     /// Time between two pieces of text.
-    #[serde(rename = "between_tokens_ms", deserialize_with = "ms")]
+    #[serde(rename = "between_tokens_ms", with = "ms")]
     pub between_tokens: Duration,
     /// Time for the whole answer.
-    #[serde(rename = "whole_answer_ms", deserialize_with = "ms")]
+    #[serde(rename = "whole_answer_ms", with = "ms")]
     pub whole_answer: Duration,
 }
 
@@ -205,7 +247,7 @@ impl Default for Gemini {
 }
 
 /// `[voice]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Voice {
     /// A program that reads text on standard input and writes a WAV file to standard output; `{voice}` becomes the voice's name.
@@ -219,16 +261,16 @@ pub struct Voice {
     /// Level that speech and clips are matched to, in dBFS over the voiced parts.
     pub level_dbfs: f32,
     /// Silence after a clause.
-    #[serde(rename = "pause_after_clause_ms", deserialize_with = "ms")]
+    #[serde(rename = "pause_after_clause_ms", with = "ms")]
     pub pause_after_clause: Duration,
     /// Silence after a sentence.
-    #[serde(rename = "pause_after_sentence_ms", deserialize_with = "ms")]
+    #[serde(rename = "pause_after_sentence_ms", with = "ms")]
     pub pause_after_sentence: Duration,
     /// Time from the text to the first sound.
-    #[serde(rename = "first_audio_ms", deserialize_with = "ms")]
+    #[serde(rename = "first_audio_ms", with = "ms")]
     pub first_audio: Duration,
     /// Time between two pieces of sound.
-    #[serde(rename = "stall_ms", deserialize_with = "ms")]
+    #[serde(rename = "stall_ms", with = "ms")]
     pub stall: Duration,
 }
 
@@ -249,7 +291,7 @@ impl Default for Voice {
 }
 
 /// A language that callers speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Language {
     /// English.
@@ -276,7 +318,7 @@ impl Language {
 }
 
 /// `[conversation]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Conversation {
     /// Language of the clips and the voice.
@@ -294,7 +336,7 @@ impl Default for Conversation {
 }
 
 /// `[log]`
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// A file that gets one JSON object a turn, appended.
