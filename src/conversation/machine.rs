@@ -3,41 +3,11 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::answer::{Answer, PLAYOUT_PATIENCE, Verdict};
-use super::{Command, Exchange, Generation, Input, Outcome, Turn};
+use super::{Command, Exchange, Generation, Input, Limits, Outcome, Turn};
 use crate::timeline::TurnOutcome;
-
-/// What the conversation is allowed, and how long it waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// From a request to its first text.
-    pub first_token: Duration,
-    /// Between two pieces of text.
-    pub between_tokens: Duration,
-    /// From a request to the end of its text.
-    pub whole_answer: Duration,
-    /// Exchanges that are remembered; older ones are forgotten.
-    pub history_exchanges: usize,
-    /// Whether the call opens with a greeting.
-    pub greeting: bool,
-    /// Whether a placeholder is armed for each turn.
-    pub placeholder: bool,
-}
-
-impl From<&crate::config::Config> for Limits {
-    fn from(config: &crate::config::Config) -> Self {
-        Self {
-            first_token: config.gemini.first_token,
-            between_tokens: config.gemini.between_tokens,
-            whole_answer: config.gemini.whole_answer,
-            history_exchanges: config.conversation.history_exchanges,
-            greeting: config.conversation.greeting,
-            placeholder: config.placeholder.enabled,
-        }
-    }
-}
 
 /// What a deadline is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,16 +217,16 @@ impl Conversation {
     }
 
     fn soft_end(&mut self, now: Instant, speech_end: Instant) {
-        match &self.floor {
-            Floor::Listening => {}
-            Floor::Answering(Answer { speech_end: known, .. }) | Floor::Apologising { speech_end: known, .. }
-                if speech_end <= *known =>
-            {
-                return;
-            }
-            // The caller's start was lost on the way.
-            _ => self.caller_speaks(),
+        let answered = match &self.floor {
+            Floor::Answering(answer) => Some(answer.speech_end),
+            Floor::Apologising { speech_end, .. } => Some(*speech_end),
+            _ => None,
+        };
+        if answered.is_some_and(|answered| speech_end <= answered) {
+            return;
         }
+        // The caller's start may have been lost on the way; while listening this does nothing.
+        self.caller_speaks();
         self.generate(now, speech_end);
     }
 

@@ -19,11 +19,13 @@ use std::time::Instant;
 use crate::timeline::TurnOutcome;
 
 mod answer;
+mod limits;
 mod machine;
 #[cfg(test)]
 mod tests;
 
-pub use machine::{Conversation, Limits, Phase, Timer};
+pub use limits::Limits;
+pub use machine::{Conversation, Phase, Timer};
 
 /// Counts the caller's turns in a call, from 1.
 pub type Turn = u32;

@@ -334,11 +334,11 @@ fn a_model_that_falls_silent_is_not_waited_for_but_what_it_said_is_heard() {
         .wait_until(6999, "")
         .wait_until(7000, "stop asking 1, turn 1 Truncated, arm 2")
         .remembers(&[(1, "Sure,", false)]);
-    Script::asked().at(1800, clause(1, "Sure,"), "speak 1.0 Sure,").wait_until(4800, "stop asking 1").at(
-        4900,
-        heard(1, 0, 1.0),
-        "turn 1 Truncated, arm 2",
-    );
+    Script::asked()
+        .at(1800, clause(1, "Sure,"), "speak 1.0 Sure,")
+        .wait_until(4800, "stop asking 1")
+        .at(4850, ended(1, Outcome::Complete), "")
+        .at(4900, heard(1, 0, 1.0), "turn 1 Truncated, arm 2");
     Script::asked().at(1800, token(1), "").wait_until(4800, "cancel 1, apologise");
 }
 

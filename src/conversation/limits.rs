@@ -1,0 +1,35 @@
+//! What a conversation is allowed, and how long it waits.
+
+use std::time::Duration;
+
+use crate::config::Config;
+
+/// What the conversation is allowed, and how long it waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// From a request to its first text.
+    pub first_token: Duration,
+    /// Between two pieces of text.
+    pub between_tokens: Duration,
+    /// From a request to the end of its text.
+    pub whole_answer: Duration,
+    /// Exchanges that are remembered; older ones are forgotten.
+    pub history_exchanges: usize,
+    /// Whether the call opens with a greeting.
+    pub greeting: bool,
+    /// Whether a placeholder is armed for each turn.
+    pub placeholder: bool,
+}
+
+impl From<&Config> for Limits {
+    fn from(config: &Config) -> Self {
+        Self {
+            first_token: config.gemini.first_token,
+            between_tokens: config.gemini.between_tokens,
+            whole_answer: config.gemini.whole_answer,
+            history_exchanges: config.conversation.history_exchanges,
+            greeting: config.conversation.greeting,
+            placeholder: config.placeholder.enabled,
+        }
+    }
+}
