@@ -32,4 +32,5 @@ pub mod playout;
 pub mod call;
 pub mod cli;
 pub mod daemon;
+pub mod phone;
 pub mod simulator;

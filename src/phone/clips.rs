@@ -1,0 +1,354 @@
+//! Tells clips that are known beforehand (placeholder, apology, greeting) from speech, by normalised correlation.
+//!
+//! Every sound that begins after silence is compared with the beginning of each known clip. While it follows a clip it is that
+//! clip; from the frame on where it leaves it, it is judged anew. Everything that is no known clip is speech.
+
+use crate::pcm::{FRAME_SAMPLES, level};
+
+/// What a known clip is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClipRole {
+    /// Bridges the wait for an answer.
+    Placeholder,
+    /// Says that there is no answer.
+    Apology,
+}
+
+/// A clip that the far side may play.
+#[derive(Debug, Clone)]
+pub struct KnownClip {
+    /// Its name in the report.
+    pub name: String,
+    /// What it is for.
+    pub role: ClipRole,
+    /// Its sound, 8 kHz mono.
+    samples: Vec<i16>,
+    /// Where its first voiced frame begins.
+    onset: usize,
+}
+
+impl KnownClip {
+    /// A clip by its sound (8 kHz mono); `None` when nothing in it is voiced.
+    pub fn new(name: impl Into<String>, role: ClipRole, samples: Vec<i16>) -> Option<Self> {
+        let frame = samples.chunks(FRAME_SAMPLES).position(|frame| level::rms_dbfs(frame) > level::VOICED_DBFS)?;
+        Some(Self { name: name.into(), role, samples, onset: frame * FRAME_SAMPLES })
+    }
+}
+
+/// What a frame from the far side is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Label {
+    /// Below [`level::VOICED_DBFS`], or lost.
+    Silent,
+    /// Voiced, not yet decided.
+    Pending,
+    /// Belongs to the known clip of this number.
+    Clip(usize),
+    /// Voiced, and no known clip.
+    Speech,
+}
+
+/// Frames of a new sound that are compared at most, and again when these do not match.
+const WINDOWS: [usize; 2] = [8, 4];
+/// A sound that is shorter is not compared: too many things look alike.
+const SHORTEST: usize = 3;
+/// Silent frames after which the next sound is a new one.
+const QUIET: usize = 5;
+/// Where a clip may begin in relation to the frame in which its voice is first heard, in samples.
+const LAG: isize = 240;
+/// From here on two sounds are the same.
+const SAME: f32 = 0.9;
+/// Below this a single frame has left the clip; lower, because a frame may hold the mixer's ramp.
+const FRAME_SAME: f32 = 0.7;
+/// Only every so many samples are looked at when lags are searched.
+const STRIDE: usize = 4;
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Quiet,
+    Onset { from: usize },
+    Following { clip: usize, origin: isize, missed: usize },
+    Speech { silent: usize },
+}
+
+/// One received frame as the labeller sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frame {
+    /// Louder than the threshold.
+    Voiced,
+    /// Not louder.
+    Unvoiced,
+    /// Never arrived.
+    Lost,
+}
+
+/// Labels frames as they come; a label of [`Label::Pending`] is settled within 160 ms.
+#[derive(Debug)]
+pub struct Labeller {
+    clips: std::sync::Arc<[KnownClip]>,
+    state: State,
+    kinds: Vec<Frame>,
+}
+
+impl Labeller {
+    /// A labeller that knows these clips and has room for so many frames.
+    pub fn new(clips: std::sync::Arc<[KnownClip]>, frames: usize) -> Self {
+        Self { clips, state: State::Quiet, kinds: Vec::with_capacity(frames) }
+    }
+
+    /// Takes the next frame, which is the last one in `labels`; `heard` are all samples so far.
+    pub fn take(&mut self, kind: Frame, heard: &[i16], labels: &mut [Label]) {
+        let n = self.kinds.len();
+        self.kinds.push(kind);
+        self.step(n, heard, labels);
+    }
+
+    /// Settles what is pending with what there is.
+    pub fn finish(&mut self, heard: &[i16], labels: &mut [Label]) {
+        for _ in 0..self.kinds.len() {
+            match self.state {
+                State::Onset { from } => self.decide(from, self.kinds.len(), heard, labels),
+                // A frame that had missed the clip once, at the very end.
+                State::Following { missed: 1, .. } => {
+                    let last = self.kinds.len() - 1;
+                    self.state = State::Quiet;
+                    self.step(last, heard, labels);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn step(&mut self, n: usize, heard: &[i16], labels: &mut [Label]) {
+        let voiced = self.kinds[n] == Frame::Voiced;
+        labels[n] = if voiced { Label::Pending } else { Label::Silent };
+        match self.state {
+            State::Quiet if voiced => {
+                self.state = State::Onset { from: n };
+            }
+            State::Quiet => {}
+            State::Onset { from } => {
+                let silent = self.kinds[from..=n].iter().rev().take_while(|kind| **kind != Frame::Voiced).count();
+                if n + 1 - from >= WINDOWS[0] || silent >= SHORTEST {
+                    self.decide(from, n + 1, heard, labels);
+                }
+            }
+            State::Following { clip, origin, missed } => {
+                let at = (n * FRAME_SAMPLES) as isize - origin;
+                if at >= self.clips[clip].samples.len() as isize {
+                    self.state = State::Quiet;
+                    return self.step(n, heard, labels);
+                }
+                if self.follows(n, clip, at, heard) {
+                    if voiced {
+                        labels[n] = Label::Clip(clip);
+                    }
+                    if missed > 0 && self.kinds[n - 1] == Frame::Voiced {
+                        labels[n - 1] = Label::Clip(clip);
+                    }
+                    self.state = State::Following { clip, origin, missed: 0 };
+                } else if missed == 0 {
+                    self.state = State::Following { clip, origin, missed: 1 };
+                } else {
+                    self.state = State::Quiet;
+                    self.step(n - 1, heard, labels);
+                    self.step(n, heard, labels);
+                }
+            }
+            State::Speech { silent } => {
+                if voiced {
+                    labels[n] = Label::Speech;
+                    self.state = State::Speech { silent: 0 };
+                } else {
+                    self.state = if silent + 1 >= QUIET { State::Quiet } else { State::Speech { silent: silent + 1 } };
+                }
+            }
+        }
+    }
+
+    fn follows(&self, n: usize, clip: usize, at: isize, heard: &[i16]) -> bool {
+        let frame = &heard[n * FRAME_SAMPLES..(n + 1) * FRAME_SAMPLES];
+        let mut expected = [0i16; FRAME_SAMPLES];
+        copy_from(&self.clips[clip].samples, at, &mut expected);
+        match self.kinds[n] {
+            Frame::Lost => true,
+            Frame::Unvoiced if level::rms_dbfs(&expected) <= level::VOICED_DBFS => true,
+            _ => correlation(frame, &expected, 1) >= FRAME_SAME,
+        }
+    }
+
+    /// Decides what the sound is that began at frame `from`, knowing the frames up to `end`.
+    fn decide(&mut self, from: usize, end: usize, heard: &[i16], labels: &mut [Label]) {
+        let voiced_end = (from..end).rev().find(|n| self.kinds[*n] == Frame::Voiced).map_or(from + 1, |n| n + 1);
+        let found = WINDOWS.into_iter().find_map(|window| {
+            let frames = window.min(voiced_end - from);
+            if frames < SHORTEST {
+                return None;
+            }
+            let (clip, at) = self.find(&heard[from * FRAME_SAMPLES..(from + frames) * FRAME_SAMPLES])?;
+            Some((frames, clip, (from * FRAME_SAMPLES) as isize - at))
+        });
+        let mut accepted = 0;
+        self.state = match found {
+            Some((frames, clip, origin)) => {
+                // The clip may have been left within the window; its first frame is taken, so that every decision gets on.
+                let at = |n: usize| (n * FRAME_SAMPLES) as isize - origin;
+                accepted = frames;
+                while accepted > 1 && !self.follows(from + accepted - 1, clip, at(from + accepted - 1), heard) {
+                    accepted -= 1;
+                }
+                for n in from..from + accepted {
+                    labels[n] = if self.kinds[n] == Frame::Voiced { Label::Clip(clip) } else { Label::Silent };
+                }
+                State::Following { clip, origin, missed: 0 }
+            }
+            None => State::Speech { silent: 0 },
+        };
+        for n in from + accepted..end {
+            self.step(n, heard, labels);
+        }
+    }
+
+    /// The clip that `sound` is the voiced beginning of, and where in the clip it begins.
+    fn find(&self, sound: &[i16]) -> Option<(usize, isize)> {
+        let mut expected = [0i16; WINDOWS[0] * FRAME_SAMPLES];
+        let expected = &mut expected[..sound.len()];
+        let mut best: Option<(f32, usize, isize)> = None;
+        for (clip, known) in self.clips.iter().enumerate() {
+            let onset = known.onset as isize;
+            copy_from(&known.samples, onset, expected);
+            let mut at = onset;
+            let mut likeness = correlation(sound, expected, 1);
+            if likeness < SAME {
+                let mut rough = f32::MIN;
+                for candidate in onset - LAG..=onset + LAG {
+                    copy_from(&known.samples, candidate, expected);
+                    let found = correlation(sound, expected, STRIDE);
+                    if found > rough {
+                        (rough, at) = (found, candidate);
+                    }
+                }
+                copy_from(&known.samples, at, expected);
+                likeness = correlation(sound, expected, 1);
+            }
+            if likeness >= SAME && best.is_none_or(|(than, ..)| likeness > than) {
+                best = Some((likeness, clip, at));
+            }
+        }
+        best.map(|(_, clip, at)| (clip, at))
+    }
+}
+
+/// Fills `out` with the samples from `at` on; what is outside is silence.
+fn copy_from(samples: &[i16], at: isize, out: &mut [i16]) {
+    out.fill(0);
+    let skip = usize::try_from(-at).unwrap_or(0).min(out.len());
+    let start = usize::try_from(at).unwrap_or(0).min(samples.len());
+    let length = (out.len() - skip).min(samples.len() - start);
+    out[skip..skip + length].copy_from_slice(&samples[start..start + length]);
+}
+
+/// Normalised correlation of two sounds of the same length, −1 to 1, over every `stride`-th sample.
+fn correlation(a: &[i16], b: &[i16], stride: usize) -> f32 {
+    let (mut ab, mut aa, mut bb) = (0i64, 0i64, 0i64);
+    for (&a, &b) in a.iter().zip(b).step_by(stride) {
+        let (a, b) = (i64::from(a), i64::from(b));
+        ab += a * b;
+        aa += a * a;
+        bb += b * b;
+    }
+    if aa == 0 || bb == 0 { 0.0 } else { (ab as f64 / (aa as f64 * bb as f64).sqrt()) as f32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::phone::testing::voice;
+
+    fn label(clips: &[&[i16]], heard: &[i16]) -> Vec<Label> {
+        let clips: Vec<KnownClip> = clips
+            .iter()
+            .enumerate()
+            .map(|(n, clip)| KnownClip::new(format!("clip{n}"), ClipRole::Placeholder, clip.to_vec()).unwrap())
+            .collect();
+        let mut heard = heard.to_vec();
+        heard.resize(heard.len().next_multiple_of(FRAME_SAMPLES), 0);
+        let mut labeller = Labeller::new(clips.into(), 0);
+        let mut labels = Vec::new();
+        for n in 0..heard.len() / FRAME_SAMPLES {
+            labels.push(Label::Pending);
+            let so_far = &heard[..(n + 1) * FRAME_SAMPLES];
+            let voiced = level::rms_dbfs(&so_far[n * FRAME_SAMPLES..]) > level::VOICED_DBFS;
+            labeller.take(if voiced { Frame::Voiced } else { Frame::Unvoiced }, so_far, &mut labels);
+        }
+        labeller.finish(&heard, &mut labels);
+        assert!(!labels.contains(&Label::Pending));
+        labels
+    }
+
+    fn count(labels: &[Label], what: Label) -> usize {
+        labels.iter().filter(|label| **label == what).count()
+    }
+
+    #[test]
+    fn a_clip_is_known_by_its_sound_and_the_answer_that_follows_is_not() {
+        let (one, two, answer) = (voice(1, 50), voice(2, 50), voice(3, 100));
+        let heard = [&vec![0; 1600][..], &two, &[0; 800], &answer].concat();
+        let labels = label(&[&one, &two], &heard);
+        assert_eq!(count(&labels[..10], Label::Silent), 10);
+        assert_eq!(count(&labels[10..60], Label::Clip(1)), 50);
+        assert_eq!(count(&labels[65..], Label::Speech), 100);
+        assert_eq!(count(&labels, Label::Clip(0)), 0);
+    }
+
+    #[test]
+    fn an_answer_without_a_pause_after_the_clip_begins_at_its_own_first_frame() {
+        let (clip, answer) = (voice(1, 40), voice(3, 60));
+        let labels = label(&[&clip], &[&clip[..], &answer].concat());
+        assert_eq!(count(&labels[..40], Label::Clip(0)), 40);
+        assert_eq!(count(&labels[40..], Label::Speech), 60);
+    }
+
+    #[test]
+    fn a_clip_that_is_cut_short_ends_where_the_answer_begins() {
+        let (clip, answer) = (voice(1, 50), voice(3, 60));
+        for cut in [5, 12, 30] {
+            let labels = label(&[&clip], &[&clip[..cut * FRAME_SAMPLES], &answer].concat());
+            assert_eq!(count(&labels[..cut], Label::Clip(0)), cut, "cut after {cut} frames");
+            assert_eq!(count(&labels[cut..], Label::Speech), 60, "cut after {cut} frames");
+        }
+    }
+
+    #[test]
+    fn a_clip_that_is_cut_into_silence_is_followed_by_silence() {
+        let clip = voice(1, 50);
+        let labels = label(&[&clip], &[&clip[..4 * FRAME_SAMPLES], &[0; 8000]].concat());
+        assert_eq!(count(&labels, Label::Clip(0)), 4);
+        assert_eq!(count(&labels, Label::Silent), 50);
+    }
+
+    #[test]
+    fn a_clip_off_the_frame_grid_softer_and_through_mu_law_is_still_known() {
+        let clip = voice(1, 50);
+        let mut heard = vec![0; 1600 + 77];
+        heard.extend(clip.iter().map(|s| ((s / 2) / 16) * 16));
+        let labels = label(&[&clip], &heard);
+        assert!(count(&labels, Label::Clip(0)) >= 49, "{labels:?}");
+        assert_eq!(count(&labels, Label::Speech), 0);
+    }
+
+    #[test]
+    fn a_pause_inside_a_clip_belongs_to_it() {
+        let (first, second) = (voice(1, 15), voice(2, 15));
+        let clip = [&first[..], &[0; 3200], &second].concat();
+        let labels = label(&[&clip], &[&clip[..], &[0; 3200]].concat());
+        assert_eq!(count(&labels, Label::Clip(0)), 30);
+        assert_eq!(count(&labels, Label::Speech), 0);
+    }
+
+    #[test]
+    fn without_known_clips_all_is_speech() {
+        let labels = label(&[], &voice(1, 30));
+        assert_eq!(count(&labels, Label::Speech), 30);
+    }
+}

@@ -1,0 +1,8 @@
+//! The test phone: calls, speaks, listens, and measures what a caller hears, stamped at the socket.
+
+pub mod clips;
+pub mod ear;
+pub mod packets;
+pub mod report;
+#[cfg(test)]
+mod testing;
