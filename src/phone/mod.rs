@@ -4,5 +4,7 @@ pub mod clips;
 pub mod ear;
 pub mod packets;
 pub mod report;
+pub mod script;
 #[cfg(test)]
 mod testing;
+pub mod turn;
