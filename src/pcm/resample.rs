@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn odd_rates_and_no_samples_work_too() {
-        assert_eq!(resample(&[], 22050, RATE), []);
+        assert_eq!(resample(&[], 22050, RATE), Vec::<i16>::new());
         assert_eq!(resample(&[5; 3], 16000, RATE).len(), 2);
         assert_eq!(resample(&[5; 8001], 8001, RATE).len(), 8000);
         assert_eq!(resample(&[5; 12_345], 12_345, RATE).len(), 8000);
