@@ -2,6 +2,7 @@
 
 pub mod clips;
 pub mod ear;
+pub mod mouth;
 pub mod packets;
 pub mod report;
 pub mod script;
