@@ -147,7 +147,7 @@ mod tests {
         let killed = oracle(&HOSTILE).is_none();
         std::panic::set_hook(hook);
         assert!(killed, "the crate is repaired: the note at the head of this file can go");
-        assert_eq!(PacketView::parse(&HOSTILE).unwrap().payload, []);
+        assert_eq!(PacketView::parse(&HOSTILE).unwrap().payload, [0u8; 0]);
     }
 
     #[test]
@@ -165,7 +165,7 @@ mod tests {
         packet[19] = 9;
         assert_eq!(PacketView::parse(&packet), Err(PacketError::Padding(9)));
         packet[19] = 8;
-        assert_eq!(PacketView::parse(&packet).unwrap().payload, []);
+        assert_eq!(PacketView::parse(&packet).unwrap().payload, [0u8; 0]);
         assert_eq!(PacketView::parse(&packet[..12]), Err(PacketError::Padding(0)));
     }
 
