@@ -209,6 +209,12 @@ impl Ear {
         self.unusable
     }
 
+    /// The last voiced frame after `since` and before `until`.
+    pub fn last_voiced(&self, since: Instant, until: Option<Instant>) -> Option<Instant> {
+        let voiced = |heard: &&Heard| heard.label != Label::Silent && until.is_none_or(|until| heard.at < until);
+        self.heard.iter().rev().find(voiced).map(|heard| heard.at).filter(|at| *at > since)
+    }
+
     /// What the far side did after `since`.
     pub fn since(&self, since: Instant) -> BotSound {
         let mut sound = BotSound::default();

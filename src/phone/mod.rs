@@ -1,5 +1,6 @@
 //! The test phone: calls, speaks, listens, and measures what a caller hears, stamped at the socket.
 
+pub mod caller;
 pub mod clips;
 pub mod ear;
 pub mod mouth;
