@@ -128,10 +128,10 @@ impl Caller {
             if utterance.pauses.iter().any(|(before, _)| *before == n) {
                 self.paused = Some(now);
             }
-            if let Some(spoken) = &mut self.current {
-                if utterance.pauses.iter().any(|(_, after)| *after == n) {
-                    spoken.pauses.extend(self.paused.take().map(|paused| (paused, now)));
-                }
+            if let Some(spoken) = &mut self.current
+                && utterance.pauses.iter().any(|(_, after)| *after == n)
+            {
+                spoken.pauses.extend(self.paused.take().map(|paused| (paused, now)));
             }
             if n == utterance.last
                 && let Some(mut spoken) = self.current.take()

@@ -197,8 +197,9 @@ impl Labeller {
                 while accepted > 1 && !self.follows(from + accepted - 1, clip, at(from + accepted - 1), heard) {
                     accepted -= 1;
                 }
-                for n in from..from + accepted {
-                    labels[n] = if self.kinds[n] == Frame::Voiced { Label::Clip(clip) } else { Label::Silent };
+                let matched = from..from + accepted;
+                for (label, kind) in labels[matched.clone()].iter_mut().zip(&self.kinds[matched]) {
+                    *label = if *kind == Frame::Voiced { Label::Clip(clip) } else { Label::Silent };
                 }
                 State::Following { clip, origin, missed: 0 }
             }

@@ -1,0 +1,332 @@
+//! One call of the test phone from INVITE to BYE.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use super::caller::{Agreed, Caller};
+use super::clips::{ClipRole, KnownClip};
+use super::mouth::Utterance;
+use super::realtime::HostTime;
+use super::report::{CallReport, OwnReport};
+use super::run::{self, Outcome};
+use super::script::ScriptOptions;
+use super::turn::{measure, ms_between};
+use crate::codec::Codec;
+use crate::config::Language;
+use crate::pcm::{RATE, wav};
+use crate::playout::clips::{Clip, Clips};
+use crate::rtp::socket;
+use crate::sdp;
+use crate::sip::{OutgoingCall, SipError, UserAgent, UserAgentOptions};
+
+/// How long the BYE is waited for.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// A call to place.
+#[derive(Debug, Clone)]
+pub struct CallOptions {
+    /// Who to call, as in `sip:620@192.0.2.10:5060`.
+    pub uri: String,
+    /// User part of our own address.
+    pub from: String,
+    /// Local address; `None` takes the one from which the route leaves.
+    pub bind: Option<IpAddr>,
+    /// Nobody answers for so long: give up.
+    pub ring: Duration,
+    /// Codecs to offer, most wanted first.
+    pub codecs: Vec<Codec>,
+    /// What the caller says, turn by turn.
+    pub utterances: Arc<[Utterance]>,
+    /// Clips that the other side may play.
+    pub clips: Arc<[KnownClip]>,
+    /// The caller's manners. The number of turns in it is that of `utterances`.
+    pub script: ScriptOptions,
+    /// Where to write a stereo recording: left the caller, right the other side.
+    pub record: Option<PathBuf>,
+}
+
+impl CallOptions {
+    /// Calls `uri` and says `utterances`; everything else by default.
+    pub fn new(uri: impl Into<String>, utterances: Vec<Utterance>) -> Self {
+        Self {
+            uri: uri.into(),
+            from: "caller".into(),
+            bind: None,
+            ring: Duration::from_secs(30),
+            codecs: Codec::ALL.to_vec(),
+            utterances: utterances.into(),
+            clips: Arc::new([]),
+            script: ScriptOptions::default(),
+            record: None,
+        }
+    }
+}
+
+/// Why a call was not completed.
+#[derive(Debug, Error)]
+pub enum PhoneError {
+    /// The URI is none.
+    #[error("{0:?} is no SIP URI; write it like sip:620@192.0.2.10:5060")]
+    Uri(String),
+    /// The host has no address, or no way leads there.
+    #[error("{host}: {cause}")]
+    Host {
+        /// The host of the URI.
+        host: String,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// 486 or 600: try again later.
+    #[error("the other side is busy: {code} {reason}")]
+    Busy {
+        /// SIP status.
+        code: u16,
+        /// Its reason phrase.
+        reason: String,
+    },
+    /// Any other refusal.
+    #[error("the other side refused the call: {code} {reason}{}", remedy(*code))]
+    Refused {
+        /// SIP status.
+        code: u16,
+        /// Its reason phrase.
+        reason: String,
+    },
+    /// Nobody answered.
+    #[error("nobody answered within {} ms; is the service running and reachable over UDP at that address and port?", .after.as_millis())]
+    NoAnswer {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The other side's SDP cannot be worked with.
+    #[error("the other side's answer: {0}")]
+    Sdp(#[from] sdp::SdpError),
+    /// Signalling failed.
+    #[error(transparent)]
+    Sip(SipError),
+    /// No socket for the sound, or no thread.
+    #[error("no media: {0}")]
+    Socket(std::io::Error),
+    /// The media thread is gone.
+    #[error("the phone's media thread ended without a result; this is a bug")]
+    Thread,
+    /// The recording cannot be written.
+    #[error("{}: {cause}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+}
+
+fn remedy(code: u16) -> &'static str {
+    match code {
+        403 => " (is this address among its allowed peers?)",
+        404 => " (it does not know this number)",
+        408 => " (is the service running and reachable over UDP at that address and port?)",
+        488 => " (no codec in common)",
+        _ => "",
+    }
+}
+
+impl From<SipError> for PhoneError {
+    fn from(error: SipError) -> Self {
+        match error {
+            SipError::Refused { code: code @ (486 | 600), reason } => Self::Busy { code, reason },
+            SipError::Refused { code, reason } => Self::Refused { code, reason },
+            error => Self::Sip(error),
+        }
+    }
+}
+
+/// The clips of a set in a language that a test phone should know from speech.
+pub fn known_clips(set: &Clips, language: Language) -> Arc<[KnownClip]> {
+    let known = |clip: &Clip, role| {
+        let samples = clip.frames.iter().flatten().copied().take(clip.voiced_samples).collect();
+        KnownClip::new(clip.name.clone(), role, samples)
+    };
+    let placeholders = set.placeholders(language).iter().filter_map(|clip| known(clip, ClipRole::Placeholder));
+    placeholders.chain(set.apology(language).and_then(|clip| known(clip, ClipRole::Apology))).collect()
+}
+
+/// Places a call, speaks its turns, and measures. Must run within a tokio runtime; the sound has a thread of its own.
+pub async fn place(options: CallOptions) -> Result<CallReport, PhoneError> {
+    let remotes = resolve(&options.uri).await?;
+    let host_error = |cause| PhoneError::Host { host: host_of(&options.uri).unwrap_or_default().0, cause };
+    let local = match options.bind {
+        Some(local) => local,
+        None => route_to(remotes[0]).map_err(host_error)?,
+    };
+    let mut agent = UserAgentOptions::new(SocketAddr::new(local, 0));
+    agent.allowed_peers = remotes.iter().map(|remote| remote.ip().into()).collect();
+    agent.max_calls = 1;
+    agent.user = options.from.clone();
+    let (agent, _incoming) = UserAgent::start(agent).await?;
+    let (rtp, _rtcp) = socket::bind_pair(local, 0..=0).map_err(PhoneError::Socket)?;
+    let port = rtp.local_addr().map_err(PhoneError::Socket)?.port();
+    let media = sdp::LocalMedia { address: local, port, session_id: u64::from(fastrand::u32(..)), version: 1 };
+
+    let host_before = HostTime::now();
+    let invited = Instant::now();
+    let mut call = agent.invite(&options.uri, sdp::make_offer(&media, &options.codecs)).await?;
+    let report = talk(&options, &mut call, invited, rtp, host_before).await;
+    drop(call);
+    agent.shutdown().await;
+    report
+}
+
+async fn talk(
+    options: &CallOptions,
+    call: &mut OutgoingCall,
+    invited: Instant,
+    rtp: UdpSocket,
+    host_before: HostTime,
+) -> Result<CallReport, PhoneError> {
+    let Ok(answered) = tokio::time::timeout(options.ring, call.answered()).await else {
+        call.cancel();
+        return Err(PhoneError::NoAnswer { after: options.ring });
+    };
+    let (mut dialog, answer) = answered?;
+    let answered = Instant::now();
+    let agreed = match sdp::parse_answer(&answer) {
+        Ok(agreed) => agreed,
+        Err(error) => {
+            let _ = tokio::time::timeout(GOODBYE, dialog.hang_up()).await;
+            return Err(error.into());
+        }
+    };
+    let sound = Agreed { codec: agreed.codec, event_payload_type: agreed.telephone_event };
+    let caller =
+        Caller::new(answered, sound, options.utterances.clone(), options.clips.clone(), options.script.clone());
+    let over = Over(Arc::new(AtomicBool::new(false)));
+    let mut outcome = run::start(rtp, agreed.remote, caller, over.0.clone()).map_err(PhoneError::Socket)?;
+    let outcome = tokio::select! {
+        outcome = &mut outcome => outcome,
+        _ = dialog.ended() => {
+            over.0.store(true, Ordering::Relaxed);
+            outcome.await
+        }
+    };
+    let _ = tokio::time::timeout(GOODBYE, dialog.hang_up()).await;
+    let outcome = outcome.map_err(|_| PhoneError::Thread)?;
+    if let Some(path) = &options.record {
+        write_recording(path, &outcome)?;
+    }
+    Ok(report(options, invited, &outcome, HostTime::now().steal_percent_since(host_before)))
+}
+
+/// Ends the media thread when the call's future is dropped.
+struct Over(Arc<AtomicBool>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn write_recording(path: &Path, outcome: &Outcome) -> Result<(), PhoneError> {
+    let file = wav::write(RATE, 2, &outcome.talked.recording());
+    std::fs::write(path, file).map_err(|cause| PhoneError::Record { path: path.to_owned(), cause })
+}
+
+fn report(options: &CallOptions, invited: Instant, outcome: &Outcome, host_steal_percent: f64) -> CallReport {
+    let talked = &outcome.talked;
+    let (spoken, ear) = (&talked.spoken, &talked.ear);
+    let first_word = spoken.first().map(|spoken| spoken.started);
+    let mut greeting = ear.since(talked.answered);
+    greeting.first = greeting.first.filter(|first| first_word.is_none_or(|word| *first < word));
+    let greeting_end = ear.last_voiced(talked.answered, first_word);
+    let since_answer = |at: Instant| ms_between(talked.answered, at);
+    let late = |quantile: f64| talked.late.value_at_quantile(quantile) as f64 / 1000.0;
+    CallReport {
+        uri: options.uri.clone(),
+        answered_ms: ms_between(invited, talked.answered),
+        duration_ms: since_answer(talked.ended),
+        ended_by: if outcome.hung_up { "caller" } else { "callee" },
+        greeting_start_ms: greeting.first.map(since_answer),
+        greeting_end_ms: greeting_end.map(since_answer),
+        turns: (0..spoken.len())
+            .map(|n| measure(n + 1, &spoken[n], spoken.get(n + 1).map(|next| next.started), ear))
+            .collect(),
+        packets: ear.packets().report(),
+        own: OwnReport {
+            realtime: outcome.realtime,
+            sent: talked.sent,
+            late_p50_ms: late(0.5),
+            late_p99_ms: late(0.99),
+            late_max_ms: talked.late.max() as f64 / 1000.0,
+            host_steal_percent,
+            unusable: talked.unusable,
+        },
+    }
+}
+
+/// Host and port of a SIP URI.
+fn host_of(uri: &str) -> Option<(String, u16)> {
+    let rest = uri.get(..4).filter(|scheme| scheme.eq_ignore_ascii_case("sip:")).and(uri.get(4..))?;
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let authority = rest.split([';', '?']).next().filter(|authority| !authority.is_empty())?;
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(v6) => {
+            let (host, rest) = v6.split_once(']')?;
+            (host, rest.strip_prefix(':'))
+        }
+        None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
+    };
+    Some((host.to_owned(), port.map_or(Some(5060), |port| port.parse().ok())?))
+}
+
+async fn resolve(uri: &str) -> Result<Vec<SocketAddr>, PhoneError> {
+    let (host, port) = host_of(uri).ok_or_else(|| PhoneError::Uri(uri.to_owned()))?;
+    let found = tokio::net::lookup_host((host.as_str(), port)).await;
+    let found: Vec<_> = found.map_err(|cause| PhoneError::Host { host: host.clone(), cause })?.collect();
+    if found.is_empty() {
+        return Err(PhoneError::Host { host, cause: std::io::ErrorKind::NotFound.into() });
+    }
+    Ok(found)
+}
+
+/// The local address from which packets to `remote` leave.
+fn route_to(remote: SocketAddr) -> std::io::Result<IpAddr> {
+    let any: IpAddr = if remote.is_ipv4() { [0; 4].into() } else { [0u16; 8].into() };
+    let probe = UdpSocket::bind(SocketAddr::new(any, 0))?;
+    probe.connect(remote)?;
+    Ok(probe.local_addr()?.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uri_has_a_host_and_a_port() {
+        assert_eq!(host_of("sip:620@192.0.2.10:5070;transport=udp"), Some(("192.0.2.10".into(), 5070)));
+        assert_eq!(host_of("SIP:pbx.example"), Some(("pbx.example".into(), 5060)));
+        assert_eq!(host_of("sip:1@[::1]:5062"), Some(("::1".into(), 5062)));
+        for bad in ["", "sip:", "tel:+1", "sip:1@host:99999", "sip:1@[::1", "siש", "http://x"] {
+            assert_eq!(host_of(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_built_in_clip_is_known_and_told_from_the_others() {
+        for language in Language::ALL {
+            let clips = known_clips(&Clips::embedded(-20.0), language);
+            assert!(clips.iter().any(|clip| clip.role == ClipRole::Placeholder));
+            assert!(clips.iter().any(|clip| clip.role == ClipRole::Apology));
+        }
+    }
+
+    #[test]
+    fn a_busy_line_is_told_from_a_refusal_with_its_remedy() {
+        let refused = |code| PhoneError::from(SipError::Refused { code, reason: "No".into() });
+        assert!(matches!(refused(486), PhoneError::Busy { .. }));
+        assert!(refused(403).to_string().contains("allowed peers"));
+    }
+}
