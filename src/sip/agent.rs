@@ -82,7 +82,6 @@ pub struct UserAgent {
     local: SocketAddr,
     advertised: SocketAddr,
     user: String,
-    stopped: CancellationToken,
     #[cfg(test)]
     pub(super) socket: Arc<GuardedSocket>,
 }
@@ -141,20 +140,19 @@ impl UserAgent {
             permits: Arc::new(Semaphore::new(options.max_calls)),
             max_calls: options.max_calls,
             closing: CancellationToken::new(),
+            stopped: CancellationToken::new(),
             contact: own_uri(&options.user, advertised),
         });
         let (calls, incoming) = mpsc::channel(options.max_calls.max(1));
         tokio::spawn(async move { endpoint.serve().await });
         tokio::spawn(gate::run(shared.clone(), transactions, calls));
-        let stopped = CancellationToken::new();
-        tokio::spawn(stop_when_closing(shared.clone(), options.timers, token, stopped.clone()));
+        tokio::spawn(stop_when_closing(shared.clone(), socket.clone(), options.timers, token));
         info!(%local, %advertised, "SIP user agent listens on UDP");
         let agent = UserAgent {
             shared,
             local,
             advertised,
             user: options.user,
-            stopped,
             #[cfg(test)]
             socket,
         };
@@ -234,7 +232,7 @@ impl UserAgent {
     /// Returns as soon as the peers have answered, and after two seconds at the latest.
     pub async fn shutdown(&self) {
         self.shared.closing.cancel();
-        self.stopped.cancelled().await;
+        self.shared.stopped.cancelled().await;
     }
 }
 
@@ -245,7 +243,7 @@ impl Drop for UserAgent {
 }
 
 /// Waits for the order to close and for the calls to end, then stops the stack.
-async fn stop_when_closing(shared: Arc<Shared>, timers: Timers, stack: CancellationToken, stopped: CancellationToken) {
+async fn stop_when_closing(shared: Arc<Shared>, socket: Arc<GuardedSocket>, timers: Timers, stack: CancellationToken) {
     shared.closing.cancelled().await;
     // Every call in progress holds a permit until it is over.
     let all = u32::try_from(shared.max_calls).unwrap_or(u32::MAX);
@@ -255,7 +253,8 @@ async fn stop_when_closing(shared: Arc<Shared>, timers: Timers, stack: Cancellat
         warn!(left, "SIP calls had not ended when the user agent stopped");
     }
     stack.cancel();
-    stopped.cancel();
+    socket.close();
+    shared.stopped.cancel();
 }
 
 fn own_uri(user: &str, address: SocketAddr) -> rsip::Uri {

@@ -1,7 +1,8 @@
 //! The task that owns one call: it turns commands, dialog states and in-dialog requests into SIP (RFC 3261 §12–15).
 //!
 //! Rule of this file: a transaction is owned by exactly one spawned task that awaits its `receive` and `respond` to
-//! the end; `select!` stands over channels only, since the stack's transaction futures are not cancel-safe.
+//! the end; `select!` stands over channels only, since the stack's transaction futures are not cancel-safe (the one
+//! exception drops the whole transaction, when the stack has stopped).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,8 +39,24 @@ pub(super) struct Shared {
     pub(super) counters: Arc<Counters>,
     pub(super) permits: Arc<Semaphore>,
     pub(super) max_calls: usize,
+    /// The order to end all calls.
     pub(super) closing: CancellationToken,
+    /// The stack has stopped: nothing is received and no timer runs any more.
+    pub(super) stopped: CancellationToken,
     pub(super) contact: rsip::Uri,
+}
+
+impl Shared {
+    /// Spawns a task that owns a transaction. It is dropped when the stack stops, since it would never end otherwise.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stopped = self.stopped.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = stopped.cancelled() => {}
+            }
+        });
+    }
 }
 
 /// A dialog as an incoming request names it: Call-ID and our own tag.
@@ -190,7 +207,7 @@ impl Call {
     }
 
     async fn serve(&mut self) -> EndReason {
-        let closing = self.shared.closing.clone();
+        let (closing, stopped) = (self.shared.closing.clone(), self.shared.stopped.clone());
         let mut shutting_down = false;
         let mut commands_open = true;
         loop {
@@ -215,6 +232,7 @@ impl Call {
                     }
                     None
                 }
+                () = stopped.cancelled() => Some(EndReason::Failed),
                 () = closing.cancelled(), if !shutting_down => {
                     shutting_down = true;
                     self.end(Rejection::ServiceUnavailable);
@@ -361,7 +379,7 @@ impl Call {
                 self.fail(SipError::Cancelled);
                 self.progress = None;
                 let dialog = self.dialog.clone();
-                tokio::spawn(async move {
+                self.shared.spawn(async move {
                     if let Err(error) = dialog.cancel().await {
                         debug!(%error, "CANCEL was not accepted");
                     }
@@ -382,7 +400,7 @@ impl Call {
         }
         self.hanging_up = true;
         let (dialog, notes) = (self.dialog.clone(), self.notes.clone());
-        tokio::spawn(async move {
+        self.shared.spawn(async move {
             if let Err(error) = dialog.bye().await {
                 warn!(%error, "BYE was not delivered");
             }
@@ -395,7 +413,7 @@ impl Call {
         let sequence = transaction.original.cseq_header().and_then(|header| header.seq()).ok();
         if sequence.is_none() || sequence <= self.remote_sequence {
             self.shared.counters.count(Counter::OutOfOrder);
-            respond(transaction, StatusCode::ServerInternalError, vec![]);
+            self.respond(transaction, StatusCode::ServerInternalError, vec![]);
             return;
         }
         self.remote_sequence = sequence;
@@ -403,24 +421,24 @@ impl Call {
             Method::Bye => self.on_bye(transaction),
             Method::Options => {
                 let headers = vec![Header::Allow(ALLOW.into()), Header::Accept("application/sdp".into())];
-                respond(transaction, StatusCode::OK, headers);
+                self.respond(transaction, StatusCode::OK, headers);
             }
-            Method::Info => respond(transaction, StatusCode::OK, vec![]),
+            Method::Info => self.respond(transaction, StatusCode::OK, vec![]),
             Method::Update if transaction.original.body.is_empty() => {
                 let contact = self.contact_header();
                 self.refresh_target(&transaction.original);
-                respond(transaction, StatusCode::OK, vec![contact]);
+                self.respond(transaction, StatusCode::OK, vec![contact]);
             }
             // RFC 3261 §14.2 and RFC 3311 §5.2: one exchange at a time; the first one is ours to answer.
             Method::Invite | Method::Update if self.offer_pending || self.phase == Phase::Early => {
-                respond(transaction, StatusCode::ServerInternalError, vec![Header::RetryAfter("2".into())]);
+                self.respond(transaction, StatusCode::ServerInternalError, vec![Header::RetryAfter("2".into())]);
             }
             Method::Invite | Method::Update => self.on_offer(transaction),
             // Never asked for: our provisional responses are not reliable.
-            Method::PRack => respond(transaction, StatusCode::CallTransactionDoesNotExist, vec![]),
+            Method::PRack => self.respond(transaction, StatusCode::CallTransactionDoesNotExist, vec![]),
             _ => {
                 self.shared.counters.count(Counter::Method);
-                respond(transaction, StatusCode::MethodNotAllowed, vec![Header::Allow(ALLOW.into())]);
+                self.respond(transaction, StatusCode::MethodNotAllowed, vec![Header::Allow(ALLOW.into())]);
             }
         }
     }
@@ -429,16 +447,16 @@ impl Call {
         let mut dialog = self.dialog.clone();
         if self.phase == Phase::Early {
             if self.is_client() {
-                respond(transaction, StatusCode::CallTransactionDoesNotExist, vec![]);
+                self.respond(transaction, StatusCode::CallTransactionDoesNotExist, vec![]);
                 return;
             }
             // RFC 3261 §15.1.2: BYE in an early dialog ends the INVITE with 487.
             self.overruled = Some(EndReason::Cancelled);
-            respond(transaction, StatusCode::OK, vec![]);
+            self.respond(transaction, StatusCode::OK, vec![]);
             self.log_failure("ending the INVITE", dialog.reject(Some(StatusCode::RequestTerminated), None));
             return;
         }
-        tokio::spawn(async move {
+        self.shared.spawn(async move {
             if let Err(error) = dialog.handle(&mut transaction).await {
                 warn!(%error, "BYE could not be answered");
             }
@@ -454,7 +472,7 @@ impl Call {
         let _ = self.events.try_send(DialogEvent::Offer(offer));
         let (last_sdp, contact) = (self.local_sdp.clone(), self.contact_header());
         let (notes, events) = (self.notes.clone(), self.events.clone());
-        tokio::spawn(async move {
+        self.shared.spawn(async move {
             let is_invite = transaction.original.method == Method::Invite;
             if is_invite {
                 let _ = transaction.send_trying().await;
@@ -486,6 +504,10 @@ impl Call {
             let _ = notes.send(Note::Offer { acked, sdp }).await;
             drain(transaction).await;
         });
+    }
+
+    fn respond(&self, transaction: Transaction, status: StatusCode, headers: Vec<Header>) {
+        respond(&self.shared, transaction, status, headers);
     }
 
     fn contact_header(&self) -> Header {
@@ -525,8 +547,8 @@ impl Call {
 }
 
 /// Answers a request that needs nothing more in a task of its own, which stays until an INVITE's ACK.
-pub(super) fn respond(mut transaction: Transaction, status: StatusCode, headers: Vec<Header>) {
-    tokio::spawn(async move {
+pub(super) fn respond(shared: &Shared, mut transaction: Transaction, status: StatusCode, headers: Vec<Header>) {
+    shared.spawn(async move {
         if let Err(error) = transaction.reply_with(status, headers, None).await {
             warn!(%error, method = %transaction.original.method, "a request could not be answered");
         }

@@ -31,10 +31,12 @@ enum Verdict {
 type MergeKey = (String, String, u32);
 type Pending = Arc<Mutex<HashSet<MergeKey>>>;
 
-/// Takes transactions from the stack until it closes.
+/// Takes transactions from the stack until it stops.
 pub(super) async fn run(shared: Arc<Shared>, mut incoming: TransactionReceiver, calls: mpsc::Sender<IncomingCall>) {
     let pending = Pending::default();
-    while let Some(transaction) = incoming.recv().await {
+    let stopped = shared.stopped.clone();
+    // The stack keeps a sender of this channel itself: it never closes.
+    while let Some(Some(transaction)) = stopped.run_until_cancelled(incoming.recv()).await {
         match judge(&transaction.original) {
             Verdict::InDialog => in_dialog(&shared, transaction),
             Verdict::NewCall => new_call(&shared, &pending, transaction, &calls),
@@ -42,7 +44,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut incoming: TransactionReceiver, 
                 if let Some(why) = why {
                     refuse(&shared, transaction, why, status, headers);
                 } else {
-                    respond(transaction, status, headers);
+                    respond(&shared, transaction, status, headers);
                 }
             }
         }
@@ -52,7 +54,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut incoming: TransactionReceiver, 
 fn refuse(shared: &Shared, transaction: Transaction, why: Counter, status: StatusCode, headers: Vec<Header>) {
     shared.counters.count(why);
     debug!(method = %transaction.original.method, status = status.code(), reason = why.name(), "SIP request refused");
-    respond(transaction, status, headers);
+    respond(shared, transaction, status, headers);
 }
 
 fn judge(request: &Request) -> Verdict {
@@ -194,7 +196,7 @@ fn new_call(shared: &Arc<Shared>, pending: &Pending, transaction: Transaction, c
     shared.counters.count(Counter::CallsIn);
     pending.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
     let (notes, pending) = (call.notes(), pending.clone());
-    tokio::spawn(async move {
+    shared.spawn(async move {
         own_invite(dialog, transaction, notes).await;
         pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     });

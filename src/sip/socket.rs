@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::net::UdpSocket;
 use tokio::sync::Mutex;
 use tracing::{debug, warn};
 
@@ -23,7 +24,8 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A socket with the wire gate before it.
 pub(super) struct GuardedSocket {
-    socket: tokio::net::UdpSocket,
+    /// Taken out when the agent stops: transactions in the stack hold on to `Self`, but must not hold the port.
+    socket: StdMutex<Option<Arc<UdpSocket>>>,
     /// What the stack takes for its own address, never `0.0.0.0`.
     local: SocketAddr,
     gate: WireGate,
@@ -35,14 +37,9 @@ pub(super) struct GuardedSocket {
 }
 
 impl GuardedSocket {
-    pub(super) fn new(
-        socket: tokio::net::UdpSocket,
-        local: SocketAddr,
-        gate: WireGate,
-        counters: Arc<Counters>,
-    ) -> Self {
+    pub(super) fn new(socket: UdpSocket, local: SocketAddr, gate: WireGate, counters: Arc<Counters>) -> Self {
         Self {
-            socket,
+            socket: StdMutex::new(Some(Arc::new(socket))),
             local,
             gate,
             counters,
@@ -51,6 +48,20 @@ impl GuardedSocket {
             #[cfg(test)]
             sent: StdMutex::default(),
         }
+    }
+
+    /// Frees the port. What is sent afterwards is an error.
+    pub(super) fn close(&self) {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn open_socket(&self) -> std::io::Result<Arc<UdpSocket>> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        socket.clone().ok_or_else(|| std::io::ErrorKind::NotConnected.into())
+    }
+
+    async fn send(&self, message: &[u8], peer: SocketAddr) -> std::io::Result<usize> {
+        self.open_socket()?.send_to(message, peer).await
     }
 
     fn limits(&self) -> std::sync::MutexGuard<'_, Limits> {
@@ -86,7 +97,7 @@ impl GuardedSocket {
                     self.warn(why, first_line(&response), peer);
                 }
                 if self.limits().answers.take(Instant::now()) {
-                    if let Err(error) = self.socket.send_to(&response, peer).await {
+                    if let Err(error) = self.send(&response, peer).await {
                         debug!(%peer, %error, "a stateless SIP response could not be sent");
                     }
                 } else {
@@ -113,8 +124,9 @@ fn first_line(response: &[u8]) -> &str {
 impl rsipstack::platform::net::UdpSocket for GuardedSocket {
     async fn recv_from(&self, out: &mut [u8]) -> rsipstack::Result<(usize, SocketAddr)> {
         let mut buffer = self.buffer.lock().await;
+        let socket = self.open_socket()?;
         loop {
-            match self.socket.recv_from(&mut buffer).await {
+            match socket.recv_from(&mut buffer).await {
                 Ok((len, peer)) => {
                     if let Some(len) = self.admit(&buffer[..len], peer, out).await {
                         return Ok((len, peer));
@@ -133,7 +145,7 @@ impl rsipstack::platform::net::UdpSocket for GuardedSocket {
     async fn send_to(&self, message: &[u8], peer: SocketAddr) -> rsipstack::Result<usize> {
         #[cfg(test)]
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_vec());
-        Ok(self.socket.send_to(message, peer).await?)
+        Ok(self.send(message, peer).await?)
     }
 
     fn local_addr(&self) -> rsipstack::Result<SocketAddr> {
