@@ -1,6 +1,6 @@
 //! Time from the text to the first piece of sound, by the default voice: process started beforehand, and not.
 //!
-//! `cargo bench --bench tts` (or `cargo run` of it in the dev profile); needs espeak-ng.
+//! `cargo bench --bench tts`; needs espeak-ng.
 
 use std::time::{Duration, Instant};
 

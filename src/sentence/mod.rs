@@ -1,6 +1,15 @@
 //! From the model's token stream to phrases that can be spoken: cutting, and making text speakable.
+//!
+//! [`Cutter`] decides where a phrase ends; a [`Piece`] keeps the text as the model wrote it, for history and logs. What a voice
+//! gets is [`speakable`] of it.
 
-use crate::config::Language;
+mod cutter;
+mod numbers;
+mod speakable;
+mod words;
+
+pub use cutter::{Cutter, Options, Timer};
+pub use speakable::speakable;
 
 /// How a piece ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,7 +20,11 @@ pub enum Ends {
     Sentence,
 }
 
-/// stub
-pub fn speakable(text: &str, _language: Language) -> Option<String> {
-    Some(text.to_owned())
+/// A part of the answer that can be spoken by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// As the model wrote it, white space around it removed.
+    pub text: String,
+    /// How it ends.
+    pub ends: Ends,
 }
