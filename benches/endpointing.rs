@@ -266,7 +266,7 @@ fn speak(voice: &str, text: &str) -> Vec<i16> {
         .expect("espeak-ng is installed");
     let wav = espeak.stdout.take().expect("its output is a pipe");
     let raw = Command::new("sox")
-        .args("-t wav - -t raw -r 8000 -e signed -b 16 -c 1 - gain -6 sinc 300-3400".split(' '))
+        .args("-D -t wav - -t raw -r 8000 -e signed -b 16 -c 1 - gain -6 sinc 300-3400".split(' '))
         .stdin(wav)
         .stderr(Stdio::null())
         .output()

@@ -7,10 +7,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::recent::Recent;
+use super::recent::{HOP_SAMPLES, Recent};
 use super::vad::CHUNK_SAMPLES;
 use crate::config;
-use crate::pcm::{Frame, samples_in};
+use crate::pcm::{FRAME_SAMPLES, Frame, duration, samples_in};
 
 /// Voice stays voice down to so far below the threshold, as in Silero's own post-processing.
 const HYSTERESIS: f32 = 0.15;
@@ -19,8 +19,20 @@ const HYSTERESIS: f32 = 0.15;
 /// Its own voice comes back attenuated and mostly below; a stricter gate, or more than two chunks, would
 /// make barge-in slower than 150 ms.
 const PLAYING_THRESHOLD: f32 = 0.6;
-/// Chunks in a row without voice that an onset may contain.
+/// Chunks in a row without voice that an onset may contain, and one in the pause of a turn, where taking back what was
+/// taken back costs more than waiting.
 const ONSET_GAP_CHUNKS: u32 = 1;
+const RESUMPTION_GAP_CHUNKS: u32 = 3;
+/// Probabilities rise only with the first vowel; the sound before it belongs to the voice, at most so far back…
+const ONSET_LOOK_BACK: Duration = Duration::from_millis(160);
+/// …where the level is so many dB above the line's noise…
+const ONSET_ABOVE_NOISE_DB: f32 = 10.0;
+/// …and above −50 dBFS, in dB over a mean square of 1.
+const ONSET_LEVEL_DB: f32 = 40.3;
+/// In the pause of a turn this share of the threshold is a first sign of voice, when the level rises too.
+const RESUMPTION_SHARE: f32 = 0.5;
+/// A sound that begins just before the hard end keeps it waiting for its probability, at most so long.
+const HARD_END_DELAY: Duration = Duration::from_millis(160);
 /// Without a frame for so long, media has stopped and the wall clock decides.
 const STALL: Duration = Duration::from_millis(60);
 /// Probabilities stay high for 100 to 250 ms after the last voiced sample; the end is looked for so far back.
@@ -45,7 +57,7 @@ pub struct Limits {
     pub soft_end: Duration,
     /// Silence after which it has ended.
     pub hard_end: Duration,
-    /// Shorter sounds are not speech; rounded up to whole chunks of 32 ms.
+    /// Shorter sounds are not speech. Counted from where the level rose to the end of a voiced chunk.
     pub minimum_speech: Duration,
     /// A longer utterance is cut.
     pub max_utterance: Duration,
@@ -114,7 +126,6 @@ pub enum Heard {
 #[derive(Debug, Clone, Copy)]
 struct Onset {
     sample: u64,
-    voiced_chunks: u32,
     gap_chunks: u32,
 }
 
@@ -159,12 +170,14 @@ pub struct TurnDetector {
     soft_end: Duration,
     hard_end: Duration,
     max_samples: u64,
-    onset_chunks: u32,
+    minimum_samples: u64,
     threshold: f32,
     playing: bool,
     recent: Recent,
     state: State,
     onset: Option<Onset>,
+    /// Just behind the last utterance, or a gap in the media: nothing before belongs to the next utterance.
+    ended_sample: u64,
     /// Mean square of the voice; 0: not known.
     speech_power: f32,
     /// Mean level of the line without voice, in dB over a mean square of 1.
@@ -178,18 +191,17 @@ pub struct TurnDetector {
 impl TurnDetector {
     /// A detector that has heard nothing. A hard end before the soft end is taken as equal to it.
     pub fn new(limits: Limits) -> Self {
-        let chunk = crate::pcm::duration(CHUNK_SAMPLES as u64);
-        let onset_chunks = limits.minimum_speech.as_micros().div_ceil(chunk.as_micros()).clamp(1, 100);
         Self {
             soft_end: limits.soft_end,
             hard_end: limits.hard_end.max(limits.soft_end),
             max_samples: samples_in(limits.max_utterance),
-            onset_chunks: onset_chunks as u32,
+            minimum_samples: samples_in(limits.minimum_speech),
             threshold: limits.vad_threshold,
             playing: false,
             recent: Recent::new(),
             state: State::Silent,
             onset: None,
+            ended_sample: 0,
             speech_power: 0.0,
             noise_db: None,
             chunked: 0,
@@ -237,7 +249,7 @@ impl TurnDetector {
         match self.state {
             State::Speaking { turn, .. } if heard.saturating_sub(turn.onset_sample) >= self.max_samples => {
                 self.state = State::Silent;
-                self.onset = None;
+                self.ended_sample = heard;
                 self.tell(Heard::TooLong { onset_sample: turn.onset_sample, end_sample: heard });
             }
             State::Speaking { turn, voiced: false }
@@ -247,8 +259,14 @@ impl TurnDetector {
             }
             State::Pausing { turn } if self.onset.is_none() => {
                 // The longer of the two: frames may have been missing for a while.
-                let silent = heard.saturating_sub(turn.probable_end_sample) >= samples_in(self.hard_end);
-                if silent || now.saturating_duration_since(turn.probable_end_at) >= self.hard_end {
+                let silence = duration(heard.saturating_sub(turn.probable_end_sample))
+                    .max(now.saturating_duration_since(turn.probable_end_at));
+                let limit = if self.is_audible(heard.saturating_sub(FRAME_SAMPLES as u64), heard) {
+                    self.hard_end + HARD_END_DELAY
+                } else {
+                    self.hard_end
+                };
+                if silence >= limit {
                     self.end(turn);
                 }
             }
@@ -262,6 +280,8 @@ impl TurnDetector {
         if !stopped {
             return;
         }
+        // Sound from before the gap is not the beginning of what comes after it.
+        self.ended_sample = self.recent.heard();
         if self.onset.take().is_some()
             && let State::Pausing { turn } = self.state
         {
@@ -317,39 +337,64 @@ impl TurnDetector {
     }
 
     /// One chunk in silence, or in the pause of a turn.
-    fn look_for_onset(&mut self, now: Instant, probability: f32, sample: u64, pausing: Option<Turn>) {
+    fn look_for_onset(&mut self, now: Instant, probability: f32, from: u64, pausing: Option<Turn>) {
         let threshold = if self.playing { self.threshold.max(PLAYING_THRESHOLD) } else { self.threshold };
-        if probability >= threshold {
+        let voiced = probability >= threshold;
+        let sign =
+            pausing.is_some() && probability >= threshold * RESUMPTION_SHARE && self.is_audible(from, self.chunked);
+        if voiced || sign {
             if self.onset.is_none() {
+                let sample = self.rise(from, pausing.map_or(self.ended_sample, |turn| turn.end_sample));
+                self.onset = Some(Onset { sample, gap_chunks: 0 });
                 self.tell(match pausing {
                     None => Heard::Onset { at: now, sample },
                     Some(_) => Heard::Resumed { at: now },
                 });
             }
-            let onset = self.onset.get_or_insert(Onset { sample, voiced_chunks: 0, gap_chunks: 0 });
-            onset.voiced_chunks += 1;
+        }
+        let Some(onset) = &mut self.onset else { return };
+        if voiced {
             onset.gap_chunks = 0;
-            let onset = *onset;
-            if onset.voiced_chunks >= self.onset_chunks {
+            let sample = onset.sample;
+            if self.chunked - sample >= self.minimum_samples {
                 self.onset = None;
-                let onset_sample = pausing.map_or(onset.sample, |turn| turn.onset_sample);
-                let turn = Turn::until(onset_sample, self.chunked, now);
+                let turn = Turn::until(pausing.map_or(sample, |turn| turn.onset_sample), self.chunked, now);
                 self.state = State::Speaking { turn, voiced: true };
                 if pausing.is_none() {
                     self.speech_power = 0.0;
-                    self.tell(Heard::Started { onset_sample, at: now });
+                    self.tell(Heard::Started { onset_sample: sample, at: now });
                 }
-                self.follow_speech(onset.sample, self.chunked);
+                self.follow_speech(sample, self.chunked);
             }
-        } else if let Some(onset) = &mut self.onset {
+        } else {
             onset.gap_chunks += 1;
-            if onset.gap_chunks > ONSET_GAP_CHUNKS {
+            let allowed = if pausing.is_some() { RESUMPTION_GAP_CHUNKS } else { ONSET_GAP_CHUNKS };
+            if onset.gap_chunks > allowed {
                 self.onset = None;
                 if let Some(turn) = pausing {
                     self.pause(turn);
                 }
             }
         }
+    }
+
+    /// Mean square that only voice or another sound on the line reaches.
+    fn audible(&self) -> f32 {
+        ratio(self.noise_db.map_or(ONSET_LEVEL_DB, |level| (level + ONSET_ABOVE_NOISE_DB).max(ONSET_LEVEL_DB)))
+    }
+
+    /// Whether any of the sound between two positions is audible.
+    fn is_audible(&self, from: u64, to: u64) -> bool {
+        let audible = self.audible();
+        self.recent.levels(from, to).any(|(_, power)| power >= audible)
+    }
+
+    /// Where the sound began that is audible without a break up to the chunk at `from`, which itself counts in any case.
+    fn rise(&self, from: u64, not_before: u64) -> u64 {
+        let audible = self.audible();
+        let earliest = from.saturating_sub(samples_in(ONSET_LOOK_BACK)).max(not_before);
+        let before = self.recent.levels(earliest, from).take_while(|&(_, power)| power >= audible);
+        before.last().map_or(from, |(end, _)| end - HOP_SAMPLES).clamp(earliest.min(from), from)
     }
 
     /// Just behind the last sample that is as loud as voice, at most [`LOOK_BACK`] before the last voiced chunk's end.
@@ -389,6 +434,7 @@ impl TurnDetector {
 
     fn end(&mut self, turn: Turn) {
         self.state = State::Silent;
+        self.ended_sample = turn.end_sample;
         self.tell(Heard::HardEnd { onset_sample: turn.onset_sample, end_sample: turn.end_sample });
     }
 
