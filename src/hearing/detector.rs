@@ -80,11 +80,12 @@ impl From<&config::Hearing> for Limits {
 /// What was heard. Positions are samples since the first frame, so that the sound can be cut out of an [`Utterance`](super::Utterance).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
-    /// The first voiced chunk of what may become an utterance. Without a [`Heard::Started`] within 100 ms it was nothing.
+    /// The first voiced chunk of what may become an utterance. Without a [`Heard::Started`] within 100 ms (with the minimum
+    /// speech of 64 ms) it was nothing.
     Onset {
-        /// Arrival of the chunk's last sample.
+        /// When it was decided.
         at: Instant,
-        /// Where the chunk begins.
+        /// Where the sound begins.
         sample: u64,
     },
     /// The caller speaks: the minimum speech is reached. While the box speaks this is barge-in.
@@ -101,7 +102,7 @@ pub enum Heard {
         /// Just behind the last voiced sample.
         end_sample: u64,
     },
-    /// Voice within the pause after a soft end: one chunk is enough, so that what was begun can stop at once.
+    /// Voice within the pause after a soft end: the first sign is enough, so that what was begun can stop at once.
     Resumed {
         /// When it was decided.
         at: Instant,
@@ -342,15 +343,13 @@ impl TurnDetector {
         let voiced = probability >= threshold;
         let sign =
             pausing.is_some() && probability >= threshold * RESUMPTION_SHARE && self.is_audible(from, self.chunked);
-        if voiced || sign {
-            if self.onset.is_none() {
-                let sample = self.rise(from, pausing.map_or(self.ended_sample, |turn| turn.end_sample));
-                self.onset = Some(Onset { sample, gap_chunks: 0 });
-                self.tell(match pausing {
-                    None => Heard::Onset { at: now, sample },
-                    Some(_) => Heard::Resumed { at: now },
-                });
-            }
+        if (voiced || sign) && self.onset.is_none() {
+            let sample = self.rise(from, pausing.map_or(self.ended_sample, |turn| turn.end_sample));
+            self.onset = Some(Onset { sample, gap_chunks: 0 });
+            self.tell(match pausing {
+                None => Heard::Onset { at: now, sample },
+                Some(_) => Heard::Resumed { at: now },
+            });
         }
         let Some(onset) = &mut self.onset else { return };
         if voiced {

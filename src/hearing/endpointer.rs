@@ -69,3 +69,57 @@ impl Endpointer {
         self.detector.dropped_events()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config;
+    use crate::pcm::{PTIME, SILENCE, wav};
+
+    /// What is told of `lead` samples of silence, the reference sound and 1.2 s of silence.
+    fn hear(lead: usize, playing: bool) -> Vec<(Duration, Heard)> {
+        let mut sound = vec![0; lead];
+        sound.extend(wav::read(include_bytes!("../../tests/data/vad.wav")).unwrap().samples);
+        sound.resize(sound.len() + 9600, 0);
+        let mut endpointer = Endpointer::new(Limits::from(&config::Hearing::default()));
+        endpointer.set_playing(playing);
+        let start = Instant::now();
+        let mut told = Vec::new();
+        for (index, frame) in sound.as_chunks().0.iter().enumerate() {
+            let heard = PTIME * (index as u32 + 1);
+            endpointer.handle_frame(start + heard, frame);
+            told.extend(std::iter::from_fn(|| endpointer.poll()).map(|event| (heard, event)));
+        }
+        told
+    }
+
+    #[test]
+    fn speech_is_heard_from_its_first_to_its_last_sound() {
+        for (lead, playing) in [(8000, false), (8037, true), (8120, false)] {
+            let told = hear(lead, playing);
+            // The first utterance begins 2400 samples into the sound, the last ends some 1200 before its end.
+            let Some((_, Heard::Started { onset_sample, .. })) =
+                told.iter().find(|(_, event)| matches!(event, Heard::Started { .. }))
+            else {
+                panic!("nothing started: {told:?}")
+            };
+            assert!((lead + 2400..lead + 3200).contains(&(*onset_sample as usize)), "{onset_sample}");
+            let Some((_, Heard::HardEnd { end_sample, .. })) = told.last() else { panic!("no end: {told:?}") };
+            assert!((lead + 36_000..lead + 38_700).contains(&(*end_sample as usize)), "{end_sample}");
+        }
+    }
+
+    #[test]
+    fn an_empty_line_says_nothing() {
+        let mut endpointer = Endpointer::new(Limits::from(&config::Hearing::default()));
+        let start = Instant::now();
+        for index in 0..500 {
+            endpointer.handle_frame(start + PTIME * index, &SILENCE);
+        }
+        endpointer.handle_timeout(start + Duration::from_secs(60));
+        assert_eq!(endpointer.poll(), None);
+        assert_eq!(endpointer.poll_timeout(), None);
+    }
+}

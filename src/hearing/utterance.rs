@@ -9,6 +9,9 @@ use crate::pcm::{FRAME_SAMPLES, Frame, RATE, samples_in, wav};
 /// Room beyond the longest utterance for what is heard until somebody cuts it out.
 const SLACK: Duration = Duration::from_secs(2);
 
+/// Sound taken from behind the last voiced sample: a weak consonant may follow it.
+const POST_ROLL: Duration = Duration::from_millis(160);
+
 /// A ring of the caller's sound: longest utterance, pre-roll and two seconds.
 #[derive(Debug)]
 pub struct Utterance {
@@ -42,11 +45,11 @@ impl Utterance {
         self.end = position + FRAME_SAMPLES as u64;
     }
 
-    /// The sound between two positions with the pre-roll before it, as far as it is there.
+    /// The sound between two positions with the pre-roll before it and 160 ms behind it, as far as it is there.
     pub fn take(&self, from_sample: u64, to_sample: u64) -> Vec<i16> {
         let size = self.ring.len() as u64;
         let from = from_sample.saturating_sub(self.pre_roll).max(self.end.saturating_sub(size));
-        let to = to_sample.min(self.end);
+        let to = to_sample.saturating_add(samples_in(POST_ROLL)).min(self.end);
         (from..to).map(|position| self.ring[(position % size) as usize]).collect()
     }
 
@@ -84,15 +87,15 @@ mod tests {
     }
 
     #[test]
-    fn an_utterance_is_cut_out_with_its_pre_roll() {
+    fn an_utterance_is_cut_out_with_what_is_around_it() {
         let mut utterance = utterance();
         for index in 0..20 {
             utterance.push(index * 160, &frame(index as i16));
         }
         let sound = utterance.take(800, 1200);
-        assert_eq!(sound.len(), 320 + 400);
-        assert_eq!((sound[0], sound[319], sound[320], sound[719]), (3, 4, 5, 7));
-        assert_eq!(utterance.take(0, 160), frame(0), "there is nothing before the beginning");
+        assert_eq!(sound.len(), 320 + 400 + 1280);
+        assert_eq!((sound[0], sound[319], sound[320], sound[719], sound[1999]), (3, 4, 5, 7, 15));
+        assert_eq!(utterance.take(0, 160).len(), 160 + 1280, "there is nothing before the beginning");
         assert_eq!(utterance.take(3040, 9999).len(), 320 + 160, "what has not been heard is not there");
         assert!(utterance.take(u64::MAX, 0).is_empty());
     }
