@@ -89,3 +89,38 @@ fn positive(text: &str) -> Result<f64, String> {
         _ => Err("a number above 0 is needed".into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::simulator::Fault;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parsed(words: &[&str]) -> Result<Args, clap::Error> {
+        Line::try_parse_from(["simulator"].iter().chain(words)).map(|line| line.args)
+    }
+
+    #[test]
+    fn without_options_it_listens_on_loopback_only_with_the_delays_of_the_figures() {
+        let args = parsed(&[]).unwrap();
+        assert!(args.listen.ip().is_loopback() && args.listen.port() == 0);
+        assert_eq!((args.first_token_ms, args.tokens_per_second, args.lang), (500, 60.0, Language::En));
+    }
+
+    #[test]
+    fn faults_are_ordered_by_name_and_request() {
+        let args = parsed(&["--lang", "he", "--fault", "S5", "--fault", "2:S11=4000"]).unwrap();
+        let stall = Order { request: Some(2), fault: Fault::Stall(Duration::from_secs(4)) };
+        assert_eq!(args.faults, [Order { request: None, fault: Fault::PromptBlocked }, stall]);
+        let error = parsed(&["--fault", "S99"]).unwrap_err().to_string();
+        assert!(error.contains("S99") && error.contains("503-html"), "{error}");
+        assert!(parsed(&["--tokens-per-second", "0"]).is_err());
+    }
+}
