@@ -253,3 +253,73 @@ impl http_body::Body for Stamped {
         SizeHint::with_exact(self.body.as_ref().map_or(0, |body| body.len() as u64))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SURE: &str = r#"{"candidates":[{"content":{"parts":[{"text":"Sure."}]}}]}"#;
+    const STOP: &str = r#"{"candidates":[{"finishReason":"STOP"}]}"#;
+    const USAGE: &str = r#"{"usageMetadata":{"candidatesTokenCount":3}}"#;
+    const OVERLOADED: &str = r#"{"error":{"code":503,"message":"overloaded"}}"#;
+
+    /// What a body comes to, and the text and usage that were passed on.
+    async fn read(body: &str) -> (Result<Finish, FaultClass>, String, Option<Usage>) {
+        let (model, key) = ("gemini-x".into(), Secret::new("k"));
+        let asked = Asked { model: &model, key: &key };
+        let (out, mut events) = mpsc::channel(100);
+        let mut answer = Answer { out, stage: Stage::Waiting, sent: Arc::default() };
+        let mut reading = Reading::new();
+        let result = match reading.take(&asked, &mut answer, body.as_bytes()).await {
+            Ok(()) => reading.end(&asked, &mut answer).await,
+            Err(fault) => Err(fault),
+        };
+        let (mut text, mut usage) = (String::new(), None);
+        while let Ok(event) = events.try_recv() {
+            match event {
+                Event::Delta(Delta::Text(more)) => text += &more,
+                Event::Delta(Delta::Usage(cost)) => usage = Some(cost),
+                _ => {}
+            }
+        }
+        (result.map_err(|fault| fault.class), text, usage)
+    }
+
+    #[tokio::test]
+    async fn the_last_event_needs_no_blank_line() {
+        let (result, text, _) = read(&format!("data: {SURE}\n\ndata: {STOP}")).await;
+        assert_eq!((result, text.as_str()), (Ok(Finish::Stop), "Sure."));
+    }
+
+    #[tokio::test]
+    async fn half_an_event_at_the_end_is_a_truncated_answer() {
+        let (result, text, _) = read(&format!("data: {SURE}\n\ndata: {}", &STOP[..20])).await;
+        assert_eq!((result, text.as_str()), (Err(FaultClass::Truncated), "Sure."));
+        assert_eq!(read("").await.0, Err(FaultClass::Truncated));
+    }
+
+    #[tokio::test]
+    async fn the_cost_may_come_after_the_finish_and_an_error_after_it_is_none() {
+        let (result, _, usage) = read(&format!("[{SURE},{STOP},{USAGE},{OVERLOADED}]")).await;
+        assert_eq!((result, usage.map(|usage| usage.answer)), (Ok(Finish::Stop), Some(3)));
+        assert_eq!(read(&format!("[{SURE},{OVERLOADED}]")).await.0, Err(FaultClass::Overloaded));
+    }
+
+    #[tokio::test]
+    async fn white_space_is_no_answer() {
+        let blank = SURE.replace("Sure.", " \\n");
+        let (result, text, _) = read(&format!("data: {blank}\n\ndata: {STOP}\n\n")).await;
+        assert_eq!((result, text.as_str()), (Err(FaultClass::Empty), ""));
+        let (result, text, _) = read(&format!("data: {blank}\n\ndata: {SURE}\n\ndata: {STOP}\n\n")).await;
+        assert_eq!((result, text.as_str()), (Ok(Finish::Stop), "Sure."));
+    }
+
+    #[tokio::test]
+    async fn an_event_that_is_no_response_is_named_without_its_text() {
+        assert_eq!(read("data: {\"candidates\": \"what he said\"}\n\n").await.0, Err(FaultClass::Protocol));
+        let error = Response::read(b"{\"candidates\": \"what he said\"}").unwrap_err();
+        assert!(!not_json(&error).contains("said"), "{}", not_json(&error));
+        let withheld = STOP.replace("STOP", "SAFETY");
+        assert_eq!(read(&format!("data: {withheld}\n\n")).await.0, Err(FaultClass::Blocked("SAFETY".into())));
+    }
+}

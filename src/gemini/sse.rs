@@ -247,6 +247,7 @@ mod tests {
     #[test]
     fn several_data_lines_are_one_event_and_other_fields_are_skipped() {
         assert_eq!(whole("id: 7\ndata: {\ndata: }\nretry: 5\n: hello\n\n\n\ndatax: 1\n\n"), ["{\n}"]);
+        assert_eq!(whole("data: {\r\ndata: }\r\n\r\n"), ["{\n}"]);
     }
 
     #[test]
