@@ -230,3 +230,61 @@ fn peer_of(transaction: &Transaction) -> SocketAddr {
         .and_then(|address| address.get_socketaddr().ok())
         .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rsipstack::rsip::SipMessage;
+
+    /// A request outside any dialog, with some of it replaced.
+    fn request(method: &str, replacements: &[(&str, &str)]) -> Request {
+        let mut text = format!(
+            "{method} sip:620@box SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:1@a>;tag=1\r\n\
+             To: <sip:620@box>\r\nCall-ID: c\r\nCSeq: 1 {method}\r\nContent-Type: application/sdp\r\n\
+             Content-Length: 4\r\n\r\nv=0\n"
+        );
+        for (from, to) in replacements {
+            text = text.replace(from, to);
+        }
+        match SipMessage::try_from(text.as_str()) {
+            Ok(SipMessage::Request(request)) => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn status(method: &str, replacements: &[(&str, &str)]) -> u16 {
+        match judge(&request(method, replacements)) {
+            Verdict::NewCall => 0,
+            Verdict::InDialog => 1,
+            Verdict::Respond(status, ..) => status.code(),
+        }
+    }
+
+    #[test]
+    fn each_request_outside_a_dialog_gets_its_status() {
+        assert_eq!(status("INVITE", &[]), 0);
+        assert_eq!(status("INVITE", &[("v=0\n", ""), ("Length: 4", "Length: 0")]), 0);
+        assert_eq!(status("INVITE", &[("sip:620@box SIP", "tel:+9725 SIP")]), 0);
+        assert_eq!(status("INVITE", &[("application/sdp", "Application/SDP; charset=x")]), 0);
+        assert_eq!(status("INVITE", &[("application/sdp", "text/plain")]), 415);
+        assert_eq!(status("INVITE", &[("Content-Type", "Content-Encoding: gzip\r\nContent-Type")]), 415);
+        assert_eq!(status("INVITE", &[("sip:620@box SIP", "soap.beep:x SIP"), ("soap.beep", "nobody")]), 416);
+        assert_eq!(status("INVITE", &[("Content-Type", "Require: 100rel, x\r\nContent-Type")]), 420);
+        assert_eq!(status("OPTIONS", &[]), 200);
+        assert_eq!(status("BYE", &[]), 481);
+        for method in ["REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE", "REFER", "NOTIFY"] {
+            assert_eq!(status(method, &[]), 405, "{method}");
+        }
+        assert_eq!(status("REFER", &[("To: <sip:620@box>", "To: <sip:620@box>;tag=x")]), 1);
+    }
+
+    #[test]
+    fn the_number_dialled_is_unescaped() {
+        assert_eq!(called_user(&request("INVITE", &[("sip:620@", "sip:6%320;phone-context=x@")]).uri), "620");
+        assert_eq!(
+            called_user(&request("INVITE", &[("sip:620@box SIP", "tel:+97235551234;x=y SIP")]).uri),
+            "+97235551234"
+        );
+        assert_eq!(called_user(&request("INVITE", &[("sip:620@box SIP", "sip:box SIP")]).uri), "");
+    }
+}

@@ -34,3 +34,6 @@ pub use dialog::{Dialog, DialogEvent, EndReason, IncomingCall, Offer, OutgoingCa
 pub use error::SipError;
 pub use nameaddr::Party;
 pub use wire::HeaderCharset;
+
+#[cfg(test)]
+mod tests;

@@ -272,11 +272,13 @@ fn mentions_sip(line: &[u8]) -> bool {
     let Some(at) = line.iter().rposition(|byte| matches!(byte, b' ' | b'\t')) else {
         return false;
     };
-    let method_is_token = line
-        .iter()
-        .take_while(|byte| !byte.is_ascii_whitespace())
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(byte));
-    line[at + 1..].starts_with(b"SIP/") && method_is_token && !line[0].is_ascii_whitespace()
+    let method = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+    line[at + 1..].starts_with(b"SIP/") && is_token(method)
+}
+
+/// RFC 3261 §25.1: what methods and header names are made of.
+fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(byte))
 }
 
 /// Splits a message into its logical header lines; `None` for the body when the head does not end.
@@ -333,7 +335,7 @@ fn check_request(head: &Head<'_>) -> Result<(), Fault> {
         return Err(malformed("Too Many Headers"));
     }
     let control = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\r' | b'\n');
-    if head.headers.iter().any(|(name, _, line)| name.is_empty() || line.iter().any(control)) {
+    if head.headers.iter().any(|(name, _, line)| !is_token(name.as_bytes()) || line.iter().any(control)) {
         return Err(malformed("Bad Header Line"));
     }
     if head.values("via").next().is_none() {
@@ -401,3 +403,6 @@ fn stamp_via(via: &[u8], peer: SocketAddr) -> Vec<u8> {
     stamped.extend_from_slice(rest);
     stamped
 }
+
+#[cfg(test)]
+mod tests;
