@@ -334,6 +334,79 @@ async fn a_retransmitted_invite_is_one_call() {
     assert_eq!(status_line(&socket).await, "SIP/2.0 480 Temporarily Unavailable");
 }
 
+/// A request in or out of a dialog as a raw datagram; `to_tag` starts with a semicolon, or is empty.
+fn raw_request(socket: &UdpSocket, method: &str, sequence: u32, call_id: &str, to_tag: &str) -> Vec<u8> {
+    let (from, to) = (socket.local_addr().unwrap(), socket.peer_addr().unwrap());
+    format!(
+        "{method} sip:620@{to} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bK-{method}-{sequence};rport\r\n\
+         From: <sip:raw@{from}>;tag=raw\r\nTo: <sip:620@{to}>{to_tag}\r\nCall-ID: {call_id}\r\n\
+         CSeq: {sequence} {method}\r\nContact: <sip:raw@{from}>\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+#[tokio::test]
+async fn requests_outside_a_dialog_get_their_status() {
+    let (agent, _incoming) = agent().await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(agent.local_addr()).await.unwrap();
+    for (method, to_tag, status) in [
+        ("OPTIONS", "", "SIP/2.0 200 OK"),
+        ("REGISTER", "", "SIP/2.0 405 Method Not Allowed"),
+        ("BYE", ";tag=nobody", "SIP/2.0 481 Call/Transaction Does Not Exist"),
+        ("TELEPORT", "", "SIP/2.0 501 Not Implemented"),
+    ] {
+        socket.send(&raw_request(&socket, method, 1, "outside", to_tag)).await.unwrap();
+        assert_eq!(status_line(&socket).await, status);
+    }
+}
+
+#[tokio::test]
+async fn an_invite_that_comes_on_two_ways_is_one_call() {
+    let (agent, mut incoming) = agent().await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(agent.local_addr()).await.unwrap();
+    let invite = raw_invite(socket.local_addr().unwrap(), agent.local_addr(), "forked");
+    socket.send(&invite).await.unwrap();
+    assert_eq!(status_line(&socket).await, "SIP/2.0 100 Trying");
+    let _call = next_call(&mut incoming).await;
+    let other_way = String::from_utf8(invite).unwrap().replace("z9hG4bK-", "z9hG4bK-other-");
+    socket.send(other_way.as_bytes()).await.unwrap();
+    assert_eq!(status_line(&socket).await, "SIP/2.0 482 Loop Detected");
+    assert_eq!(agent.counters().of(Counter::Merged), 1);
+}
+
+#[tokio::test]
+async fn requests_in_an_early_dialog_are_answered() {
+    let (agent, mut incoming) = agent().await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(agent.local_addr()).await.unwrap();
+    let invite = raw_invite(socket.local_addr().unwrap(), agent.local_addr(), "early");
+    socket.send(&invite).await.unwrap();
+    assert_eq!(status_line(&socket).await, "SIP/2.0 100 Trying");
+    let call = next_call(&mut incoming).await;
+    call.ring();
+    let mut buffer = [0; 4096];
+    let len = soon("the 180", socket.recv(&mut buffer)).await.unwrap();
+    let ringing = String::from_utf8_lossy(&buffer[..len]).into_owned();
+    let to = ringing.lines().find(|line| line.starts_with("To:")).unwrap();
+    let to_tag = format!(";tag={}", to.split("tag=").nth(1).unwrap());
+    for (method, sequence, status) in [
+        ("OPTIONS", 2, "SIP/2.0 200 OK"),
+        ("INFO", 3, "SIP/2.0 200 OK"),
+        ("UPDATE", 4, "SIP/2.0 200 OK"),
+        ("PRACK", 5, "SIP/2.0 481 Call/Transaction Does Not Exist"),
+        ("REFER", 6, "SIP/2.0 405 Method Not Allowed"),
+        // Older than the last one (§12.2.2).
+        ("OPTIONS", 4, "SIP/2.0 500 Server Internal Error"),
+    ] {
+        socket.send(&raw_request(&socket, method, sequence, "early", &to_tag)).await.unwrap();
+        assert_eq!(status_line(&socket).await, status, "{method} {sequence}");
+    }
+    drop(call);
+    assert_eq!(status_line(&socket).await, "SIP/2.0 480 Temporarily Unavailable");
+}
+
 #[tokio::test]
 async fn rubbish_is_counted_and_calls_go_on() {
     let (agent, mut incoming) = agent().await;

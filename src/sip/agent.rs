@@ -16,8 +16,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::call::{ALLOW, Call, Note, Shared};
+use super::call::{Call, Note};
 use super::nameaddr::percent_decode;
+use super::shared::{ALLOW, Shared};
 use super::socket::GuardedSocket;
 use super::wire::WireGate;
 use super::{Counter, Counters, HeaderCharset, IncomingCall, OutgoingCall, SipError, gate};

@@ -4,88 +4,27 @@
 //! the end; `select!` stands over channels only, since the stack's transaction futures are not cancel-safe (the one
 //! exception drops the whole transaction, when the stack has stopped).
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rsipstack::dialog::DialogId;
 use rsipstack::dialog::dialog::{Dialog as StackDialog, DialogState, DialogStateReceiver, TerminatedReason};
-use rsipstack::dialog::dialog_layer::DialogLayer;
 use rsipstack::dialog::invite_dialog::InviteDialog;
 use rsipstack::rsip::prelude::{HeadersExt, ToTypedHeader};
-use rsipstack::rsip::{self, Header, Method, StatusCode, StatusCodeKind};
+use rsipstack::rsip::{self, Header, Method, StatusCode};
 use rsipstack::transaction::key::TransactionRole;
 use rsipstack::transaction::transaction::Transaction;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tracing::{debug, warn};
 
 use super::dialog::{Command, Control};
 use super::nameaddr::percent_decode;
-use super::{Counter, Counters, DialogEvent, EndReason, Offer, Progress, Rejection, SipError};
+use super::shared::{ALLOW, Route, Shared, await_ack, drain, respond};
+use super::{Counter, DialogEvent, EndReason, Offer, Progress, Rejection, SipError};
 
 /// How long the owner of a call may think about a re-INVITE; the caller's transaction would wait 32 s, the caller not.
 const OFFER_PATIENCE: Duration = Duration::from_secs(2);
-/// Events and in-dialog requests that may wait for a call's owner or task.
+/// Commands, events and notes that may wait for a call's task or owner.
 const QUEUE: usize = 8;
-
-/// The methods that the agent serves, as the Allow header lists them.
-pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
-
-/// What the agent, its gate and its calls share.
-pub(super) struct Shared {
-    pub(super) layer: Arc<DialogLayer>,
-    pub(super) routes: Mutex<HashMap<RouteKey, mpsc::Sender<Transaction>>>,
-    pub(super) counters: Arc<Counters>,
-    pub(super) permits: Arc<Semaphore>,
-    pub(super) max_calls: usize,
-    /// The order to end all calls.
-    pub(super) closing: CancellationToken,
-    /// The stack has stopped: nothing is received and no timer runs any more.
-    pub(super) stopped: CancellationToken,
-    pub(super) contact: rsip::Uri,
-}
-
-impl Shared {
-    /// Spawns a task that owns a transaction. It is dropped when the stack stops, since it would never end otherwise.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let stopped = self.stopped.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = task => {}
-                () = stopped.cancelled() => {}
-            }
-        });
-    }
-}
-
-/// A dialog as an incoming request names it: Call-ID and our own tag.
-pub(super) type RouteKey = (String, String);
-
-/// In-dialog requests find their call through this entry; it goes with the call.
-pub(super) struct Route {
-    shared: Arc<Shared>,
-    key: RouteKey,
-    dialog_ids: Vec<DialogId>,
-}
-
-impl Route {
-    pub(super) fn new(shared: &Arc<Shared>, id: DialogId) -> (Self, mpsc::Receiver<Transaction>) {
-        let (requests, receiver) = mpsc::channel(QUEUE);
-        let key = (id.call_id.clone(), id.local_tag.clone());
-        shared.routes.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), requests);
-        (Self { shared: shared.clone(), key, dialog_ids: vec![id] }, receiver)
-    }
-}
-
-impl Drop for Route {
-    fn drop(&mut self) {
-        self.shared.routes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
-        for id in &self.dialog_ids {
-            self.shared.layer.remove_dialog(id);
-        }
-    }
-}
 
 /// What the tasks that own transactions tell the call's task.
 pub(super) enum Note {
@@ -127,6 +66,8 @@ pub(super) struct Call {
     overruled: Option<EndReason>,
     remote_sequence: Option<u32>,
     offer_pending: bool,
+    /// The callee's BYE that overtook our knowledge of its 200.
+    held_bye: Option<Transaction>,
     local_sdp: Vec<u8>,
     _permit: OwnedSemaphorePermit,
 }
@@ -164,6 +105,7 @@ impl Call {
             overruled: None,
             remote_sequence,
             offer_pending: false,
+            held_bye: None,
             local_sdp: Vec::new(),
             _permit: permit,
         };
@@ -278,7 +220,9 @@ impl Call {
                     let sdp = self.dialog.last_remote_ack().map(|ack| ack.body).unwrap_or_default();
                     let _ = self.events.try_send(DialogEvent::Acknowledged { sdp });
                 }
-                if self.hanging_up {
+                if let Some(bye) = self.held_bye.take() {
+                    self.on_bye(bye);
+                } else if self.hanging_up {
                     self.send_bye();
                 }
             }
@@ -447,7 +391,8 @@ impl Call {
         let mut dialog = self.dialog.clone();
         if self.phase == Phase::Early {
             if self.is_client() {
-                self.respond(transaction, StatusCode::CallTransactionDoesNotExist, vec![]);
+                // The stack acknowledges the 200 before it tells of it; without a 200 the BYE goes with the call.
+                self.held_bye = Some(transaction);
                 return;
             }
             // RFC 3261 §15.1.2: BYE in an early dialog ends the INVITE with 487.
@@ -543,37 +488,6 @@ impl Call {
         if let Err(error) = outcome {
             warn!(call = %self.route.key.0, %error, "{what} failed");
         }
-    }
-}
-
-/// Answers a request that needs nothing more in a task of its own, which stays until an INVITE's ACK.
-pub(super) fn respond(shared: &Shared, mut transaction: Transaction, status: StatusCode, headers: Vec<Header>) {
-    shared.spawn(async move {
-        if let Err(error) = transaction.reply_with(status, headers, None).await {
-            warn!(%error, method = %transaction.original.method, "a request could not be answered");
-        }
-        drain(transaction).await;
-    });
-}
-
-/// The body of the ACK of an answered INVITE; `None` when it stayed away for 64·T1.
-async fn await_ack(transaction: &mut Transaction) -> Option<Vec<u8>> {
-    loop {
-        match transaction.receive().await? {
-            rsip::SipMessage::Request(ack) if ack.method == Method::Ack => return Some(ack.body),
-            _ => {}
-        }
-    }
-}
-
-/// Drives an INVITE server transaction that has its final response until the stack says that it is over.
-///
-/// Dropped before, it would not retransmit the response when that is lost.
-pub(super) async fn drain(mut transaction: Transaction) {
-    if transaction.original.method == Method::Invite
-        && transaction.last_response.as_ref().is_some_and(|last| last.status_code.kind() != StatusCodeKind::Provisional)
-    {
-        while !transaction.is_terminated() && transaction.receive().await.is_some() {}
     }
 }
 

@@ -238,7 +238,7 @@ impl Dialog {
 
     /// The next thing that happens.
     ///
-    /// An [`DialogEvent::Offer`] that waits here for more than two seconds is answered with our last SDP.
+    /// A [`DialogEvent::Offer`] that waits here for more than two seconds is answered with our last SDP.
     pub async fn event(&mut self) -> DialogEvent {
         match self.control.events.recv().await {
             Some(event) => event,

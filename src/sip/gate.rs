@@ -15,8 +15,9 @@ use rsipstack::transaction::transaction::Transaction;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use super::call::{ALLOW, Call, Note, Shared, drain, respond};
+use super::call::{Call, Note};
 use super::nameaddr::{parse_party, percent_decode, uri_user};
+use super::shared::{ALLOW, Shared, drain, respond};
 use super::{Counter, IncomingCall};
 
 /// What a request outside of any dialog gets.

@@ -25,6 +25,7 @@ mod dialog;
 mod error;
 mod gate;
 mod nameaddr;
+mod shared;
 mod socket;
 mod wire;
 

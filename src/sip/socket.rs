@@ -12,10 +12,13 @@ use tracing::{debug, warn};
 use super::wire::{Verdict, WireGate};
 use super::{Counter, Counters};
 
-/// Datagrams a second that are looked at, and how many may come at once. A finished transaction stays in the stack's
-/// memory for 32 s at about 1.7 kB: this bounds it.
+/// Datagrams a second from allowed peers that are looked at, and how many may come at once. A finished transaction
+/// stays in the stack's memory for 32 s at about 1.7 kB: this bounds it.
 const DATAGRAMS_PER_SECOND: f64 = 1000.0;
 const DATAGRAM_BURST: f64 = 2000.0;
+/// The same for everybody else: strangers, and callees that answer our INVITEs from outside the allowed peers.
+const STRANGERS_PER_SECOND: f64 = 200.0;
+const STRANGER_BURST: f64 = 400.0;
 /// Stateless answers a second: enough for a misconfigured peer, too few to be of use for reflection.
 const ANSWERS_PER_SECOND: f64 = 20.0;
 const ANSWER_BURST: f64 = 50.0;
@@ -79,7 +82,8 @@ impl GuardedSocket {
     /// Handles one datagram; the length when the stack shall have what is then in `out`.
     async fn admit(&self, datagram: &[u8], peer: SocketAddr, out: &mut [u8]) -> Option<usize> {
         self.counters.count(Counter::Received);
-        if !self.limits().datagrams.take(Instant::now()) {
+        let allowed = self.gate.allows(peer);
+        if !self.limits().admit(allowed, Instant::now()) {
             self.counters.count(Counter::Flood);
             self.warn(Counter::Flood, "too many datagrams", peer);
             return None;
@@ -155,7 +159,8 @@ impl rsipstack::platform::net::UdpSocket for GuardedSocket {
 
 #[derive(Debug)]
 struct Limits {
-    datagrams: TokenBucket,
+    allowed: TokenBucket,
+    strangers: TokenBucket,
     answers: TokenBucket,
     /// By the reason's name.
     warnings: HashMap<&'static str, RareWarning>,
@@ -164,10 +169,16 @@ struct Limits {
 impl Limits {
     fn new(now: Instant) -> Self {
         Self {
-            datagrams: TokenBucket::new(now, DATAGRAMS_PER_SECOND, DATAGRAM_BURST),
+            allowed: TokenBucket::new(now, DATAGRAMS_PER_SECOND, DATAGRAM_BURST),
+            strangers: TokenBucket::new(now, STRANGERS_PER_SECOND, STRANGER_BURST),
             answers: TokenBucket::new(now, ANSWERS_PER_SECOND, ANSWER_BURST),
             warnings: HashMap::new(),
         }
+    }
+
+    /// Strangers have a bucket of their own, so that their flood takes nothing from the peers.
+    fn admit(&mut self, allowed: bool, now: Instant) -> bool {
+        if allowed { self.allowed.take(now) } else { self.strangers.take(now) }
     }
 }
 
@@ -231,6 +242,15 @@ mod tests {
         assert!(!bucket.take(later));
         // A clock that stands still or an old instant gives nothing.
         assert!(!bucket.take(start));
+    }
+
+    #[test]
+    fn a_flood_of_strangers_takes_nothing_from_the_peers() {
+        let start = Instant::now();
+        let mut limits = Limits::new(start);
+        let admitted = (0..10_000).filter(|_| limits.admit(false, start)).count();
+        assert_eq!(admitted, STRANGER_BURST as usize);
+        assert!(limits.admit(true, start));
     }
 
     #[test]

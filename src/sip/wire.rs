@@ -2,7 +2,8 @@
 //!
 //! The stack is lax or silent where RFC 3261 asks for an answer (RFC 4475 names the cases), loses a body without
 //! Content-Length (§18.3 says: the rest of the datagram), and loses a message whose header bytes are not UTF-8.
-//! Pure: no socket, no clock. Not implemented: multi-line start lines, bare-LF messages (400).
+//! Pure: no socket, no clock. Not implemented: bare-LF messages and blanks around the `=` of a
+//! tag (`wsinv` of RFC 4475), which the stack cannot read: both get 400.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -133,7 +134,8 @@ impl WireGate {
         }
     }
 
-    fn allows(&self, peer: SocketAddr) -> bool {
+    /// Whether requests from there are taken at all.
+    pub(super) fn allows(&self, peer: SocketAddr) -> bool {
         let ip = peer.ip().to_canonical();
         self.allowed_peers.iter().any(|net| net.contains(&ip))
     }
@@ -244,7 +246,7 @@ impl WireGate {
         push("Call-ID", head.single("call-id")?);
         push("CSeq", head.single("cseq")?);
         if code == 405 || code == 501 {
-            push("Allow", super::call::ALLOW.as_bytes());
+            push("Allow", super::shared::ALLOW.as_bytes());
         }
         push("User-Agent", self.user_agent.as_bytes());
         push("Content-Length", b"0");

@@ -1,0 +1,106 @@
+//! What the agent, its gate and its calls share, and how single transactions are answered and driven to their end.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rsipstack::dialog::DialogId;
+use rsipstack::dialog::dialog_layer::DialogLayer;
+use rsipstack::rsip::{self, Header, Method, StatusCode, StatusCodeKind};
+use rsipstack::transaction::transaction::Transaction;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::Counters;
+
+/// In-dialog requests that may wait for a call's task.
+const QUEUE: usize = 8;
+
+/// The methods that the agent serves, as the Allow header lists them.
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
+
+/// What the agent, its gate and its calls share.
+pub(super) struct Shared {
+    pub(super) layer: Arc<DialogLayer>,
+    pub(super) routes: Mutex<HashMap<RouteKey, mpsc::Sender<Transaction>>>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) max_calls: usize,
+    /// The order to end all calls.
+    pub(super) closing: CancellationToken,
+    /// The stack has stopped: nothing is received and no timer runs any more.
+    pub(super) stopped: CancellationToken,
+    pub(super) contact: rsip::Uri,
+}
+
+impl Shared {
+    /// Spawns a task that owns a transaction. It is dropped when the stack stops, since it would never end otherwise.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stopped = self.stopped.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = stopped.cancelled() => {}
+            }
+        });
+    }
+}
+
+/// A dialog as an incoming request names it: Call-ID and our own tag.
+pub(super) type RouteKey = (String, String);
+
+/// In-dialog requests find their call through this entry; it goes with the call.
+pub(super) struct Route {
+    shared: Arc<Shared>,
+    pub(super) key: RouteKey,
+    pub(super) dialog_ids: Vec<DialogId>,
+}
+
+impl Route {
+    pub(super) fn new(shared: &Arc<Shared>, id: DialogId) -> (Self, mpsc::Receiver<Transaction>) {
+        let (requests, receiver) = mpsc::channel(QUEUE);
+        let key = (id.call_id.clone(), id.local_tag.clone());
+        shared.routes.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), requests);
+        (Self { shared: shared.clone(), key, dialog_ids: vec![id] }, receiver)
+    }
+}
+
+impl Drop for Route {
+    fn drop(&mut self) {
+        self.shared.routes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        for id in &self.dialog_ids {
+            self.shared.layer.remove_dialog(id);
+        }
+    }
+}
+
+/// Answers a request that needs nothing more in a task of its own, which stays until an INVITE's ACK.
+pub(super) fn respond(shared: &Shared, mut transaction: Transaction, status: StatusCode, headers: Vec<Header>) {
+    shared.spawn(async move {
+        if let Err(error) = transaction.reply_with(status, headers, None).await {
+            warn!(%error, method = %transaction.original.method, "a request could not be answered");
+        }
+        drain(transaction).await;
+    });
+}
+
+/// The body of the ACK of an answered INVITE; `None` when it stayed away for 64·T1.
+pub(super) async fn await_ack(transaction: &mut Transaction) -> Option<Vec<u8>> {
+    loop {
+        match transaction.receive().await? {
+            rsip::SipMessage::Request(ack) if ack.method == Method::Ack => return Some(ack.body),
+            _ => {}
+        }
+    }
+}
+
+/// Drives an INVITE server transaction that has its final response until the stack says that it is over.
+///
+/// Dropped before, it would not retransmit the response when that is lost.
+pub(super) async fn drain(mut transaction: Transaction) {
+    if transaction.original.method == Method::Invite
+        && transaction.last_response.as_ref().is_some_and(|last| last.status_code.kind() != StatusCodeKind::Provisional)
+    {
+        while !transaction.is_terminated() && transaction.receive().await.is_some() {}
+    }
+}
