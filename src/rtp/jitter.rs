@@ -182,7 +182,7 @@ impl JitterBuffer {
                 self.counters.duplicate += 1;
                 return;
             }
-            if !self.fresh || self.next - extended >= SLOTS as u64 {
+            if !self.fresh || self.highest.is_some_and(|highest| highest - extended >= SLOTS as u64) {
                 self.counters.late += 1;
                 self.counters.lost = self.counters.lost.saturating_sub(1);
                 let slot = &mut self.slots[index(extended)];
@@ -204,11 +204,6 @@ impl JitterBuffer {
         if slot.sequence == extended {
             self.counters.duplicate += 1;
             return;
-        }
-        if slot.waiting {
-            // Only after an earlier packet became the first: the slot at the far end makes room.
-            self.buffered -= u32::from(slot.length - slot.played);
-            self.counters.overflow += 1;
         }
         if self.highest.is_some_and(|highest| extended < highest) {
             self.counters.reordered += 1;

@@ -1,1 +1,191 @@
-//! Tests of the receiver in virtual time.
+//! The receiver in virtual time, fed by [`Sender`].
+
+use super::*;
+use crate::pcm::level::rms_dbfs;
+use crate::pcm::tone::{share_of, sine};
+use crate::pcm::{FRAME_SAMPLES, PTIME};
+use crate::rtp::impairment::{Impairment, Profile};
+use crate::rtp::sender::{MAX_PACKET_BYTES, Sender};
+
+const JITTER: Duration = Duration::from_millis(20);
+
+fn address(last: u8) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, last], 4000))
+}
+
+fn receiver() -> Receiver {
+    Receiver::new(Codec::Pcma, Some(101), address(1), JITTER)
+}
+
+fn sender() -> Sender {
+    Sender::starting_at(Codec::Pcma, Some(101), 0xabcd, 65_530, u32::MAX - 1000)
+}
+
+/// The sender's next packet.
+fn packet(sender: &mut Sender, frame: &Frame) -> Vec<u8> {
+    let mut bytes = vec![0; MAX_PACKET_BYTES];
+    let length = sender.packet(frame, false, &mut bytes);
+    bytes.truncate(length);
+    bytes
+}
+
+fn tone(hz: f32, frames: usize) -> Vec<Frame> {
+    sine(hz, -10.0, frames * FRAME_SAMPLES).chunks_exact(FRAME_SAMPLES).map(|frame| frame.try_into().unwrap()).collect()
+}
+
+/// Sends `frames` through a network, 5 ms before each pull; what was heard, and of which kind.
+fn call(receiver: &mut Receiver, sender: &mut Sender, frames: &[Frame], profile: Profile) -> Vec<(FrameKind, Frame)> {
+    let (start, mut network) = (Instant::now(), Impairment::new(profile, 11));
+    let mut heard = Vec::new();
+    for (n, frame) in frames.iter().enumerate() {
+        let now = start + PTIME * n as u32;
+        network.handle_packet(now, packet(sender, frame));
+        let tick = now + Duration::from_millis(5);
+        while let Some((arrival, bytes)) = network.poll(tick) {
+            receiver.datagram(&bytes, address(1), arrival);
+        }
+        let mut out = [1; FRAME_SAMPLES];
+        heard.push((receiver.pull(tick, &mut out), out));
+    }
+    heard
+}
+
+#[test]
+fn what_is_spoken_is_heard_sample_for_sample_across_both_wraps() {
+    let (mut receiver, mut sender, frames) = (receiver(), sender(), tone(440.0, 100));
+    for ((kind, heard), frame) in call(&mut receiver, &mut sender, &frames, Profile::default()).iter().zip(&frames) {
+        let mut bytes = [0; FRAME_SAMPLES];
+        let mut expected = [0; FRAME_SAMPLES];
+        Codec::Pcma.encode(frame, &mut bytes);
+        Codec::Pcma.decode(&bytes, &mut expected);
+        assert_eq!((*kind, *heard), (FrameKind::Speech, expected));
+    }
+    let figures = receiver.reception().unwrap();
+    assert_eq!((figures.ssrc, figures.lost(), figures.expected, figures.jitter), (0xabcd, 0, 100, 0));
+    assert_eq!(figures.highest_sequence >> 16, 1);
+}
+
+#[test]
+fn a_tone_stays_a_tone_with_one_packet_in_twenty_lost() {
+    let (mut receiver, mut sender, frames) = (receiver(), sender(), tone(200.0, 1000));
+    let profile = Profile { loss: 0.05, ..Profile::default() };
+    let heard = call(&mut receiver, &mut sender, &frames, profile);
+    let samples: Vec<i16> = heard.iter().flat_map(|(_, frame)| *frame).collect();
+    assert!(samples.chunks(800).all(|piece| rms_dbfs(piece) > -20.0));
+    let share = samples.chunks(800).map(|piece| share_of(200.0, piece)).sum::<f32>() / (samples.len() / 800) as f32;
+    assert!(share > 0.93, "{share}");
+    let concealed = heard.iter().filter(|(kind, _)| *kind == FrameKind::Concealed).count() as i64;
+    let lost = receiver.reception().unwrap().lost();
+    assert!((30..70).contains(&lost) && (lost - concealed).abs() <= 2, "lost {lost}, concealed {concealed}");
+}
+
+#[test]
+fn when_the_media_stops_there_is_silence_after_a_short_fade() {
+    let (mut receiver, mut sender) = (receiver(), sender());
+    call(&mut receiver, &mut sender, &tone(200.0, 10), Profile::default());
+    let last = receiver.last_heard().unwrap();
+    let mut kinds = Vec::new();
+    for n in 1..10 {
+        let mut out = [1; FRAME_SAMPLES];
+        kinds.push(receiver.pull(last + PTIME * n, &mut out));
+        assert!(n <= 3 || out == SILENCE);
+    }
+    assert_eq!(kinds[..3], [FrameKind::Concealed; 3]);
+    assert_eq!(kinds[3..], [FrameKind::Silence; 6]);
+}
+
+#[test]
+fn every_digit_is_heard_once_on_a_bad_line_and_is_not_speech() {
+    let (mut receiver, mut sender) = (receiver(), sender());
+    for digit in "1234567890".chars() {
+        assert!(sender.dial(digit, Duration::from_millis(100)));
+    }
+    let profile = Profile {
+        loss: 0.1,
+        duplicate: 0.1,
+        reorder: 0.05,
+        reorder_by: Duration::from_millis(45),
+        ..Profile::default()
+    };
+    let heard = call(&mut receiver, &mut sender, &tone(400.0, 120), profile);
+    let digits: String = std::iter::from_fn(|| receiver.poll_dtmf()).map(|dtmf| dtmf.digit).collect();
+    assert_eq!(digits, "1234567890");
+    assert!(heard.iter().any(|(kind, _)| *kind == FrameKind::Silence));
+    assert_eq!(receiver.counters().bad_events, 0);
+}
+
+#[test]
+fn the_first_valid_source_is_latched_and_strangers_are_ignored_until_it_is_silent() {
+    let (mut receiver, now) = (receiver(), Instant::now());
+    let (mut behind_nat, mut stranger) = (sender(), Sender::starting_at(Codec::Pcma, None, 9, 0, 0));
+    assert_eq!(receiver.remote(), address(1));
+    assert_eq!(receiver.datagram(&packet(&mut behind_nat, &SILENCE), address(7), now), Received::Speech);
+    assert_eq!(receiver.remote(), address(7));
+    let foreign = packet(&mut stranger, &SILENCE);
+    assert_eq!(receiver.datagram(&foreign, address(8), now + PTIME), Received::Stranger);
+    assert_eq!(receiver.remote(), address(7));
+    let later = now + Duration::from_millis(2100);
+    // Of a new SSRC the second packet is believed.
+    assert_eq!(receiver.datagram(&foreign, address(8), later), Received::Unconfirmed);
+    assert_eq!(receiver.datagram(&packet(&mut stranger, &SILENCE), address(8), later), Received::Speech);
+    assert_eq!((receiver.remote(), receiver.counters().strangers), (address(8), 1));
+}
+
+#[test]
+fn the_address_of_sdp_may_always_speak_and_a_new_one_unlatches() {
+    let (mut receiver, now) = (receiver(), Instant::now());
+    let mut peer = sender();
+    receiver.datagram(&packet(&mut peer, &SILENCE), address(7), now);
+    receiver.datagram(&packet(&mut peer, &SILENCE), address(1), now + PTIME);
+    assert_eq!(receiver.remote(), address(1));
+    assert_eq!(receiver.datagram(&packet(&mut peer, &SILENCE), address(7), now + PTIME), Received::Stranger);
+    receiver.set_remote(address(2));
+    assert_eq!(receiver.remote(), address(2));
+}
+
+#[test]
+fn what_is_not_for_this_call_latches_nobody() {
+    let (mut receiver, now) = (receiver(), Instant::now());
+    assert_eq!(receiver.datagram(b"GET / HTTP/1.1", address(7), now), Received::Malformed);
+    let wrong_codec = packet(&mut Sender::new(Codec::Pcmu, None), &SILENCE);
+    assert_eq!(receiver.datagram(&wrong_codec, address(7), now), Received::UnknownPayload);
+    assert_eq!(receiver.remote(), address(1));
+    let counters = receiver.counters();
+    assert_eq!((counters.datagrams, counters.malformed, counters.unknown_payload), (2, 1, 1));
+    assert_eq!(receiver.last_heard(), None);
+}
+
+#[test]
+fn a_new_synchronization_source_takes_over_with_its_second_packet() {
+    let (mut receiver, mut old) = (receiver(), sender());
+    call(&mut receiver, &mut old, &tone(400.0, 50), Profile::default());
+    let mut new = Sender::starting_at(Codec::Pcma, Some(101), 0x1234, 77, 5);
+    let heard = call(&mut receiver, &mut new, &tone(800.0, 50), Profile::default());
+    assert_eq!(receiver.counters().ssrc_changes, 1);
+    assert_eq!(receiver.reception().unwrap().ssrc, 0x1234);
+    assert!(share_of(800.0, &heard[10].1) > 0.95);
+}
+
+#[test]
+fn one_foreign_ssrc_in_the_stream_changes_nothing() {
+    let (mut receiver, mut peer, now) = (receiver(), sender(), Instant::now());
+    let mut foreign = Sender::starting_at(Codec::Pcma, None, 5, 0, 0);
+    for n in 0..20 {
+        receiver.datagram(&packet(&mut peer, &SILENCE), address(1), now + PTIME * n);
+        receiver.datagram(&packet(&mut foreign, &SILENCE), address(1), now + PTIME * n);
+    }
+    assert_eq!((receiver.counters().ssrc_changes, receiver.counters().unconfirmed), (0, 20));
+}
+
+#[test]
+fn comfort_noise_is_silence() {
+    let (mut receiver, mut peer) = (receiver(), sender());
+    call(&mut receiver, &mut peer, &tone(400.0, 10), Profile::default());
+    let now = receiver.last_heard().unwrap() + PTIME;
+    let mut noise = packet(&mut peer, &SILENCE);
+    noise[1] = COMFORT_NOISE;
+    noise.truncate(13);
+    assert_eq!(receiver.datagram(&noise, address(1), now), Received::ComfortNoise);
+    let mut out = [1; FRAME_SAMPLES];
+    assert_eq!(receiver.pull(now, &mut out), FrameKind::Silence);
+}
