@@ -84,8 +84,6 @@ pub struct JitterBuffer {
     highest: Option<u64>,
     /// Extended sequence number that is to be played next.
     next: u64,
-    /// One after a sequence number that was far off; a second packet there proves a restart.
-    restart_at: Option<u16>,
     playing: bool,
     /// Nothing of this source was played yet: an earlier packet may still become the first.
     fresh: bool,
@@ -123,7 +121,6 @@ impl JitterBuffer {
             silence,
             highest: None,
             next: 0,
-            restart_at: None,
             playing: false,
             fresh: true,
             position: 0,
@@ -156,7 +153,6 @@ impl JitterBuffer {
             slot.waiting = false;
         }
         self.highest = None;
-        self.restart_at = None;
         self.fresh = true;
         self.buffered = 0;
         self.longest = 0;
@@ -164,7 +160,7 @@ impl JitterBuffer {
     }
 
     /// Takes a packet. An empty payload says that the sequence number was heard but carries no speech (a telephone event, comfort
-    /// noise), so that it is not missed.
+    /// noise), so that it is not missed. A sequence number far off is believed at once: whoever calls has had it confirmed.
     pub fn insert(&mut self, sequence: u16, timestamp: u32, payload: &[u8], arrival: Instant) {
         self.counters.received += 1;
         let Ok(length) = u16::try_from(payload.len()) else {
@@ -175,7 +171,7 @@ impl JitterBuffer {
             self.counters.overflow += 1;
             return;
         }
-        let Some(extended) = self.extend(sequence) else { return };
+        let extended = self.extend(sequence);
         if extended < self.next {
             let known = self.slots[index(extended)].sequence == extended;
             if known {
@@ -236,33 +232,25 @@ impl JitterBuffer {
         }
     }
 
-    /// Widens a sequence number to one that does not wrap; `None` when the packet is not to be taken.
-    fn extend(&mut self, sequence: u16) -> Option<u64> {
+    /// Widens a sequence number to one that does not wrap. One that is far off begins a new count, above the old one.
+    fn extend(&mut self, sequence: u16) -> u64 {
         let Some(highest) = self.highest else {
             let extended = (1 << 32) | u64::from(sequence);
             self.next = extended;
-            return Some(extended);
+            return extended;
         };
         let ahead = sequence.wrapping_sub(highest as u16);
         if ahead < MAX_DROPOUT {
-            self.restart_at = None;
-            return Some(highest + u64::from(ahead));
+            return highest + u64::from(ahead);
         }
         let behind = (highest as u16).wrapping_sub(sequence);
         if behind <= MAX_MISORDER {
-            self.restart_at = None;
-            return Some(highest - u64::from(behind));
+            return highest - u64::from(behind);
         }
-        if self.restart_at != Some(sequence) {
-            self.restart_at = Some(sequence.wrapping_add(1));
-            return None;
-        }
-        self.restart_at = None;
-        // Numbers go on upward, so that what is left in the slots stays older.
         let extended = ((highest >> 16) + 2) << 16 | u64::from(sequence);
         self.restart(extended);
         self.highest = None;
-        Some(extended)
+        extended
     }
 
     /// Drops what waits and plays on from `extended`.

@@ -11,7 +11,7 @@ use super::conceal::Concealer;
 use super::dtmf::{Dtmf, DtmfDetector};
 use super::jitter::{JitterBuffer, JitterCounters, Pulled};
 use super::packet::PacketView;
-use super::statistics::{Reception, ReceptionFigures};
+use super::statistics::{Reception, ReceptionFigures, Standing};
 use crate::codec::Codec;
 use crate::pcm::{Frame, SILENCE};
 
@@ -67,6 +67,8 @@ pub struct ReceiverCounters {
     pub bad_events: u64,
     /// Changes of the synchronization source.
     pub ssrc_changes: u64,
+    /// Times the source numbered its packets anew.
+    pub restarts: u64,
     /// The jitter buffer's counters.
     pub jitter: JitterCounters,
 }
@@ -219,7 +221,12 @@ impl Receiver {
         match &mut self.reception {
             Some(reception) if reception.ssrc() == packet.ssrc => {
                 self.candidate = None;
-                return reception.packet(packet.sequence);
+                let standing = reception.packet(packet.sequence);
+                if standing == Standing::Restarts {
+                    self.counters.restarts += 1;
+                    self.jitter.reset();
+                }
+                return standing != Standing::Unconfirmed;
             }
             Some(_) if self.candidate != Some(packet.ssrc) => {
                 self.candidate = Some(packet.ssrc);

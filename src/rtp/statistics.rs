@@ -26,6 +26,17 @@ pub struct Reception {
     epoch: Instant,
 }
 
+/// What a packet's sequence number says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It continues the sequence, with or without a gap.
+    Continues,
+    /// It confirms that the source numbers anew; the figures begin anew too.
+    Restarts,
+    /// It is so far off that only the next one can tell what it means; not counted.
+    Unconfirmed,
+}
+
 /// A copy of the figures at one moment, the stuff of an RTCP report block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceptionFigures {
@@ -69,8 +80,9 @@ impl Reception {
         self.ssrc
     }
 
-    /// Counts a packet; false when its sequence number is so far off that only the next one can tell what it means.
-    pub fn packet(&mut self, sequence: u16) -> bool {
+    /// Counts a packet.
+    pub fn packet(&mut self, sequence: u16) -> Standing {
+        let mut standing = Standing::Continues;
         let ahead = sequence.wrapping_sub(self.highest);
         if ahead < MAX_DROPOUT {
             if sequence < self.highest {
@@ -80,13 +92,14 @@ impl Reception {
         } else if ahead <= (u16::MAX - MAX_MISORDER) {
             if self.restart_at != Some(sequence) {
                 self.restart_at = Some(sequence.wrapping_add(1));
-                return false;
+                return Standing::Unconfirmed;
             }
+            standing = Standing::Restarts;
             *self = Self { jitter: self.jitter, ..Self::new(self.ssrc, sequence, self.epoch) };
         }
         self.restart_at = None;
         self.received = self.received.wrapping_add(1);
-        true
+        standing
     }
 
     /// Takes the spacing of a packet into the jitter estimate. Only for packets whose timestamp is that of their sending: not for
@@ -127,7 +140,7 @@ mod tests {
     fn a_wrap_of_the_sequence_number_is_a_cycle_and_a_gap_is_a_loss() {
         let mut reception = Reception::new(1, 65534, Instant::now());
         for sequence in [65534, 65535, 0, 1, 3, 2, 2, 6] {
-            assert!(reception.packet(sequence));
+            assert_eq!(reception.packet(sequence), Standing::Continues);
         }
         let figures = reception.figures();
         assert_eq!(figures.highest_sequence, 0x1_0006);
@@ -137,12 +150,12 @@ mod tests {
     #[test]
     fn a_far_jump_counts_only_when_a_second_packet_confirms_it() {
         let mut reception = Reception::new(1, 10, Instant::now());
-        assert!(reception.packet(10));
-        assert!(!reception.packet(30_000));
-        assert!(reception.packet(11));
+        assert_eq!(reception.packet(10), Standing::Continues);
+        assert_eq!(reception.packet(30_000), Standing::Unconfirmed);
+        assert_eq!(reception.packet(11), Standing::Continues);
         assert_eq!(reception.figures().expected, 2);
-        assert!(!reception.packet(40_000));
-        assert!(reception.packet(40_001));
+        assert_eq!(reception.packet(40_000), Standing::Unconfirmed);
+        assert_eq!(reception.packet(40_001), Standing::Restarts);
         assert_eq!((reception.figures().expected, reception.figures().received), (1, 1));
     }
 

@@ -179,6 +179,27 @@ fn one_foreign_ssrc_in_the_stream_changes_nothing() {
 }
 
 #[test]
+fn a_source_that_numbers_anew_is_followed_from_its_second_packet_and_a_stray_number_is_not() {
+    let (mut receiver, now) = (receiver(), Instant::now());
+    let mut numbered = |sequence: u16, n: u32| {
+        let mut peer = Sender::starting_at(Codec::Pcma, None, 5, sequence, n * 160);
+        let received = receiver.datagram(&packet(&mut peer, &[8000; FRAME_SAMPLES]), address(1), now + PTIME * n);
+        let mut out = SILENCE;
+        (received, receiver.pull(now + PTIME * n + Duration::from_millis(5), &mut out))
+    };
+    for n in 0..5 {
+        assert_eq!(numbered(n as u16, n), (Received::Speech, FrameKind::Speech));
+    }
+    assert_eq!(numbered(30_000, 5), (Received::Unconfirmed, FrameKind::Concealed));
+    assert_eq!(numbered(6, 6), (Received::Speech, FrameKind::Speech));
+    assert_eq!(numbered(40_000, 7), (Received::Unconfirmed, FrameKind::Concealed));
+    for n in 1..5 {
+        assert_eq!(numbered(40_000 + n as u16, 7 + n), (Received::Speech, FrameKind::Speech));
+    }
+    assert_eq!((receiver.counters().restarts, receiver.counters().unconfirmed), (1, 2));
+}
+
+#[test]
 fn comfort_noise_is_silence() {
     let (mut receiver, mut peer) = (receiver(), sender());
     call(&mut receiver, &mut peer, &tone(400.0, 10), Profile::default());
