@@ -52,6 +52,9 @@ pub enum Label {
 const WINDOWS: [usize; 2] = [8, 4];
 /// A sound that is shorter is not compared: too many things look alike.
 const SHORTEST: usize = 3;
+/// A sound that passes into another without a pause before so many frames only began like the clip: a synthetic voice says the
+/// same words the same way.
+const BEGINS_ALIKE: usize = 15;
 /// Silent frames after which the next sound is a new one.
 const QUIET: usize = 5;
 /// Where a clip may begin in relation to the frame in which its voice is first heard, in samples.
@@ -66,9 +69,19 @@ const STRIDE: usize = 4;
 #[derive(Debug, Clone, Copy)]
 enum State {
     Quiet,
-    Onset { from: usize },
-    Following { clip: usize, origin: isize, missed: usize },
-    Speech { silent: usize },
+    Onset {
+        from: usize,
+    },
+    /// Follows a clip since frame `from`; `origin` is the sample at which the clip began.
+    Following {
+        clip: usize,
+        from: usize,
+        origin: isize,
+        missed: usize,
+    },
+    Speech {
+        silent: usize,
+    },
 }
 
 /// One received frame as the labeller sees it.
@@ -133,7 +146,7 @@ impl Labeller {
                     self.decide(from, n + 1, heard, labels);
                 }
             }
-            State::Following { clip, origin, missed } => {
+            State::Following { clip, from, origin, missed } => {
                 let at = (n * FRAME_SAMPLES) as isize - origin;
                 if at >= self.clips[clip].samples.len() as isize {
                     self.state = State::Quiet;
@@ -146,12 +159,18 @@ impl Labeller {
                     if missed > 0 && self.kinds[n - 1] == Frame::Voiced {
                         labels[n - 1] = Label::Clip(clip);
                     }
-                    self.state = State::Following { clip, origin, missed: 0 };
+                    self.state = State::Following { clip, from, origin, missed: 0 };
                 } else if missed == 0 {
-                    self.state = State::Following { clip, origin, missed: 1 };
+                    self.state = State::Following { clip, from, origin, missed: 1 };
                 } else {
+                    let left = n - 1;
+                    let passes = self.kinds[left.saturating_sub(1)..=n].iter().all(|kind| *kind == Frame::Voiced);
                     self.state = State::Quiet;
-                    self.step(n - 1, heard, labels);
+                    if passes && left - from < BEGINS_ALIKE {
+                        labels[from..left].iter_mut().filter(|l| **l != Label::Silent).for_each(|l| *l = Label::Speech);
+                        self.state = State::Speech { silent: 0 };
+                    }
+                    self.step(left, heard, labels);
                     self.step(n, heard, labels);
                 }
             }
@@ -201,7 +220,7 @@ impl Labeller {
                 for (label, kind) in labels[matched.clone()].iter_mut().zip(&self.kinds[matched]) {
                     *label = if *kind == Frame::Voiced { Label::Clip(clip) } else { Label::Silent };
                 }
-                State::Following { clip, origin, missed: 0 }
+                State::Following { clip, from, origin, missed: 0 }
             }
             None => State::Speech { silent: 0 },
         };
@@ -313,10 +332,19 @@ mod tests {
     #[test]
     fn a_clip_that_is_cut_short_ends_where_the_answer_begins() {
         let (clip, answer) = (voice(1, 50), voice(3, 60));
-        for cut in [5, 12, 30] {
+        for cut in [16, 30, 44] {
             let labels = label(&[&clip], &[&clip[..cut * FRAME_SAMPLES], &answer].concat());
             assert_eq!(count(&labels[..cut], Label::Clip(0)), cut, "cut after {cut} frames");
             assert_eq!(count(&labels[cut..], Label::Speech), 60, "cut after {cut} frames");
+        }
+    }
+
+    #[test]
+    fn speech_that_only_begins_like_a_clip_is_speech() {
+        let (clip, answer) = (voice(1, 50), voice(3, 60));
+        for alike in [5, 8, 14] {
+            let labels = label(&[&clip], &[&clip[..alike * FRAME_SAMPLES], &answer].concat());
+            assert_eq!(count(&labels, Label::Speech), alike + 60, "{alike} frames alike");
         }
     }
 

@@ -303,6 +303,9 @@ fn route_to(remote: SocketAddr) -> std::io::Result<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pcm::{FRAME_SAMPLES, Frame, PTIME, SILENCE};
+    use crate::phone::clips::Label;
+    use crate::phone::ear::{Ear, Packet};
 
     #[test]
     fn a_uri_has_a_host_and_a_port() {
@@ -315,11 +318,31 @@ mod tests {
     }
 
     #[test]
-    fn every_built_in_clip_is_known_and_told_from_the_others() {
+    fn every_built_in_clip_is_known_and_told_from_the_others_and_from_the_greeting() {
         for language in Language::ALL {
-            let clips = known_clips(&Clips::embedded(-20.0), language);
-            assert!(clips.iter().any(|clip| clip.role == ClipRole::Placeholder));
-            assert!(clips.iter().any(|clip| clip.role == ClipRole::Apology));
+            let set = Clips::embedded(-20.0);
+            let clips = known_clips(&set, language);
+            let start = Instant::now();
+            let heard = |sound: &[Frame]| {
+                let mut ear = Ear::new(clips.clone(), 0);
+                for (n, frame) in [&[SILENCE; 10], sound, &[SILENCE; 10]].concat().iter().enumerate() {
+                    let (mut payload, mut sound) = ([0; FRAME_SAMPLES], SILENCE);
+                    Codec::Pcmu.encode(frame, &mut payload);
+                    Codec::Pcmu.decode(&payload, &mut sound);
+                    let (at, timestamp) = (start + PTIME * n as u32, 160 * n as u32);
+                    ear.hear(Packet { at, sequence: n as u16, timestamp, ssrc: 1, sound: &sound });
+                }
+                ear.finish();
+                let voiced = ear.heard().iter().map(|heard| heard.label).filter(|label| *label != Label::Silent);
+                voiced.collect::<Vec<_>>()
+            };
+            for clip in set.placeholders(language).iter().chain(set.apology(language)) {
+                let own = clips.iter().position(|known| known.name == clip.name).unwrap();
+                let labels = heard(&clip.frames);
+                assert!(labels.len() > 10 && labels.iter().all(|label| *label == Label::Clip(own)), "{}", clip.name);
+            }
+            let greeting = heard(&set.greeting(language).unwrap().frames);
+            assert!(greeting.iter().all(|label| *label == Label::Speech), "{language:?}");
         }
     }
 
