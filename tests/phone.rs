@@ -12,10 +12,15 @@ use offhook::phone::mouth::Utterance;
 use offhook::phone::report::CallReport;
 use offhook::phone::script::ScriptOptions;
 use offhook::phone::{CallOptions, PhoneError, place};
+use offhook::rtp::impairment::{ImpairmentCounters, Profile};
 use offhook::rtp::packet::{PacketView, write_packet};
 use offhook::rtp::socket;
 use offhook::sdp;
 use offhook::sip::{IncomingCall, Rejection, UserAgent, UserAgentOptions};
+
+#[path = "support/relay.rs"]
+mod relay;
+use relay::Relay;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Silence after which the far side replies, in frames.
@@ -84,25 +89,29 @@ fn bot(socket: &UdpSocket, remote: SocketAddr, over: &AtomicBool) {
     }
 }
 
-/// Answers calls with [`bot`]; hangs up after `patience`.
-async fn serve(call: IncomingCall, patience: Duration) {
+/// Answers a call with [`bot`] over such a network; hangs up after `patience`.
+async fn serve(call: IncomingCall, patience: Duration, network: Profile) -> ImpairmentCounters {
     let (rtp, _rtcp) = socket::bind_pair(LOOPBACK, 0..=0).unwrap();
     let port = rtp.local_addr().unwrap().port();
-    let media = sdp::LocalMedia { address: LOOPBACK, port, session_id: 1, version: 1 };
-    let (answer, agreed) = sdp::Offer::parse(&call.offer).unwrap().answer(&media).unwrap();
+    let media = |port| sdp::LocalMedia { address: LOOPBACK, port, session_id: 1, version: 1 };
+    let offer = sdp::Offer::parse(&call.offer).unwrap();
+    let caller = offer.answer(&media(port)).unwrap().1.remote;
+    let relay = Relay::start(caller, (LOOPBACK, port).into(), network, 7);
+    let (answer, agreed) = offer.answer(&media(relay.near.port())).unwrap();
     assert_eq!(agreed.codec, Codec::Pcma);
     call.ring();
     let mut dialog = call.answer(answer).await.unwrap();
     let over = Arc::new(AtomicBool::new(false));
     let thread = std::thread::spawn({
-        let over = over.clone();
-        move || bot(&rtp, agreed.remote, &over)
+        let (over, far) = (over.clone(), relay.far);
+        move || bot(&rtp, far, &over)
     });
     if tokio::time::timeout(patience, dialog.ended()).await.is_err() {
         dialog.hang_up().await;
     }
     over.store(true, Ordering::Relaxed);
     thread.join().unwrap();
+    relay.stop()
 }
 
 fn options(uri: String, turns: usize) -> CallOptions {
@@ -125,14 +134,15 @@ async fn call(
     change: impl FnOnce(CallOptions) -> CallOptions,
     turns: usize,
     patience: Duration,
-) -> Result<CallReport, PhoneError> {
+    network: Profile,
+) -> (CallReport, ImpairmentCounters) {
     let (agent, mut incoming) = UserAgent::start(UserAgentOptions::new((LOOPBACK, 0).into())).await.unwrap();
     let uri = format!("sip:bot@{}", agent.local_addr());
-    let far_side = tokio::spawn(async move { serve(incoming.recv().await.unwrap(), patience).await });
-    let report = place(change(options(uri, turns))).await;
-    far_side.await.unwrap();
+    let far_side = tokio::spawn(async move { serve(incoming.recv().await.unwrap(), patience, network).await });
+    let report = place(change(options(uri, turns))).await.unwrap();
+    let counters = far_side.await.unwrap();
     agent.shutdown().await;
-    report
+    (report, counters)
 }
 
 /// A figure is what the far side did, give or take the 20 ms grids of both and a machine that is busy.
@@ -149,7 +159,7 @@ async fn two_turns_and_a_barge_in_are_measured_and_recorded() {
     let barge_in = Some((1, Duration::from_millis(500)));
     let change =
         |options: CallOptions| CallOptions { record, script: ScriptOptions { barge_in, ..options.script }, ..options };
-    let report = call(change, 2, Duration::from_secs(20)).await.unwrap();
+    let (report, _) = call(change, 2, Duration::from_secs(20), Profile::default()).await;
     assert_eq!((report.turns.len(), report.ended_by), (2, "caller"));
     assert_near(report.greeting_end_ms.zip(report.greeting_start_ms).map(|(end, start)| end - start), 380.0);
     for turn in &report.turns {
@@ -170,8 +180,27 @@ async fn two_turns_and_a_barge_in_are_measured_and_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loss_duplicates_and_delay_of_the_network_are_counted_and_do_not_hide_the_answer() {
+    let delay = Duration::from_millis(100);
+    let network = Profile { loss: 0.05, duplicate: 0.05, delay, ..Profile::default() };
+    let (report, network) = call(|options| options, 1, Duration::from_secs(20), network).await;
+    let packets = &report.packets;
+    // What was lost before the first and after the last packet nobody can know; what is still delayed at the end is not heard.
+    assert!(
+        network.lost > 2 && packets.lost <= network.lost && packets.lost + 3 >= network.lost,
+        "{packets:?} {network:?}"
+    );
+    assert!(packets.duplicates > 2 && packets.duplicates <= network.duplicated, "{packets:?} {network:?}");
+    assert_eq!(packets.timestamp_jumps, 0);
+    let [turn] = &report.turns[..] else { panic!("{report:?}") };
+    assert_eq!(turn.placeholder.as_deref(), Some("wait"));
+    assert_near(turn.first_sound_ms, 410.0);
+    assert_near(turn.answer_start_ms, 410.0 + 700.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_far_side_that_hangs_up_ends_the_call() {
-    let report = call(|options| options, 1, Duration::from_millis(300)).await.unwrap();
+    let (report, _) = call(|options| options, 1, Duration::from_millis(300), Profile::default()).await;
     assert_eq!((report.turns.len(), report.ended_by), (0, "callee"));
     assert!(report.greeting_start_ms.is_some());
 }

@@ -204,7 +204,8 @@ impl Labeller {
             if frames < SHORTEST {
                 return None;
             }
-            let (clip, at) = self.find(&heard[from * FRAME_SAMPLES..(from + frames) * FRAME_SAMPLES])?;
+            let sound = &heard[from * FRAME_SAMPLES..(from + frames) * FRAME_SAMPLES];
+            let (clip, at) = self.find(sound, &self.kinds[from..from + frames])?;
             Some((frames, clip, (from * FRAME_SAMPLES) as isize - at))
         });
         let mut accepted = 0;
@@ -230,25 +231,34 @@ impl Labeller {
     }
 
     /// The clip that `sound` is the voiced beginning of, and where in the clip it begins.
-    fn find(&self, sound: &[i16]) -> Option<(usize, isize)> {
+    fn find(&self, sound: &[i16], kinds: &[Frame]) -> Option<(usize, isize)> {
         let mut expected = [0i16; WINDOWS[0] * FRAME_SAMPLES];
         let expected = &mut expected[..sound.len()];
+        // A lost frame says nothing for or against a clip.
+        let copy_heard = |samples: &[i16], at: isize, expected: &mut [i16]| {
+            copy_from(samples, at, expected);
+            for (frame, kind) in expected.chunks_mut(FRAME_SAMPLES).zip(kinds) {
+                if *kind == Frame::Lost {
+                    frame.fill(0);
+                }
+            }
+        };
         let mut best: Option<(f32, usize, isize)> = None;
         for (clip, known) in self.clips.iter().enumerate() {
             let onset = known.onset as isize;
-            copy_from(&known.samples, onset, expected);
+            copy_heard(&known.samples, onset, expected);
             let mut at = onset;
             let mut likeness = correlation(sound, expected, 1);
             if likeness < SAME {
                 let mut rough = f32::MIN;
                 for candidate in onset - LAG..=onset + LAG {
-                    copy_from(&known.samples, candidate, expected);
+                    copy_heard(&known.samples, candidate, expected);
                     let found = correlation(sound, expected, STRIDE);
                     if found > rough {
                         (rough, at) = (found, candidate);
                     }
                 }
-                copy_from(&known.samples, at, expected);
+                copy_heard(&known.samples, at, expected);
                 likeness = correlation(sound, expected, 1);
             }
             if likeness >= SAME && best.is_none_or(|(than, ..)| likeness > than) {

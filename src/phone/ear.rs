@@ -306,6 +306,17 @@ mod tests {
     }
 
     #[test]
+    fn a_clip_is_known_although_half_of_its_beginning_is_lost() {
+        let clip = voice(1, 40);
+        let mut line = Line::new(&[&clip]);
+        for (n, frame) in clip.chunks(160).enumerate().filter(|(n, _)| ![1, 3, 4, 6].contains(n)) {
+            line.packet(n, frame);
+        }
+        line.ear.finish();
+        assert_eq!(line.labels().iter().filter(|label| **label == Label::Clip(0)).count(), 36);
+    }
+
+    #[test]
     fn a_new_source_goes_on_where_time_has_got_to() {
         let mut line = Line::new(&[]);
         for n in 0..10 {

@@ -187,9 +187,9 @@ fn spread(figure: &'static str, mut values: Vec<f64>) -> Option<Spread> {
     Some(Spread { figure, count: values.len(), p50: rank(0.5), p95: rank(0.95), max })
 }
 
-/// A figure in a column of eight.
+/// A figure in a column of nine.
 fn cell(value: Option<f64>) -> String {
-    value.map_or_else(|| format!("{:>8}", "-"), |value| format!("{value:8.0}"))
+    value.map_or_else(|| format!("{:>9}", "-"), |value| format!("{value:9.0}"))
 }
 
 impl fmt::Display for CallReport {
@@ -203,28 +203,27 @@ impl fmt::Display for CallReport {
         writeln!(f, ", {:.1} s, {} hung up", self.duration_ms / 1000.0, self.ended_by)?;
         if !self.turns.is_empty() {
             writeln!(f, "ms from the caller's last voiced sample:")?;
-            writeln!(
-                f,
-                "  turn  spoken   first  answer  answer longest   level barge-in after  spoke  placeholder\n  \
-                            sound   start     end     gap    dBFS     stop resume over"
-            )?;
+            let columns = ["spoken", "first", "answer", "answer", "longest", "level", "barge-in", "resume", "spoke"];
+            let below = ["", "sound", "start", "end", "gap", "dBFS", "stop", "stop", "over"];
+            for (turn, columns, placeholder) in [("turn", columns, "placeholder"), ("", below, "")] {
+                let line: String = columns.iter().map(|column| format!("{column:>9}")).collect();
+                writeln!(f, "  {turn:>4}{line}  {placeholder}")?;
+            }
         }
         for turn in &self.turns {
-            writeln!(
-                f,
-                "  {:>4}{}{}{}{}{}{} {}{}{:7.0}  {}",
-                turn.turn,
-                cell(Some(turn.spoken_ms)),
-                cell(turn.first_sound_ms),
-                cell(turn.answer_start_ms),
-                cell(turn.answer_end_ms),
-                cell(turn.answer_longest_gap_ms),
-                cell(turn.answer_level_dbfs.map(f64::from)),
-                cell(turn.barge_in_stop_ms),
-                &cell(turn.placeholder_stop_after_resume_ms)[1..],
-                turn.spoke_over_caller_ms,
-                turn.placeholder.as_deref().unwrap_or("-"),
-            )?;
+            let cells = [
+                Some(turn.spoken_ms),
+                turn.first_sound_ms,
+                turn.answer_start_ms,
+                turn.answer_end_ms,
+                turn.answer_longest_gap_ms,
+                turn.answer_level_dbfs.map(f64::from),
+                turn.barge_in_stop_ms,
+                turn.placeholder_stop_after_resume_ms,
+                Some(turn.spoke_over_caller_ms),
+            ];
+            let line: String = cells.into_iter().map(cell).collect();
+            writeln!(f, "  {:>4}{line}  {}", turn.turn, turn.placeholder.as_deref().unwrap_or("-"))?;
         }
         writeln!(
             f,

@@ -206,6 +206,13 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_after_a_barge_in_is_not_the_end_of_the_old_one() {
+        let (start, ear) = call(&[(50, voice(2, 57)), (145, voice(3, 20))]);
+        let turn = measure(2, &spoken(start, 100, 110, &[]), None, &ear);
+        assert_eq!((turn.barge_in_stop_ms, turn.answer_start_ms), (Some(120.0), Some(700.0)));
+    }
+
+    #[test]
     fn a_side_that_does_not_stop_is_no_reply() {
         let (start, ear) = call(&[(50, voice(2, 150))]);
         let turn = measure(2, &spoken(start, 100, 140, &[]), None, &ear);
