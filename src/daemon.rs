@@ -1,1 +1,216 @@
-//! The service.
+//! The service: builds what all calls share, takes calls as they come, tells systemd that it lives, and ends in order.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use thiserror::Error;
+use tokio::io::AsyncWriteExt;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::call::{self, Parts};
+use crate::config::Config;
+use crate::gemini::{self, Gemini, KeyError, SetupError};
+use crate::http::{Http, HttpError};
+use crate::media::MediaThread;
+use crate::playout::clips::{ClipError, Clips};
+use crate::sip::{IncomingCall, SipError, UserAgent, UserAgentOptions};
+use crate::timeline::TurnReport;
+use crate::tts::{self, CommandSynthesizer};
+
+/// Reports of turns that may wait to be written.
+const REPORTS: usize = 256;
+/// How long calls have to say goodbye when the service ends.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Why the service cannot start. Each is one part that is missing or set wrongly, and its message says which and what to do.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A clip is missing or cannot be played.
+    #[error(transparent)]
+    Clips(#[from] ClipError),
+    /// The voice does not speak.
+    #[error(transparent)]
+    Voice(#[from] tts::Fault),
+    /// The API key cannot be read.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// HTTPS cannot be had.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The section `[gemini]` is wrong.
+    #[error(transparent)]
+    Gemini(#[from] SetupError),
+    /// No media thread.
+    #[error("the media thread cannot be started: {0}")]
+    Media(std::io::Error),
+    /// The SIP port cannot be opened.
+    #[error(transparent)]
+    Sip(#[from] SipError),
+}
+
+/// The running service.
+pub struct Daemon {
+    parts: Arc<Parts>,
+    agent: UserAgent,
+    incoming: mpsc::Receiver<IncomingCall>,
+    reports: mpsc::Receiver<TurnReport>,
+    stop: CancellationToken,
+}
+
+impl Daemon {
+    /// Checks everything that can be checked before the first call, and opens the SIP port.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let language = config.conversation.language;
+        let clips = Clips::open(&config.placeholder, config.voice.level_dbfs)?;
+        clips.check(language)?;
+        let voice = CommandSynthesizer::new(&config.voice)?;
+        voice.check(language).await?;
+        let key = gemini::key(&config.gemini)?;
+        let http = Http::new(config.gemini.connect)?;
+        let gemini = Gemini::new(&config.gemini, key, &http)?;
+        let media = MediaThread::start(config.sip.max_calls).map_err(StartError::Media)?;
+        if !media.counters().realtime.load(Relaxed) {
+            warn!(
+                "the media thread has no real-time priority: under load calls may stutter; \
+                 grant it with LimitRTPRIO=60 in the unit, or `ulimit -r 60` in the shell"
+            );
+        }
+        let (agent, incoming) = UserAgent::start(UserAgentOptions {
+            public_address: config.sip.public_address,
+            allowed_peers: config.sip.allowed_peers.clone(),
+            max_calls: config.sip.max_calls,
+            ..UserAgentOptions::new(config.sip.listen)
+        })
+        .await?;
+        let bind_address: IpAddr = agent.local_addr().ip();
+        let (report_in, report_out) = mpsc::channel(REPORTS);
+        info!(sip = %agent.local_addr(), calls = config.sip.max_calls, language = language.code(), "ready");
+        let parts = Parts {
+            media_address: agent.advertised_addr().ip(),
+            bind_address,
+            config,
+            clips,
+            gemini,
+            voice: Arc::new(voice),
+            media,
+            reports: report_in,
+        };
+        Ok(Self { parts: Arc::new(parts), agent, incoming, reports: report_out, stop: CancellationToken::new() })
+    }
+
+    /// Where SIP is answered.
+    pub fn sip_address(&self) -> SocketAddr {
+        self.agent.local_addr()
+    }
+
+    /// The end of this ends the service.
+    pub fn stopper(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Takes calls until SIGTERM or SIGINT.
+    pub async fn serve_until_signal(self) {
+        let stop = self.stop.clone();
+        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::spawn(async move {
+                    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+                    stop.cancel();
+                });
+            }
+            (Err(error), _) | (_, Err(error)) => warn!(%error, "signals are not heard; end the service with SIGKILL"),
+        }
+        self.serve(|_| {}).await;
+    }
+
+    /// Takes calls until the [stopper](Self::stopper) is cancelled; `each` sees the report of each turn.
+    pub async fn serve(self, each: impl FnMut(&TurnReport) + Send + 'static) {
+        let Self { parts, agent, mut incoming, reports, stop } = self;
+        let writer = tokio::spawn(write_reports(reports, parts.config.log.timeline_file.clone(), each));
+        let watchdog = tokio::spawn(feed_watchdog(parts.clone()));
+        notify(&[NotifyState::Ready]);
+        let mut calls = JoinSet::new();
+        loop {
+            tokio::select! {
+                call = incoming.recv() => match call {
+                    Some(call) => { calls.spawn(call::run(parts.clone(), call, stop.child_token())); }
+                    None => {
+                        error!("the SIP user agent ended");
+                        break;
+                    }
+                },
+                Some(ended) = calls.join_next() => if let Err(error) = ended {
+                    // The call's parts were dropped with it: its BYE is sent, its ports are free.
+                    error!(%error, "a call ended by a fault of ours");
+                    parts.media.reap();
+                },
+                () = stop.cancelled() => break,
+            }
+        }
+        notify(&[NotifyState::Stopping]);
+        stop.cancel();
+        let _ = tokio::time::timeout(FAREWELL, async { while calls.join_next().await.is_some() {} }).await;
+        calls.shutdown().await;
+        agent.shutdown().await;
+        watchdog.abort();
+        let _ = watchdog.await;
+        drop(parts);
+        let _ = tokio::time::timeout(FAREWELL, writer).await;
+    }
+}
+
+fn notify(state: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(%error, "systemd does not listen");
+    }
+}
+
+/// Tells systemd that the service lives, but only while the media thread ticks.
+async fn feed_watchdog(parts: Arc<Parts>) {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    let mut every = tokio::time::interval(limit / 3);
+    let mut seen = 0;
+    loop {
+        every.tick().await;
+        let wakes = parts.media.counters().wakes.load(Relaxed);
+        if wakes == seen {
+            error!("the media thread stands still: the watchdog is not fed");
+            continue;
+        }
+        seen = wakes;
+        parts.media.reap();
+        notify(&[NotifyState::Watchdog]);
+    }
+}
+
+/// Appends one JSON object a turn to the timeline file, and shows each to `each`.
+async fn write_reports(
+    mut reports: mpsc::Receiver<TurnReport>,
+    file: Option<PathBuf>,
+    mut each: impl FnMut(&TurnReport),
+) {
+    while let Some(report) = reports.recv().await {
+        each(&report);
+        if let Some(path) = &file
+            && let Err(error) = append(path, &report).await
+        {
+            warn!(path = %path.display(), %error, "a turn's timeline was not written: [log] timeline_file");
+        }
+    }
+}
+
+async fn append(path: &Path, report: &TurnReport) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(report)?;
+    line.push(b'\n');
+    let mut file = tokio::fs::OpenOptions::new().create(true).append(true).open(path).await?;
+    file.write_all(&line).await?;
+    file.flush().await
+}

@@ -12,25 +12,25 @@ pub mod pcm;
 pub mod privacy;
 pub mod timeline;
 // the line
-pub mod rtp;
-pub mod sdp;
 pub mod sip;
+pub mod sdp;
+pub mod rtp;
 // hearing
 pub mod hearing;
 // deciding
 pub mod conversation;
 // answering
-pub mod gemini;
 pub mod http;
+pub mod gemini;
 pub mod sentence;
 pub mod tts;
 // speaking
+pub mod playout;
 pub mod leg;
 pub mod media;
-pub mod playout;
 // assembly
 pub mod call;
-pub mod cli;
 pub mod daemon;
-pub mod phone;
 pub mod simulator;
+pub mod phone;
+pub mod cli;

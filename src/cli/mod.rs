@@ -1,8 +1,128 @@
-//! The command line: one file a subcommand.
+//! The command line: one file a subcommand. Here only what they share: arguments, logging, exit codes.
 
-pub mod call;
+use std::fmt;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::daemon::StartError;
+
+mod call;
+mod check;
+mod demo;
+mod run;
+mod simulator;
+
+/// An embedded voice appliance: answers the telephone on SIP/RTP, makes a sound at once, speaks Gemini's answer while it is written.
+#[derive(Debug, Parser)]
+#[command(name = "offhook", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Let a test caller ring the appliance on this machine, with no account and no hardware, and leave the call to listen to
+    Demo(demo::Arguments),
+    /// Answer calls, as the configuration says
+    Run(run::Arguments),
+    /// Check a configuration: file, line, key and remedy of whatever is wrong
+    Check(check::Arguments),
+    /// Place a call as a test phone, and measure what a caller hears
+    Call(call::Args),
+    /// Stand in for the cloud: Gemini's wire format, with delays and faults to order
+    Simulator(simulator::Args),
+}
+
+/// How a program ends, by sysexits(3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// The other side is not there, or refuses.
+    Unavailable = 69,
+    /// A file that was named cannot be read.
+    NoInput = 66,
+    /// Something failed inside.
+    Software = 70,
+    /// The operating system refused: a port in use, a thread that cannot be made.
+    Os = 71,
+    /// A file cannot be written.
+    CannotCreate = 73,
+    /// The configuration is wrong.
+    Config = 78,
+}
+
+/// Why a subcommand could not do its work: one message for a person, one code for a program.
+#[derive(Debug)]
+pub struct Failure {
+    code: ExitCode,
+    message: String,
+}
+
+impl Failure {
+    /// A failure with what a person should read.
+    pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        Self { code: ExitCode::from(exit as u8), message: message.to_string() }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let exit = match &error {
+            StartError::Clips(_) | StartError::Key(_) => Exit::NoInput,
+            StartError::Voice(_) => Exit::Unavailable,
+            StartError::Http(_) | StartError::Gemini(_) => Exit::Config,
+            StartError::Media(_) | StartError::Sip(_) => Exit::Os,
+        };
+        Self::new(exit, error)
+    }
+}
 
 /// Runs the program.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log_to_stderr(match arguments.command {
+        Command::Run(_) => "info",
+        _ => "warn",
+    });
+    let result = match arguments.command {
+        Command::Demo(arguments) => with_runtime(demo::run(arguments)),
+        Command::Run(arguments) => with_runtime(run::run(arguments)),
+        Command::Check(arguments) => check::run(arguments),
+        Command::Call(arguments) => with_runtime(async {
+            call::run(arguments).await.map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })
+        }),
+        Command::Simulator(arguments) => with_runtime(async {
+            let served = simulator::run(arguments).await;
+            served.map(|()| ExitCode::SUCCESS).map_err(|error| Failure::new(Exit::Os, error))
+        }),
+    };
+    result.unwrap_or_else(|Failure { code, message }| {
+        eprintln!("offhook: {message}");
+        code
+    })
+}
+
+fn with_runtime(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Os, format!("no threads for the work: {error}")))?
+        .block_on(work)
+}
+
+/// Logs to standard error. `rsipstack` writes whole messages, credentials included, at INFO: it never gets below WARN.
+fn log_to_stderr(level: &str) {
+    let asked = std::env::var("OFFHOOK_LOG").unwrap_or_else(|_| level.to_owned());
+    let filter =
+        EnvFilter::try_new(format!("{asked},rsipstack=warn")).unwrap_or_else(|_| EnvFilter::new("info,rsipstack=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
 }

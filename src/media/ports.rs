@@ -149,7 +149,7 @@ impl Ports {
     }
 
     /// Waits until the media thread has something to tell. Cancel-safe.
-    pub async fn woken(&self) -> io::Result<()> {
+    pub async fn woken(&mut self) -> io::Result<()> {
         let mut guard = self.wake.readable().await?;
         let mut count = [0u8; 8];
         match rustix::io::read(self.wake.get_ref(), &mut count) {

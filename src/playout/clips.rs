@@ -23,7 +23,7 @@ const MAX_CLIP: Duration = Duration::from_secs(60);
 /// What a clip is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ClipKind {
     /// Played when a call is answered.
     Greeting,
     /// Bridges the wait for an answer.
@@ -40,7 +40,7 @@ pub struct Clip {
     /// The language that is spoken.
     pub language: Language,
     /// What it is for.
-    pub kind: Kind,
+    pub kind: ClipKind,
     /// What is said.
     pub text: String,
     /// The sound, the last frame filled up with silence.
@@ -49,6 +49,8 @@ pub struct Clip {
     pub voiced_samples: usize,
     /// Where the clip may be stopped without cutting a word, from its start; the last one is its end.
     pub cut_points: Arc<[Duration]>,
+    /// The same in whole frames, for the mixer: so many frames hold every word before the cut.
+    pub cut_frames: Arc<[u16]>,
 }
 
 /// What is wrong with a set of clips.
@@ -112,7 +114,7 @@ struct Entry {
     name: String,
     file: PathBuf,
     language: Language,
-    kind: Kind,
+    kind: ClipKind,
     text: String,
     #[serde(default)]
     cut_points_ms: Vec<u64>,
@@ -132,7 +134,7 @@ struct Entry {
 #[derive(Debug, Clone)]
 pub struct Clips {
     set: String,
-    clips: HashMap<(Language, Kind), Vec<Clip>>,
+    clips: HashMap<(Language, ClipKind), Vec<Clip>>,
 }
 
 macro_rules! embedded {
@@ -198,8 +200,8 @@ impl Clips {
         let shaped = Shaped::new(file, &bytes, level_dbfs)?;
         let name = file.file_stem().map_or_else(|| "clip".into(), |stem| stem.to_string_lossy().into_owned());
         for language in Language::ALL {
-            let clip = shaped.clip(name.clone(), language, Kind::Placeholder, String::new(), &[]);
-            self.clips.insert((language, Kind::Placeholder), vec![clip]);
+            let clip = shaped.clip(name.clone(), language, ClipKind::Placeholder, String::new(), &[]);
+            self.clips.insert((language, ClipKind::Placeholder), vec![clip]);
         }
         Ok(self)
     }
@@ -214,7 +216,7 @@ impl Clips {
         let manifest_path = folder.join("manifest.toml");
         let wrong = |note: String| ClipError::Manifest { path: manifest_path.clone(), note };
         let manifest: Manifest = toml::from_str(manifest).map_err(|error| wrong(error.to_string().trim().into()))?;
-        let mut clips: HashMap<(Language, Kind), Vec<Clip>> = HashMap::new();
+        let mut clips: HashMap<(Language, ClipKind), Vec<Clip>> = HashMap::new();
         for entry in manifest.clip {
             if entry.cut_points_ms.windows(2).any(|pair| pair[0] >= pair[1]) {
                 return Err(wrong(format!("clip \"{}\": cut_points_ms must rise", entry.name)));
@@ -230,29 +232,30 @@ impl Clips {
 
     /// The placeholders of a language, in the order of the manifest; may be empty.
     pub fn placeholders(&self, language: Language) -> &[Clip] {
-        self.of(language, Kind::Placeholder)
+        self.of(language, ClipKind::Placeholder)
     }
 
     /// The greeting of a language.
     pub fn greeting(&self, language: Language) -> Option<&Clip> {
-        self.of(language, Kind::Greeting).first()
+        self.of(language, ClipKind::Greeting).first()
     }
 
     /// The apology of a language.
     pub fn apology(&self, language: Language) -> Option<&Clip> {
-        self.of(language, Kind::Apology).first()
+        self.of(language, ClipKind::Apology).first()
     }
 
     /// Says which clip is missing that a call in `language` needs.
     pub fn check(&self, language: Language) -> Result<(), ClipError> {
-        let kinds = [(Kind::Greeting, "greeting"), (Kind::Placeholder, "placeholder"), (Kind::Apology, "apology")];
+        let kinds =
+            [(ClipKind::Greeting, "greeting"), (ClipKind::Placeholder, "placeholder"), (ClipKind::Apology, "apology")];
         match kinds.into_iter().find(|(kind, _)| self.of(language, *kind).is_empty()) {
             Some((_, kind)) => Err(ClipError::Missing { set: self.set.clone(), language, kind }),
             None => Ok(()),
         }
     }
 
-    fn of(&self, language: Language, kind: Kind) -> &[Clip] {
+    fn of(&self, language: Language, kind: ClipKind) -> &[Clip] {
         self.clips.get(&(language, kind)).map_or(&[], Vec::as_slice)
     }
 }
@@ -302,16 +305,18 @@ impl Shaped {
         Ok(Self { frames, samples: samples.len(), trimmed })
     }
 
-    fn clip(&self, name: String, language: Language, kind: Kind, text: String, cut_points_ms: &[u64]) -> Clip {
+    fn clip(&self, name: String, language: Language, kind: ClipKind, text: String, cut_points_ms: &[u64]) -> Clip {
         let end = pcm::duration(self.samples as u64);
-        let cut_points = cut_points_ms
+        let cut_points: Arc<[Duration]> = cut_points_ms
             .iter()
             .map(|&ms| Duration::from_millis(ms).saturating_sub(self.trimmed))
             .filter(|&at| at < end)
             .chain([end])
             .collect();
+        let cut_frames =
+            cut_points.iter().map(|&at| pcm::samples_in(at).div_ceil(FRAME_SAMPLES as u64) as u16).collect();
         let frames = self.frames.clone();
-        Clip { name, language, kind, text, frames, voiced_samples: self.samples, cut_points }
+        Clip { name, language, kind, text, frames, voiced_samples: self.samples, cut_points, cut_frames }
     }
 }
 
@@ -371,7 +376,7 @@ mod tests {
     fn a_foreign_recording_is_brought_to_the_lines_rate_level_and_edges() {
         for (rate, dbfs) in [(8000, -3.0), (22050, -30.0), (48000, -12.0)] {
             let shaped = Shaped::new(Path::new("x.wav"), &tone_wav(rate, dbfs), -20.0).unwrap();
-            let clip = shaped.clip("x".into(), Language::En, Kind::Greeting, String::new(), &[]);
+            let clip = shaped.clip("x".into(), Language::En, ClipKind::Greeting, String::new(), &[]);
             let sound = sound(&clip);
             assert!(sound.len().abs_diff(4000) < 200, "{}", sound.len());
             assert!((level::active_dbfs(&sound).unwrap() + 20.0).abs() < 1.0);
@@ -424,7 +429,7 @@ mod tests {
     #[test]
     fn cut_points_move_with_the_trimmed_silence() {
         let shaped = Shaped::new(Path::new("x.wav"), &tone_wav(8000, -10.0), -20.0).unwrap();
-        let clip = shaped.clip("x".into(), Language::En, Kind::Placeholder, String::new(), &[700, 5000]);
+        let clip = shaped.clip("x".into(), Language::En, ClipKind::Placeholder, String::new(), &[700, 5000]);
         assert!(clip.cut_points[0] >= Duration::from_millis(203) && clip.cut_points[0] <= Duration::from_millis(206));
         assert_eq!(clip.cut_points.len(), 2);
     }

@@ -16,6 +16,8 @@ use ringbuf::traits::Consumer;
 use crate::conversation::{Generation, Seq};
 use crate::pcm::{FRAME_SAMPLES, Frame, SILENCE, level};
 
+use super::clips::ClipKind;
+
 /// Silence between a clip and the answer that follows it.
 const PAUSE_AFTER_CLIP: Duration = Duration::from_millis(60);
 /// Length of the ramp at a cut, in samples (5 ms).
@@ -46,17 +48,6 @@ impl SpeechFrame {
     pub fn end_of_phrase(generation: Generation, seq: Seq) -> Self {
         Self { generation, seq, end_of_phrase: true, samples: SILENCE }
     }
-}
-
-/// What a clip is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClipKind {
-    /// Played when the call is answered.
-    Greeting,
-    /// Bridges the wait for an answer.
-    Placeholder,
-    /// Says that there will be no answer.
-    Apology,
 }
 
 /// A clip ready to be played: frames and the places where it may be cut, in RAM.

@@ -3,4 +3,5 @@
 pub mod clips;
 pub mod mixer;
 
-pub use mixer::{ClipKind, Mixer, PlayableClip, Played, SpeechFrame};
+pub use clips::ClipKind;
+pub use mixer::{Mixer, PlayableClip, Played, SpeechFrame};

@@ -1,28 +1,14 @@
 //! A leg: one way in for a caller, in the one shape the media thread knows, a frame each way every ptime.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::pcm::Frame;
 
-/// What the frame that was heard is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FrameKind {
-    /// Sound as it was sent.
-    Speech,
-    /// A guess at what was lost on the way.
-    Concealed,
-    /// Nothing was sent, or nothing has arrived yet.
-    Silence,
-}
+pub mod rtcp;
+pub mod rtp;
 
-/// A key pressed by the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dtmf {
-    /// `0`–`9`, `*`, `#`, `A`–`D`.
-    pub digit: char,
-    /// How long it was held.
-    pub held: Duration,
-}
+pub use crate::rtp::dtmf::Dtmf;
+pub use crate::rtp::receiver::FrameKind;
 
 /// One way in. Every call comes from the media thread: no implementation may allocate, lock, wait or log.
 pub trait Leg: Send {

@@ -1,0 +1,33 @@
+# Two commands for a fresh Debian 12 with Rust: `make demo` makes a call and lets you listen to it, `make test` passes the tests.
+
+# What a test needs beside Rust: a C compiler (ring), a voice, two SIP peers, a sound tool, the unit checker.
+PACKAGES = gcc libc6-dev espeak-ng sip-tester baresip-core sox systemd
+DEMO_PACKAGES = gcc libc6-dev espeak-ng
+SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
+LANG_OF_CALL ?= en
+OUT ?= demo-out
+
+.PHONY: demo test packages demo-packages check figures
+
+demo: demo-packages
+	cargo run --release --locked -- demo --lang $(LANG_OF_CALL) --out $(OUT)
+
+test: packages
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
+	cargo test --locked
+
+# Installs only what is missing, so that a machine without a network but with everything in place can test.
+packages:
+	@missing="$$(for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done)"; \
+	if [ -n "$$missing" ]; then $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends $$missing; fi
+
+demo-packages:
+	@$(MAKE) --no-print-directory packages PACKAGES="$(DEMO_PACKAGES)"
+
+# The figures in docs/latency.md, measured on this machine.
+figures: demo-packages
+	cargo build --release --locked
+	benches/figures.sh

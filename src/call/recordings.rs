@@ -1,0 +1,77 @@
+//! The sound of a call's turns: what is being said, and the last few utterances for the model's memory.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::config;
+use crate::conversation::{Exchange, Turn};
+use crate::gemini::Content;
+use crate::hearing::{Utterance, to_wav};
+use crate::media::HeardFrame;
+
+/// What stands for an utterance whose sound is not kept any more.
+const NOT_KEPT: &str = "(The caller said something here that is not kept.)";
+
+/// Heard sound, and the turns that were cut from it.
+pub(super) struct Recordings {
+    heard: Utterance,
+    onset: Option<u64>,
+    end: u64,
+    kept: VecDeque<(Turn, Arc<[u8]>)>,
+    keep: usize,
+}
+
+impl Recordings {
+    pub fn new(config: &config::Config) -> Self {
+        let hearing = &config.hearing;
+        Self {
+            heard: Utterance::new(hearing.max_utterance, hearing.pre_roll),
+            onset: None,
+            end: 0,
+            kept: VecDeque::new(),
+            keep: config.gemini.history_audio_turns,
+        }
+    }
+
+    /// Takes in heard sound.
+    pub fn push(&mut self, frame: &HeardFrame) {
+        self.heard.push(frame.first_sample, &frame.samples);
+    }
+
+    /// The caller speaks from this sample on; within a turn that goes on, the first onset counts.
+    pub fn began(&mut self, onset_sample: u64) {
+        self.onset.get_or_insert(onset_sample);
+    }
+
+    /// The caller has spoken up to this sample.
+    pub fn ended(&mut self, end_sample: u64) {
+        self.end = end_sample;
+    }
+
+    /// The turn is over: what comes next is another one.
+    pub fn turn_over(&mut self) {
+        self.onset = None;
+    }
+
+    /// What the model is asked with: the exchanges so far, and the sound of this turn.
+    pub fn contents(&mut self, turn: Turn, history: &[Exchange]) -> Vec<Content> {
+        let onset = self.onset.unwrap_or(self.end);
+        let wav: Arc<[u8]> = to_wav(&self.heard.take(onset, self.end)).into();
+        let mut contents = Vec::with_capacity(history.len() * 2 + 1);
+        for exchange in history {
+            let sound = self.kept.iter().find(|(turn, _)| *turn == exchange.turn).map(|(_, wav)| wav.clone());
+            let text = sound.is_none().then(|| NOT_KEPT.to_owned());
+            contents.push(Content::Caller { audio: sound.into_iter().collect(), text });
+            if !exchange.heard.is_empty() {
+                contents.push(Content::Model { text: exchange.heard.clone() });
+            }
+        }
+        contents.push(Content::Caller { audio: vec![wav.clone()], text: None });
+        self.kept.retain(|(kept, _)| *kept != turn);
+        self.kept.push_back((turn, wav));
+        while self.kept.len() > self.keep + 1 {
+            self.kept.pop_front();
+        }
+        contents
+    }
+}

@@ -1,0 +1,105 @@
+//! Speaks an answer: phrase after phrase through the synthesizer into the speech ring, in order, one at a time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringbuf::HeapProd;
+use ringbuf::traits::Producer;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::conversation::{Generation, Seq};
+use crate::pcm::{FRAME_SAMPLES, SILENCE};
+use crate::playout::SpeechFrame;
+use crate::tts::{Fault, Say, Synthesizer};
+
+use super::Work;
+
+/// Pieces of sound between the synthesizer and the ring.
+const PIECES: usize = 16;
+/// How long to wait for room in a full speech ring: it empties one frame every ptime.
+const ROOM_AFTER: Duration = Duration::from_millis(20);
+
+/// A phrase to be spoken.
+pub(super) struct Phrase {
+    pub generation: Generation,
+    pub seq: Seq,
+    pub say: Say,
+    /// Ends with its answer.
+    pub stop: CancellationToken,
+}
+
+/// Speaks what comes through `phrases` until that is closed.
+pub(super) async fn speak(
+    voice: Arc<dyn Synthesizer>,
+    mut phrases: mpsc::Receiver<Phrase>,
+    mut ring: HeapProd<SpeechFrame>,
+    work: mpsc::Sender<Work>,
+) {
+    while let Some(phrase) = phrases.recv().await {
+        if phrase.stop.is_cancelled() {
+            continue;
+        }
+        let (generation, seq) = (phrase.generation, phrase.seq);
+        let _ = work.send(Work::PhraseStarted { generation, at: Instant::now() }).await;
+        let report = match speak_phrase(&*voice, &phrase, &mut ring, &work).await {
+            Ok(frames) => Work::PhraseSpoken { generation, seq, frames },
+            Err(_) if phrase.stop.is_cancelled() => continue,
+            Err(fault) => Work::PhraseFailed { generation, seq, fault },
+        };
+        if work.send(report).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The number of frames that were queued.
+async fn speak_phrase(
+    voice: &dyn Synthesizer,
+    phrase: &Phrase,
+    ring: &mut HeapProd<SpeechFrame>,
+    work: &mpsc::Sender<Work>,
+) -> Result<u32, Fault> {
+    let (piece_in, mut piece_out) = mpsc::channel::<Vec<i16>>(PIECES);
+    let synthesis = voice.say(phrase.say.clone(), piece_in, phrase.stop.clone());
+    let queueing = async {
+        let mut frame = SILENCE;
+        let (mut filled, mut frames, mut sounds) = (0, 0u32, false);
+        while let Some(piece) = piece_out.recv().await {
+            if !std::mem::replace(&mut sounds, true) {
+                let _ = work.send(Work::PhraseSounds { generation: phrase.generation, at: Instant::now() }).await;
+            }
+            for sample in piece {
+                frame[filled] = sample;
+                filled += 1;
+                if filled == FRAME_SAMPLES {
+                    filled = 0;
+                    queue(ring, SpeechFrame::speech(phrase.generation, phrase.seq, frame), &phrase.stop).await;
+                    frames += 1;
+                }
+            }
+        }
+        if filled > 0 {
+            frame[filled..].fill(0);
+            queue(ring, SpeechFrame::speech(phrase.generation, phrase.seq, frame), &phrase.stop).await;
+            frames += 1;
+        }
+        frames
+    };
+    let (synthesised, frames) = tokio::join!(synthesis, queueing);
+    // What was queued before a failure is heard, and ends there.
+    if frames > 0 {
+        queue(ring, SpeechFrame::end_of_phrase(phrase.generation, phrase.seq), &phrase.stop).await;
+    }
+    match synthesised {
+        Err(fault) if frames == 0 => Err(fault),
+        _ => Ok(frames),
+    }
+}
+
+/// Puts a frame into the ring, waiting for room as long as its answer is wanted.
+async fn queue(ring: &mut HeapProd<SpeechFrame>, frame: SpeechFrame, stop: &CancellationToken) {
+    while !stop.is_cancelled() && ring.try_push(frame).is_err() {
+        tokio::time::sleep(ROOM_AFTER).await;
+    }
+}

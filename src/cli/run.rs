@@ -1,0 +1,24 @@
+//! `offhook run`: the service.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::daemon::Daemon;
+
+use super::Failure;
+
+/// What the user typed.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Answers calls until SIGTERM or SIGINT.
+pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let config = super::check::load(&arguments.config)?;
+    let daemon = Daemon::start(config).await?;
+    daemon.serve_until_signal().await;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,192 @@
+//! The media thread allocates nothing: one call ticked 10,000 times, with loss, reordering, digits, answers and barge-in, under an
+//! allocator that counts.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use allocation_counter::measure;
+use offhook::codec::Codec;
+use offhook::config::Config;
+use offhook::hearing::{Endpointer, Heard, Limits};
+use offhook::leg::{Dtmf, FrameKind, Leg};
+use offhook::media::{Command, Event, Line, Occurrence, Ports};
+use offhook::pcm::{FRAME_SAMPLES, Frame, PTIME, SILENCE, tone, wav};
+use offhook::playout::{ClipKind, Mixer, PlayableClip, Played, SpeechFrame};
+use offhook::rtp::receiver::Receiver;
+use offhook::rtp::sender::{MAX_PACKET_BYTES, Sender};
+use ringbuf::traits::Producer;
+
+/// A caller at the far end of a bad line, in virtual time: speaks the same sound over and over, and presses keys.
+struct BadLine {
+    receiver: Receiver,
+    ours: Sender,
+    theirs: Sender,
+    sound: Vec<Frame>,
+    ticks: usize,
+    random: fastrand::Rng,
+    held_back: Option<([u8; MAX_PACKET_BYTES], usize)>,
+    from: SocketAddr,
+    arrived: Instant,
+}
+
+impl Leg for BadLine {
+    fn hear(&mut self, now: Instant, frame: &mut Frame) -> FrameKind {
+        let sound = self.sound[self.ticks % self.sound.len()];
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(700) {
+            self.theirs.dial('5', Duration::from_millis(100));
+        }
+        let mut packet = [0; MAX_PACKET_BYTES];
+        let length = self.theirs.packet(&sound, false, &mut packet);
+        match self.random.u8(..100) {
+            0..5 => {}
+            5..10 if self.held_back.is_none() => self.held_back = Some((packet, length)),
+            _ => {
+                self.receiver.datagram(&packet[..length], self.from, now);
+                if let Some((late, length)) = self.held_back.take() {
+                    self.receiver.datagram(&late[..length], self.from, now);
+                }
+            }
+        }
+        self.arrived = now;
+        self.receiver.pull(now, frame)
+    }
+
+    fn speak(&mut self, _now: Instant, frame: &Frame, sounding: bool) {
+        let mut packet = [0; MAX_PACKET_BYTES];
+        self.ours.packet(frame, sounding, &mut packet);
+    }
+
+    fn skip(&mut self) {
+        self.ours.skip();
+    }
+
+    fn poll_dtmf(&mut self) -> Option<Dtmf> {
+        self.receiver.poll_dtmf()
+    }
+
+    fn last_received(&self) -> Instant {
+        self.arrived
+    }
+}
+
+fn bad_line(now: Instant) -> BadLine {
+    let speech = wav::read(include_bytes!("data/vad.wav")).unwrap();
+    assert_eq!(speech.rate, 8000);
+    let mut samples = speech.samples;
+    // A second of silence, so that turns end.
+    samples.resize(samples.len().next_multiple_of(FRAME_SAMPLES) + 50 * FRAME_SAMPLES, 0);
+    let from = SocketAddr::from(([127, 0, 0, 1], 4000));
+    BadLine {
+        receiver: Receiver::new(Codec::Pcmu, Some(101), from, Duration::from_millis(20)),
+        ours: Sender::new(Codec::Pcmu, Some(101)),
+        theirs: Sender::starting_at(Codec::Pcmu, Some(101), 7, 65_500, u32::MAX - 5000),
+        sound: samples.chunks_exact(FRAME_SAMPLES).map(|frame| frame.try_into().unwrap()).collect(),
+        ticks: 0,
+        random: fastrand::Rng::with_seed(4),
+        held_back: None,
+        from,
+        arrived: now,
+    }
+}
+
+fn clip(frames: usize) -> PlayableClip {
+    let sound = tone::sine(600.0, -12.0, frames * FRAME_SAMPLES);
+    PlayableClip {
+        kind: ClipKind::Placeholder,
+        index: 0,
+        frames: sound.chunks_exact(FRAME_SAMPLES).map(|frame| frame.try_into().unwrap()).collect(),
+        cuts: Arc::new([20]),
+    }
+}
+
+/// What happened on the way, to show that it did.
+#[derive(Default)]
+struct Seen {
+    barge_ins: u32,
+    soft_ends: u32,
+    placeholders: u32,
+    answers: u32,
+    keys: u32,
+}
+
+impl Seen {
+    fn take(&mut self, event: Event) -> Option<Heard> {
+        match event.what {
+            Occurrence::Heard(heard) => {
+                self.soft_ends += u32::from(matches!(heard, Heard::SoftEnd { .. }));
+                return Some(heard);
+            }
+            Occurrence::Played(Played::PhraseEnded { whole: false, .. }) => self.barge_ins += 1,
+            Occurrence::Played(Played::ClipStarted { .. }) => self.placeholders += 1,
+            Occurrence::Played(Played::AnswerStarted { .. }) => self.answers += 1,
+            Occurrence::Dtmf(dtmf) => self.keys += u32::from(dtmf.digit == '5'),
+            _ => {}
+        }
+        None
+    }
+}
+
+/// The call's task in short: arms, and answers every turn with ten seconds of speech, so that the next turn barges in.
+fn react(
+    ports: &mut Ports,
+    speech: &mut impl Producer<Item = SpeechFrame>,
+    heard: Heard,
+    generation: &mut u32,
+    clip: &PlayableClip,
+) {
+    if let Heard::HardEnd { .. } | Heard::TooLong { .. } = heard {
+        *generation += 1;
+        for n in 0..400 {
+            let samples = if n % 50 == 49 { SILENCE } else { [2000; FRAME_SAMPLES] };
+            let _ = speech.try_push(SpeechFrame::speech(*generation, 0, samples));
+        }
+        ports.command(Command::Release(*generation));
+        ports.command(Command::Arm(clip.clone()));
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_ticks_of_a_bad_line_allocate_nothing() {
+    let start = Instant::now();
+    let config = Config::default();
+    let (mut line, mut ports) = Line::new(
+        Box::new(bad_line(start)),
+        Endpointer::new(Limits::from(&config.hearing)),
+        Mixer::new(Duration::from_millis(40)),
+        config.rtp.media_timeout,
+    )
+    .unwrap();
+    let mut speech = ports.take_speech().unwrap();
+    // As in the program, somebody else holds the clip as well: dropping it on the media thread frees nothing.
+    let clip = clip(30);
+    ports.command(Command::Arm(clip.clone()));
+    let (mut seen, mut generation, mut allocated) = (Seen::default(), 0, (0, 0));
+    for n in 0..10_000u32 {
+        let now = start + PTIME * n;
+        let counted = measure(|| assert!(line.tick(now)));
+        allocated = (allocated.0 + counted.count_total, allocated.1 + counted.count_current);
+        while ports.heard().is_some() {}
+        while let Some(event) = ports.event() {
+            if let Some(heard) = seen.take(event) {
+                react(&mut ports, &mut speech, heard, &mut generation, &clip);
+            }
+        }
+    }
+    assert_eq!(allocated, (0, 0), "allocations, and what they outnumber frees by, in 10,000 ticks");
+    assert!(seen.soft_ends > 10, "{} soft ends", seen.soft_ends);
+    assert!(seen.placeholders > 5, "{} placeholders", seen.placeholders);
+    assert!(seen.answers > 5, "{} answers", seen.answers);
+    assert!(seen.barge_ins > 5, "{} barge-ins", seen.barge_ins);
+    assert!(seen.keys > 5, "{} keys", seen.keys);
+    assert!(ports.counters().concealed.load(std::sync::atomic::Ordering::Relaxed) > 50);
+    drop(speech);
+}
+
+#[test]
+fn the_counter_sees_an_allocation_and_a_free() {
+    let mut kept = None;
+    assert_eq!(measure(|| kept = Some(std::hint::black_box(Box::new(5)))).count_total, 1);
+    assert_eq!(measure(|| drop(kept.take())).count_current, -1);
+}
