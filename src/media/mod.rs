@@ -13,6 +13,7 @@
 
 mod line;
 mod ports;
+pub mod realtime;
 mod thread;
 
 pub use line::{Line, LineCounters};

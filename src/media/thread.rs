@@ -10,14 +10,11 @@ use ringbuf::traits::{Consumer, Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 use rustix::thread::{ClockId, clock_nanosleep_absolute};
 use rustix::time::{Timespec, clock_gettime};
-use thread_priority::unix::{
-    RealtimeThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
-};
-use thread_priority::{ThreadPriority, ThreadPriorityValue};
 
 use crate::pcm::PTIME;
 
 use super::line::Line;
+use super::realtime;
 
 /// Calls are spread over this many slots of a ptime.
 const PHASES: u64 = 4;
@@ -67,7 +64,7 @@ impl MediaThread {
         let (ready_in, ready_out) = std::sync::mpsc::sync_channel(1);
         let of_thread = counters.clone();
         let thread = std::thread::Builder::new().name("offhook-media".into()).spawn(move || {
-            of_thread.realtime.store(become_realtime(), Relaxed);
+            of_thread.realtime.store(realtime::request(PRIORITY), Relaxed);
             let mut round = Round {
                 phases: std::array::from_fn(|_| Vec::with_capacity(max_lines)),
                 control: control_out,
@@ -203,16 +200,6 @@ impl Round {
         }
         slot + missed
     }
-}
-
-fn become_realtime() -> bool {
-    let Ok(priority) = ThreadPriorityValue::try_from(PRIORITY) else { return false };
-    set_thread_priority_and_policy(
-        thread_native_id(),
-        ThreadPriority::Crossplatform(priority),
-        ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo),
-    )
-    .is_ok()
 }
 
 fn sleep_until(start: Timespec, due: Duration) {

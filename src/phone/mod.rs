@@ -15,7 +15,7 @@ pub mod ear;
 pub mod mouth;
 pub mod packets;
 mod place;
-mod realtime;
+mod host_time;
 pub mod report;
 pub mod run;
 pub mod script;

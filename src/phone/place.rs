@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use super::caller::{Agreed, Caller};
 use super::clips::{ClipRole, KnownClip};
+use super::host_time::HostTime;
 use super::mouth::Utterance;
-use super::realtime::HostTime;
 use super::report::{CallReport, OwnReport};
 use super::run::{self, Outcome};
 use super::script::ScriptOptions;

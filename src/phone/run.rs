@@ -11,10 +11,12 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::caller::{Caller, Talked};
-use super::realtime;
+use crate::media::realtime;
 use crate::pcm::PTIME;
 use crate::rtp::socket;
 
+/// Above the appliance's media thread, so that a phone on the same machine measures it without being disturbed by it.
+const PRIORITY: u8 = 60;
 /// Datagrams read in one ptime at most, lest a flood keep the phone from speaking.
 const READS: usize = 256;
 /// Longest datagram that is looked at.
@@ -47,7 +49,7 @@ pub fn start(
 }
 
 fn talk(socket: &UdpSocket, remote: SocketAddr, mut caller: Caller, over: &AtomicBool) -> Outcome {
-    let realtime = realtime::request().is_ok();
+    let realtime = realtime::request(PRIORITY);
     let mut due = Instant::now();
     let hung_up = loop {
         if let Some(wait) = due.checked_duration_since(Instant::now()) {

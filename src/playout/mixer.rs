@@ -20,6 +20,8 @@ use super::clips::ClipKind;
 
 /// Silence between a clip and the answer that follows it.
 const PAUSE_AFTER_CLIP: Duration = Duration::from_millis(60);
+/// Frames that an answer waits for the end of a word in a clip (340 ms).
+const LONGEST_HANDOVER: usize = 17;
 /// Length of the ramp at a cut, in samples (5 ms).
 const FADE_SAMPLES: usize = 40;
 /// Results that may wait to be polled; a tick makes at most a handful.
@@ -79,7 +81,7 @@ pub enum Played {
     ClipEnded {
         /// What it is for.
         kind: ClipKind,
-        /// Whether it was played to its end or to a cut point.
+        /// Whether it was played to its end, or gave way to an answer.
         whole: bool,
     },
     /// The first voiced frame of anything since the caller's probable end leaves.
@@ -112,6 +114,22 @@ pub enum Played {
 struct PlayingClip {
     clip: PlayableClip,
     next: usize,
+    /// Where the answer takes over, once it is there.
+    handover: Option<Handover>,
+}
+
+impl PlayingClip {
+    fn new(clip: PlayableClip) -> Self {
+        Self { clip, next: 0, handover: None }
+    }
+}
+
+/// The place in a clip where the answer takes over.
+#[derive(Clone, Copy)]
+struct Handover {
+    at: usize,
+    /// No word's end was near enough.
+    within_a_word: bool,
 }
 
 /// Phrase that is being played.
@@ -206,7 +224,7 @@ impl Mixer {
         if let Some(old) = self.clip.take() {
             self.note(Played::ClipEnded { kind: old.clip.kind, whole: false });
         }
-        self.clip = Some(PlayingClip { clip, next: 0 });
+        self.clip = Some(PlayingClip::new(clip));
     }
 
     /// The answer may be heard.
@@ -277,7 +295,7 @@ impl Mixer {
                 // The answer is there first: this turn needs no placeholder, unless it is taken back.
                 self.placeholder = Placeholder::Started(clip);
             } else {
-                self.clip = Some(PlayingClip { clip: clip.clone(), next: 0 });
+                self.clip = Some(PlayingClip::new(clip.clone()));
                 self.placeholder = Placeholder::Started(clip);
             }
         }
@@ -309,12 +327,13 @@ impl Mixer {
 
     fn clip_frame(&mut self, now: Instant, answer_ready: bool) -> Option<Frame> {
         let playing = self.clip.as_mut()?;
-        let at_cut = playing.next == playing.clip.frames.len()
-            || (answer_ready
-                && playing.clip.kind == ClipKind::Placeholder
-                && (playing.next == 0 || playing.clip.cuts.iter().any(|&cut| usize::from(cut) == playing.next)));
         let kind = playing.clip.kind;
-        if at_cut {
+        if answer_ready && kind == ClipKind::Placeholder && playing.handover.is_none() {
+            playing.handover = Some(handover(&playing.clip, playing.next));
+        }
+        let end = playing.handover.map_or(playing.clip.frames.len(), |handover| handover.at);
+        if playing.next >= end {
+            self.fade_out = playing.handover.is_some_and(|handover| handover.within_a_word);
             self.clip = None;
             self.silent_until = Some(now + PAUSE_AFTER_CLIP);
             self.note(Played::ClipEnded { kind, whole: true });
@@ -389,6 +408,18 @@ impl Mixer {
             self.played.push_back(played);
         }
     }
+}
+
+/// Where a clip that has been played up to `next` gives way: at the end of a word or of the clip if that is near, else at the quietest place.
+fn handover(clip: &PlayableClip, next: usize) -> Handover {
+    let last = next + LONGEST_HANDOVER;
+    let end = clip.frames.len();
+    let word = clip.cuts.iter().map(|&cut| usize::from(cut)).find(|&cut| cut >= next).unwrap_or(end).min(end);
+    if next == 0 || word <= last {
+        return Handover { at: if next == 0 { 0 } else { word }, within_a_word: false };
+    }
+    let level = |at: &usize| clip.frames[*at].iter().map(|&sample| i64::from(sample).pow(2)).sum::<i64>();
+    Handover { at: (next..last).min_by_key(level).unwrap_or(next), within_a_word: true }
 }
 
 /// A frame that takes over from `last` without a step and is silent after the ramp: its end, mirrored.

@@ -133,6 +133,21 @@ fn the_answer_takes_over_at_the_next_cut_point_after_a_pause() {
 }
 
 #[test]
+fn an_answer_waits_at_most_a_third_of_a_second_for_the_end_of_a_word() {
+    let mut bench = Bench::new(0);
+    let mut clip = placeholder(100, &[60]);
+    let mut frames = clip.frames.to_vec();
+    frames[12] = frames[12].map(|sample| sample / 8);
+    clip.frames = frames.into();
+    bench.mixer.arm(clip);
+    bench.mixer.utterance_ended(bench.now);
+    bench.mixer.release(1);
+    assert_eq!(bench.hear(6), "cccccc");
+    bench.say(1, 0, 2);
+    assert_eq!(bench.hear(12), "ccccccf..aa.");
+}
+
+#[test]
 fn an_answer_is_not_heard_before_its_turn_is_committed() {
     let mut bench = Bench::new(0);
     bench.say(3, 0, 2);

@@ -1,5 +1,4 @@
-//! The media thread allocates nothing: one call ticked 10,000 times, with loss, reordering, digits, answers and barge-in, under an
-//! allocator that counts.
+//! One whole line, ticked 10,000 times: a bad network, digits, turns, placeholders, answers, barge-in.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -72,7 +71,7 @@ impl Leg for BadLine {
 }
 
 fn bad_line(now: Instant) -> BadLine {
-    let speech = wav::read(include_bytes!("data/vad.wav")).unwrap();
+    let speech = wav::read(include_bytes!("../data/vad.wav")).unwrap();
     assert_eq!(speech.rate, 8000);
     let mut samples = speech.samples;
     // A second of silence, so that turns end.
@@ -182,11 +181,4 @@ async fn ten_thousand_ticks_of_a_bad_line_allocate_nothing() {
     assert!(seen.keys > 5, "{} keys", seen.keys);
     assert!(ports.counters().concealed.load(std::sync::atomic::Ordering::Relaxed) > 50);
     drop(speech);
-}
-
-#[test]
-fn the_counter_sees_an_allocation_and_a_free() {
-    let mut kept = None;
-    assert_eq!(measure(|| kept = Some(std::hint::black_box(Box::new(5)))).count_total, 1);
-    assert_eq!(measure(|| drop(kept.take())).count_current, -1);
 }

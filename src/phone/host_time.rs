@@ -1,18 +1,4 @@
-//! Real-time scheduling for the phone's media thread (SCHED_FIFO, sched(7)), and how much of the machine its hypervisor withholds.
-#![allow(unsafe_code)]
-
-use std::io;
-
-/// Above the appliance's media thread, so that a phone on the same machine measures it without being disturbed by it.
-const PRIORITY: libc::c_int = 60;
-
-/// Asks for SCHED_FIFO for the calling thread.
-pub fn request() -> io::Result<()> {
-    let parameters = libc::sched_param { sched_priority: PRIORITY };
-    // SAFETY: 0 is the calling thread, and the pointer is to a sched_param of ours that outlives the call.
-    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
+//! How much of the machine its hypervisor withholds, to be put beside measured times.
 
 /// Processor time since boot, as in the first line of `/proc/stat`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

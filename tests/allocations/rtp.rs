@@ -1,0 +1,78 @@
+//! The receiving and the sending half of RTP, and the socket.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use allocation_counter::measure;
+use offhook::codec::Codec;
+use offhook::pcm::{FRAME_SAMPLES, PTIME, SILENCE};
+use offhook::rtp::receiver::{FrameKind, Receiver};
+use offhook::rtp::sender::{MAX_PACKET_BYTES, Sender};
+use offhook::rtp::socket::{bind_pair, receive};
+
+#[test]
+fn ten_thousand_ticks_with_loss_reordering_garbage_and_digits_allocate_nothing() {
+    let peer = SocketAddr::from(([127, 0, 0, 1], 4000));
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut receiver = Receiver::new(Codec::Pcmu, Some(101), peer, Duration::from_millis(20));
+    let mut sender = Sender::starting_at(Codec::Pcmu, Some(101), 1, 65_000, u32::MAX - 50_000);
+    let start = Instant::now();
+    let (mut out, mut held, mut kinds, mut digits) = (SILENCE, None, [0u32; 3], 0u32);
+    let counted = measure(|| {
+        for n in 0..10_000u32 {
+            let now = start + PTIME * n;
+            let mut bytes = [0; MAX_PACKET_BYTES];
+            if n % 97 == 0 {
+                sender.dial('#', Duration::from_millis(80));
+            }
+            if n % 501 == 0 {
+                sender = Sender::starting_at(Codec::Pcmu, Some(101), n, 0, n);
+            }
+            let length = sender.packet(&[random.i16(..); FRAME_SAMPLES], n % 50 == 0, &mut bytes);
+            match random.u8(..20) {
+                0 => {}
+                1 => held = Some((bytes, length)),
+                2 => {
+                    random.fill(&mut bytes);
+                    receiver.datagram(&bytes, peer, now);
+                }
+                _ => {
+                    receiver.datagram(&bytes[..length], peer, now);
+                }
+            }
+            if let Some((bytes, length)) = held.take_if(|_| random.bool()) {
+                receiver.datagram(&bytes[..length], peer, now);
+            }
+            kinds[match receiver.pull(now + Duration::from_millis(3), &mut out) {
+                FrameKind::Speech => 0,
+                FrameKind::Concealed => 1,
+                FrameKind::Silence => 2,
+            }] += 1;
+            while receiver.poll_dtmf().is_some() {
+                digits += 1;
+            }
+            let _ = (receiver.counters(), receiver.reception(), sender.figures());
+        }
+    });
+    assert_eq!((counted.count_total, counted.count_current), (0, 0));
+    assert!(kinds.iter().all(|&count| count > 100) && digits > 50, "{kinds:?}, {digits} digits");
+}
+
+#[test]
+fn sending_and_receiving_on_a_socket_allocates_nothing() {
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let (ours, _) = bind_pair(loopback, 0..=0).unwrap();
+    let (theirs, _) = bind_pair(loopback, 0..=0).unwrap();
+    let to = ours.local_addr().unwrap();
+    let mut buffer = [0; 1500];
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let counted = measure(|| {
+        for _ in 0..100 {
+            theirs.send_to(&[1; 172], to).unwrap();
+            while receive(&ours, &mut buffer).unwrap().is_none() {
+                assert!(Instant::now() < deadline, "loopback lost a datagram");
+            }
+        }
+    });
+    assert_eq!((counted.count_total, counted.count_current), (0, 0));
+}
