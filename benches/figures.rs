@@ -1,0 +1,207 @@
+//! The figures of docs/latency.md: `offhook run` as a black box between the simulator and the test phone, all three processes of their own,
+//! over real SIP and RTP on loopback. Prints one Markdown table.
+//!
+//! `cargo bench --bench figures` (about six minutes); `-- --quick` for a look.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use offhook::timeline::{Percentiles, TurnReport};
+use serde_json::Value;
+
+const OFFHOOK: &str = env!("CARGO_BIN_EXE_offhook");
+
+/// What callers say: language of the voice, text. Hebrew with points, without which espeak-ng speaks consonants only.
+const QUESTIONS: [(&str, &str); 9] = [
+    ("en-us", "Good morning, are you open on Friday afternoon?"),
+    ("en-us", "Could you tell me how I find you, please?"),
+    ("en-us", "I would like to know what it costs."),
+    ("he", "שָׁלוֹם, הַאִם אַתֶּם פְּתוּחִים בְּיוֹם שִׁישִׁי?"),
+    ("he", "אֵיךְ אֲנִי מַגִּיעַ אֲלֵיכֶם, בְּבַקָּשָׁה?"),
+    ("he", "כַּמָּה זֶה עוֹלֶה?"),
+    ("ru", "Доброе утро, вы работаете в пятницу?"),
+    ("ru", "А как до вас доехать, скажите пожалуйста?"),
+    ("ru", "Сколько это стоит?"),
+];
+
+/// The same with a pause of 700 ms inside.
+const HESITANT: [(&str, &str); 3] = [
+    ("en-us", "I would like to order [700] a taxi for tomorrow morning."),
+    ("he", "אֲנִי רוֹצָה לְהַזְמִין [700] מוֹנִית לְמָחָר בַּבּוֹקֶר."),
+    ("ru", "Я хотел бы заказать [700] такси на завтрашнее утро."),
+];
+
+/// A child that ends with us.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts `offhook` and waits for the line that holds `mark`; returns what follows it up to white space.
+fn start(arguments: &[&str], mark: &str, on_stderr: bool) -> (Process, String) {
+    let mut command = Command::new(OFFHOOK);
+    command.args(arguments).env("OFFHOOK_LOG", "info");
+    if on_stderr { command.stderr(Stdio::piped()) } else { command.stdout(Stdio::piped()) };
+    let mut child = Process(command.spawn().expect("offhook starts"));
+    let output: Box<dyn std::io::Read + Send> = if on_stderr {
+        Box::new(child.0.stderr.take().expect("stderr is piped"))
+    } else {
+        Box::new(child.0.stdout.take().expect("stdout is piped"))
+    };
+    let mut lines = BufReader::new(output).lines();
+    let found = lines.by_ref().map_while(Result::ok).find_map(|line| {
+        let (_, rest) = line.split_once(mark)?;
+        rest.split_whitespace().next().map(str::to_owned)
+    });
+    // Whoever writes on must find a reader.
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, found.unwrap_or_else(|| panic!("offhook {arguments:?} did not say {mark:?}")))
+}
+
+/// Places calls and returns the phone's report.
+fn call(uri: &str, arguments: &[&str]) -> Value {
+    let output = Command::new(OFFHOOK).args(["call", uri, "--json"]).args(arguments).output().expect("offhook call runs");
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("offhook call {arguments:?}: {error}: {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Every value of a turn's figure in a report.
+fn of_turns(report: &Value, figure: &str) -> Vec<f64> {
+    let turns = report["calls"].as_array().into_iter().flatten().flat_map(|call| call["turns"].as_array()).flatten();
+    turns.filter_map(|turn| turn[figure].as_f64()).collect()
+}
+
+/// Every value of a call's figure in a report.
+fn of_calls(report: &Value, part: &str, figure: &str) -> Vec<f64> {
+    report["calls"].as_array().into_iter().flatten().filter_map(|call| call[part][figure].as_f64()).collect()
+}
+
+/// Processor time of a process in seconds, and its resident memory in MB: now, and at its peak.
+fn cost(pid: u32) -> (f64, f64, f64) {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |n: usize| fields.get(n).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let megabytes = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+        line.split_whitespace().next().and_then(|kb| kb.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+    };
+    ((ticks(11) + ticks(12)) / 100.0, megabytes("VmRSS:"), megabytes("VmHWM:"))
+}
+
+fn row(name: &str, goal: &str, values: Vec<f64>) {
+    match Percentiles::of(values) {
+        Some(p) => {
+            println!("| {name} | {goal} | {} | {:.1} | {:.1} | {:.1} | {:.1} |", p.count, p.p50, p.p95, p.p99, p.max)
+        }
+        None => println!("| {name} | {goal} | 0 | – | – | – | – |"),
+    }
+}
+
+/// The timeline that `offhook run` has written so far.
+fn timeline(file: &Path) -> Vec<TurnReport> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// Milliseconds of an answer's start that are neither the decision's nor the simulator's: from the decision to the request, and from the
+/// first clause to its first voiced packet.
+fn own_share(turn: &TurnReport) -> Option<f64> {
+    Some(turn.gemini_start_ms? - turn.end_of_utterance_ms? + turn.answer_start_ms? - turn.first_clause_ms?)
+}
+
+struct Appliance {
+    process: Process,
+    uri: String,
+    timeline: PathBuf,
+}
+
+/// `offhook run` with the defaults, against the simulator.
+fn run(folder: &Path, simulator: &str, name: &str, extra: &str) -> Appliance {
+    let timeline = folder.join(format!("{name}.jsonl"));
+    let config = folder.join(format!("{name}.toml"));
+    let text = format!(
+        "[sip]\nlisten = \"127.0.0.1:0\"\nmax_calls = 16\n[gemini]\nbase_url = \"{simulator}\"\n[log]\ntimeline_file = \"{}\"\n{extra}",
+        timeline.display()
+    );
+    std::fs::write(&config, text).expect("the temporary folder takes a file");
+    let (process, address) = start(&["run", "--config", &config.display().to_string()], "ready sip=", true);
+    Appliance { process, uri: format!("sip:offhook@{address}"), timeline }
+}
+
+fn main() {
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let times = |n: usize| if quick { 1.to_string() } else { n.to_string() };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (_simulator, url) =
+        start(&["simulator", "--first-token-ms", "500", "--tokens-per-second", "60"], "listening on ", false);
+    let appliance = run(folder.path(), &url, "clean", "");
+    let pid = appliance.process.0.id();
+    let (_, idle, _) = cost(pid);
+    println!("| figure (ms unless said) | goal | n | p50 | p95 | p99 | max |\n|---|---|---|---|---|---|---|");
+
+    let mut questions = Vec::new();
+    for (voice, text) in QUESTIONS {
+        let report = call(&appliance.uri, &["--voice", voice, "--say", text, "--say", text, "--repeat", &times(3)]);
+        questions.push(report);
+    }
+    let all = |figure: &str| questions.iter().flat_map(|report| of_turns(report, figure)).collect::<Vec<_>>();
+    row("first sound, at the caller's socket", "p50 ≤ 430, p95 ≤ 500", all("first_sound_ms"));
+    row("answer start, at the caller's socket", "p50 ≤ 1100", all("answer_start_ms"));
+    let own = timeline(&appliance.timeline);
+    let decided = own.iter().filter_map(|turn| Some(turn.placeholder_start_ms? - turn.end_of_utterance_ms?)).collect();
+    row("decision → placeholder packet", "≤ 20", decided);
+    row("the box's own share of the answer's start", "p95 ≤ 60", own.iter().filter_map(own_share).collect());
+    let phase = |voice: &str, figure: &str| {
+        QUESTIONS
+            .iter()
+            .zip(&questions)
+            .filter(|((v, _), _)| *v == voice)
+            .flat_map(|(_, report)| of_turns(report, figure))
+            .collect::<Vec<_>>()
+    };
+    for voice in ["en-us", "he", "ru"] {
+        row(&format!("first sound, caller speaks {voice}"), "", phase(voice, "first_sound_ms"));
+    }
+
+    let hesitant: Vec<_> = HESITANT
+        .iter()
+        .map(|(voice, text)| call(&appliance.uri, &["--voice", voice, "--say", text, "--repeat", &times(8)]))
+        .collect();
+    let all = |figure: &str| hesitant.iter().flat_map(|report| of_turns(report, figure)).collect::<Vec<_>>();
+    row("700 ms pause: placeholder stops after speech resumes", "≤ 100", all("placeholder_stop_after_resume_ms"));
+    row("700 ms pause: answer over the caller's second half", "0", all("spoke_over_caller_ms"));
+
+    let mut barged = Vec::new();
+    for (voice, text) in QUESTIONS {
+        let arguments = ["--voice", voice, "--say", text, "--say", text, "--barge-in-ms", "900", "--repeat", &times(3)];
+        barged.extend(of_turns(&call(&appliance.uri, &arguments), "barge_in_stop_ms"));
+    }
+    row("barge-in: caller's onset → last voiced packet", "p95 ≤ 150", barged);
+
+    let (before, _, _) = cost(pid);
+    let began = Instant::now();
+    let (voice, text) = QUESTIONS[0];
+    let eight = call(
+        &appliance.uri,
+        &["--voice", voice, "--say", text, "--say", QUESTIONS[1].1, "--calls", "8", "--repeat", &times(4)],
+    );
+    let (after, _, peak) = cost(pid);
+    let share = (after - before) / began.elapsed().as_secs_f64() * 100.0;
+    row("8 calls at once: interval off 20 ms, each call's p99.9", "≤ 2", of_calls(&eight, "packets", "interval_deviation_p999_ms"));
+    row("8 calls at once: interval off 20 ms, each call's largest", "", of_calls(&eight, "packets", "interval_deviation_max_ms"));
+    row("8 calls at once: packets lost, each call", "0", of_calls(&eight, "packets", "lost"));
+    row("8 calls at once: first sound", "", of_turns(&eight, "first_sound_ms"));
+    row("8 calls at once: answer start", "", of_turns(&eight, "answer_start_ms"));
+    row("the phone's own lateness, each call's p99", "< 1", of_calls(&eight, "own", "late_p99_ms"));
+    row("host steal, percent, each call", "< 1", of_calls(&eight, "own", "host_steal_percent"));
+    println!("| 8 calls at once: processor of the box, percent of one core (espeak-ng not counted) | < 10 | 1 | {share:.1} | | | |");
+    println!("| resident memory, MB: idle | ≤ 25 | 1 | {idle:.1} | | | |");
+    println!("| resident memory, MB: peak with 8 calls | | 1 | {peak:.1} | | | |");
+}
