@@ -146,6 +146,7 @@ async fn an_early_bye_ends_the_invite_with_487() {
     let call = next_call(&mut incoming).await;
     call.ring();
     soon("the BYE", call.cancelled()).await;
+    assert!(matches!(call.answer(ANSWER.to_vec()).await, Err(SipError::Ended(EndReason::Cancelled))));
     sipp.succeeds().await;
 }
 
