@@ -146,19 +146,19 @@ macro_rules! embedded {
 const EMBEDDED_MANIFEST: &str = include_str!("../../audio/manifest.toml");
 const EMBEDDED: &[(&str, &[u8])] = embedded![
     "en/greeting.wav",
-    "en/one-moment.wav",
-    "en/just-a-moment.wav",
-    "en/thank-you.wav",
+    "en/one-sec.wav",
+    "en/a-moment.wav",
+    "en/let-me-see.wav",
     "en/apology.wav",
     "ru/greeting.wav",
     "ru/sekundu.wav",
-    "ru/odnu-minutu.wav",
-    "ru/spasibo.wav",
+    "ru/minutku.wav",
+    "ru/moment.wav",
     "ru/apology.wav",
     "he/greeting.wav",
     "he/rega.wav",
-    "he/rega-ehad.wav",
-    "he/toda.wav",
+    "he/shniya.wav",
+    "he/daka.wav",
     "he/apology.wav",
 ];
 
@@ -366,9 +366,37 @@ mod tests {
                 assert_eq!(*clip.cut_points.last().unwrap(), pcm::duration(sound.len() as u64));
                 assert!(!clip.text.is_empty());
             }
-            let mut lengths: Vec<_> = clips.placeholders(language).iter().map(|clip| clip.voiced_samples).collect();
-            lengths.dedup_by_key(|samples| *samples / 2400);
-            assert!(lengths.len() >= 3, "placeholders of different lengths: {lengths:?}");
+        }
+    }
+
+    #[test]
+    fn a_built_in_placeholder_is_over_before_a_quick_answer_is_ready_and_no_two_say_the_same() {
+        let clips = Clips::embedded(-20.0);
+        for language in Language::ALL {
+            let placeholders = clips.placeholders(language);
+            for clip in placeholders {
+                let audible = pcm::duration(clip.voiced_samples as u64).as_millis();
+                assert!((350..=480).contains(&audible), "{}: {audible} ms", clip.name);
+                assert!(clip.cut_points[0].as_millis().abs_diff(audible) <= 1, "{}: one phrase", clip.name);
+            }
+            let texts: std::collections::HashSet<_> = placeholders.iter().map(|clip| &clip.text).collect();
+            assert_eq!(texts.len(), placeholders.len());
+        }
+    }
+
+    #[test]
+    fn the_manifest_of_the_built_in_set_describes_its_files_and_each_of_them() {
+        let manifest: Manifest = toml::from_str(EMBEDDED_MANIFEST).unwrap();
+        assert_eq!(manifest.clip.len(), EMBEDDED.len());
+        for entry in &manifest.clip {
+            let (_, bytes) = EMBEDDED.iter().find(|(file, _)| Path::new(file) == entry.file).unwrap();
+            let sound = wav::read(bytes).unwrap();
+            let length = pcm::duration(sound.samples.len() as u64).as_millis() as u64;
+            let (says, last_cut) = (entry._duration_ms.unwrap(), *entry.cut_points_ms.last().unwrap());
+            assert_eq!(sound.rate, RATE);
+            assert!(says.abs_diff(length) <= 1 && last_cut == says, "{}: {length} ms, not {says}", entry.name);
+            let made = [&entry._voice, &entry._made, &entry._licence];
+            assert!(made.iter().all(|field| field.as_deref().is_some_and(|text| !text.is_empty())), "{}", entry.name);
         }
     }
 
