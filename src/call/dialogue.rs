@@ -117,6 +117,11 @@ impl Dialogue {
         }
     }
 
+    /// Whether the media thread's part of the call is dropped, and with it the sockets.
+    pub fn is_freed(&self) -> bool {
+        self.ports.is_orphaned()
+    }
+
     /// Takes what the media thread has to tell. True when the call has to end because nothing is received any more.
     pub fn take_events(&mut self) -> bool {
         let mut timed_out = false;

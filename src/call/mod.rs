@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +37,10 @@ use dialogue::Dialogue;
 
 /// Reports from a call's tasks that may wait for it.
 const WORK: usize = 256;
+
+/// How often, and how many times, a call that has ended looks whether the media thread has handed it back.
+const LOOK: Duration = Duration::from_millis(1);
+const LOOKS: u32 = 500;
 
 /// What all calls share.
 pub struct Parts {
@@ -95,7 +99,6 @@ pub async fn run(parts: Arc<Parts>, incoming: IncomingCall, stop: CancellationTo
             Ok(answered) => {
                 let counters = answered.ports.counters().clone();
                 let reason = converse(&parts, answered, stop).await;
-                parts.media.reap();
                 let read = |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
                 info!(
                     ?reason,
@@ -192,39 +195,57 @@ async fn converse(parts: &Arc<Parts>, answered: Answered, stop: CancellationToke
     let Answered { mut dialog, mut ports, rtcp, local } = answered;
     let (work_in, mut work_out) = mpsc::channel(WORK);
     let over = CancellationToken::new();
-    let _over = over.clone().drop_guard();
+    let rtcp_over = over.clone().drop_guard();
     tokio::spawn(rtcp.run(over));
     let (phrases_in, phrases_out) = mpsc::channel(dialogue::PHRASES);
     let speech = ports.take_speech().expect("a new call's speech ring has not been taken");
     let speaker = AbortOnDrop(tokio::spawn(speaker::speak(parts.voice.clone(), phrases_out, speech, work_in.clone())));
     let mut dialogue = Dialogue::new(parts.clone(), dialog.id().to_owned(), ports, phrases_in, work_in);
     dialogue.answered(Instant::now());
-    let reason = loop {
+    // None when we hang up.
+    let ended = loop {
         let deadline = dialogue.poll_timeout();
         tokio::select! {
             woken = dialogue.woken() => match woken {
                 Ok(()) => if dialogue.take_events() {
                     info!("no media arrives: hanging up");
-                    break dialog.hang_up().await;
+                    break None;
                 },
                 Err(error) => {
                     warn!(%error, "lost the media thread");
-                    break dialog.hang_up().await;
+                    break None;
                 }
             },
             Some(work) = work_out.recv() => dialogue.work(work),
             () = until(deadline) => dialogue.handle_timeout(Instant::now()),
             event = dialog.event() => match event {
-                DialogEvent::Ended(reason) => break reason,
+                DialogEvent::Ended(reason) => break Some(reason),
                 DialogEvent::Offer(offer) => renegotiate(offer, &local),
                 DialogEvent::Acknowledged { .. } => debug!("acknowledged"),
             },
-            () = stop.cancelled() => break dialog.hang_up().await,
+            () = stop.cancelled() => break None,
         }
     };
-    dialogue.hung_up(Instant::now()).await;
-    drop(speaker);
-    reason
+    let freed = async {
+        dialogue.hung_up(Instant::now()).await;
+        drop((speaker, rtcp_over));
+        // The media thread hands the call back in the moment after its last event.
+        for _ in 0..LOOKS {
+            parts.media.reap();
+            if dialogue.is_freed() {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    match ended {
+        Some(reason) => {
+            freed.await;
+            reason
+        }
+        // A peer that is gone leaves the BYE unanswered for half a minute; nothing else of the call lasts so long.
+        None => tokio::join!(dialog.hang_up(), freed).0,
+    }
 }
 
 /// Answers an offer within the call with the media as it is.

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ringbuf::traits::{Consumer, Producer, Split};
+use ringbuf::traits::{Consumer, Observer, Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::io::Interest;
@@ -157,6 +157,11 @@ impl Ports {
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    /// Whether the media thread's ends of the rings are dropped.
+    pub fn is_orphaned(&self) -> bool {
+        !self.events.write_is_held()
     }
 
     /// What was counted for this call.
