@@ -19,7 +19,7 @@ use crate::call::{self, Parts};
 use crate::config::Config;
 use crate::gemini::{self, Gemini, KeyError, SetupError};
 use crate::http::{Http, HttpError};
-use crate::media::MediaThread;
+use crate::media::{MediaCounters, MediaThread};
 use crate::playout::clips::{ClipError, Clips};
 use crate::sip::{IncomingCall, SipError, UserAgent, UserAgentOptions};
 use crate::timeline::TurnReport;
@@ -109,6 +109,11 @@ impl Daemon {
     /// Where SIP is answered.
     pub fn sip_address(&self) -> SocketAddr {
         self.agent.local_addr()
+    }
+
+    /// What is counted on the media thread: how many calls it serves, whether it is on time.
+    pub fn media_counters(&self) -> Arc<MediaCounters> {
+        self.parts.media.counters().clone()
     }
 
     /// The end of this ends the service.
