@@ -24,7 +24,9 @@ pub struct Relay {
 
 impl Relay {
     /// Passes on what `near_side` and `far_side` send; the way from far to near is as bad as `profile` says, the other is perfect.
-    pub fn start(near_side: SocketAddr, far_side: SocketAddr, profile: Profile, seed: u64) -> Self {
+    /// A near side that is not known yet is where its first packet comes from.
+    pub fn start(near_side: impl Into<Option<SocketAddr>>, far_side: SocketAddr, profile: Profile, seed: u64) -> Self {
+        let near_side = near_side.into();
         let bind = || socket::bind_pair(IpAddr::V4(Ipv4Addr::LOCALHOST), 0..=0).unwrap().0;
         let (near, far) = (bind(), bind());
         let over = Arc::new(AtomicBool::new(false));
@@ -46,20 +48,23 @@ impl Relay {
 fn relay(
     near: &UdpSocket,
     far: &UdpSocket,
-    (near_side, far_side): (SocketAddr, SocketAddr),
+    (mut near_side, far_side): (Option<SocketAddr>, SocketAddr),
     mut network: Impairment<Vec<u8>>,
     over: &AtomicBool,
 ) -> ImpairmentCounters {
     let mut buffer = [0; 2048];
     while !over.load(Ordering::Relaxed) {
-        while let Ok(Some((length, ..))) = socket::receive(near, &mut buffer) {
+        while let Ok(Some((length, from, _))) = socket::receive(near, &mut buffer) {
+            near_side.get_or_insert(from);
             let _ = far.send_to(&buffer[..length], far_side);
         }
         while let Ok(Some((length, _, at))) = socket::receive(far, &mut buffer) {
             network.handle_packet(at, buffer[..length].to_vec());
         }
         while let Some((_, packet)) = network.poll(Instant::now()) {
-            let _ = near.send_to(&packet, near_side);
+            if let Some(near_side) = near_side {
+                let _ = near.send_to(&packet, near_side);
+            }
         }
         std::thread::sleep(STEP);
     }
