@@ -1,0 +1,253 @@
+//! A whole appliance in this process, with the simulator behind it and the test phone before it, in which everything that the
+//! appliance says is a tone of its own, so that a test can ask who is heard.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use offhook::config::{Config, Language};
+use offhook::daemon::Daemon;
+use offhook::media::MediaCounters;
+use offhook::pcm::{FRAME_SAMPLES, RATE, level, tone, wav};
+use offhook::phone::mouth::{Sent, Turn, Utterance};
+use offhook::phone::report::CallReport;
+use offhook::phone::{CallOptions, PhoneError, known_clips, place};
+use offhook::playout::clips::Clips;
+use offhook::simulator::{self, Simulator};
+use offhook::timeline::TurnReport;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// A voiced frame belongs to a tone when so much of its power does.
+const SHARE: f32 = 0.8;
+/// Shorter sounds are the seams between two tones.
+const SEAM: usize = 3;
+
+/// What the appliance can be heard saying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sound {
+    Greeting,
+    Placeholder,
+    Apology,
+    /// A phrase of the simulator's first answer, or of any but the second.
+    Answer,
+    /// A phrase of the simulator's second answer.
+    Second,
+    /// Anything else that is voiced.
+    Other,
+}
+use Sound::{Answer, Apology, Greeting, Other, Placeholder, Second};
+
+/// Pitches that neither share a harmonic nor lie in one another's bin.
+const TONES: [(Sound, f32); 5] =
+    [(Greeting, 500.0), (Placeholder, 690.0), (Apology, 910.0), (Answer, 1130.0), (Second, 1610.0)];
+/// How long each lasts.
+const LENGTH_MS: [(Sound, usize); 5] =
+    [(Greeting, 1000), (Placeholder, 400), (Apology, 500), (Answer, 600), (Second, 600)];
+
+/// A stretch of one sound; silence inside it does not end it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    pub sound: Sound,
+    /// Its voiced frames.
+    pub frames: usize,
+}
+
+/// One call as its caller heard it.
+pub struct Call {
+    pub report: CallReport,
+    /// What was heard, in its order.
+    pub heard: Vec<Stretch>,
+}
+
+impl Call {
+    pub fn sounds(&self) -> Vec<Sound> {
+        self.heard.iter().map(|stretch| stretch.sound).collect()
+    }
+}
+
+/// The appliance and what stands around it.
+pub struct House {
+    pub simulator: Simulator,
+    pub address: SocketAddr,
+    pub media: Arc<MediaCounters>,
+    clips: Clips,
+    reports: Arc<Mutex<Vec<TurnReport>>>,
+    stop: CancellationToken,
+    service: JoinHandle<()>,
+    folder: TempDir,
+}
+
+impl House {
+    /// Opens it, after `change` has changed what is usual: a quick model, tones, no greeting, any ports.
+    pub async fn open(change: impl FnOnce(&mut Config, &mut simulator::Options)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = tones(folder.path());
+        config.sip.listen = (LOOPBACK, 0).into();
+        (config.rtp.port_min, config.rtp.port_max) = (0, 0);
+        config.conversation.greeting = false;
+        let mut cloud = simulator::Options {
+            first_token: Duration::from_millis(300),
+            tokens_per_second: 200.0,
+            ..simulator::Options::default()
+        };
+        change(&mut config, &mut cloud);
+        let simulator = Simulator::start(cloud).await.unwrap();
+        config.gemini.base_url = simulator.base_url();
+        let clips = Clips::open(&config.placeholder, config.voice.level_dbfs).unwrap();
+        let daemon = Daemon::start(config).await.unwrap();
+        let (address, media, stop) = (daemon.sip_address(), daemon.media_counters(), daemon.stopper());
+        let reports = Arc::<Mutex<Vec<TurnReport>>>::default();
+        let seen = reports.clone();
+        let service = tokio::spawn(daemon.serve(move |report| seen.lock().unwrap().push(report.clone())));
+        Self { simulator, address, media, clips, reports, stop, service, folder }
+    }
+
+    pub fn uri(&self) -> String {
+        format!("sip:620@{}", self.address)
+    }
+
+    /// A call with patience for tones, not for speech.
+    pub fn options(&self, utterances: Vec<Utterance>) -> CallOptions {
+        let mut options = CallOptions::new(self.uri(), utterances);
+        options.clips = known_clips(&self.clips, Language::En);
+        options.bind = Some(LOOPBACK);
+        options.script.greeting_wait = Duration::from_millis(200);
+        options.script.greeting_quiet = Duration::from_millis(300);
+        options.script.answer_quiet = Duration::from_millis(600);
+        options.script.answer_wait = Duration::from_millis(4000);
+        options
+    }
+
+    /// Places a call, and listens to it.
+    pub async fn call(&self, mut options: CallOptions) -> Result<Call, PhoneError> {
+        static CALLS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let file = self.folder.path().join(format!("call-{}.wav", CALLS.fetch_add(1, Relaxed)));
+        options.record = Some(file.clone());
+        let report = soon("the end of a call", place(options)).await?;
+        let heard = stretches(&far_side(&std::fs::read(file).unwrap()));
+        Ok(Call { report, heard })
+    }
+
+    /// Waits until the media thread serves no call.
+    pub async fn is_empty(&self) {
+        until("the media thread has let go of every call", || self.media.lines.load(Relaxed) == 0).await;
+    }
+
+    /// Ends the service; gives the reports of all turns.
+    pub async fn close(self) -> Vec<TurnReport> {
+        self.stop.cancel();
+        soon("the end of the service", self.service).await.unwrap();
+        assert_eq!(self.media.lines.load(Relaxed), 0, "calls are left on the media thread");
+        std::mem::take(&mut *self.reports.lock().unwrap())
+    }
+}
+
+/// Nothing may take longer; a hang is a failure with a name.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let ended = tokio::time::timeout(Duration::from_secs(40), future).await;
+    ended.unwrap_or_else(|_| panic!("{what} did not come within 40 s"))
+}
+
+/// Looks again and again until something is so.
+pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let mut every = tokio::time::interval(Duration::from_millis(5));
+    let looking = async {
+        while !is_so() {
+            every.tick().await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(10), looking).await;
+    ended.unwrap_or_else(|_| panic!("within 10 s it did not become true that {what}"));
+}
+
+/// A configuration whose clips and voice are tones.
+fn tones(folder: &Path) -> Config {
+    let file = |sound| folder.join(format!("{sound:?}.wav"));
+    for ((sound, hz), (_, ms)) in TONES.into_iter().zip(LENGTH_MS) {
+        let samples = tone::sine(hz, -17.0, ms * RATE as usize / 1000);
+        std::fs::write(file(sound), wav::write(RATE, 1, &samples)).unwrap();
+    }
+    let clip = |(kind, sound): (&str, Sound)| {
+        format!(
+            "[[clip]]\nname = \"{kind}\"\nfile = \"{sound:?}.wav\"\nlanguage = \"en\"\nkind = \"{kind}\"\ntext = \"\"\n"
+        )
+    };
+    let manifest = [("greeting", Greeting), ("placeholder", Placeholder), ("apology", Apology)].map(clip).concat();
+    std::fs::write(folder.join("manifest.toml"), manifest).unwrap();
+    let mut config = Config::default();
+    config.placeholder.clips = Some(folder.to_owned());
+    // Every phrase of the simulator's second answer has one of these words in it, and no other answer has.
+    let speak = format!(
+        "case \"$(cat)\" in *course*|*arrived*|*script*|*words*) cat {:?};; *) cat {:?};; esac",
+        file(Second),
+        file(Answer)
+    );
+    config.voice.command = ["sh", "-c", &speak].map(String::from).to_vec();
+    config
+}
+
+/// The right-hand side of a recording.
+fn far_side(file: &[u8]) -> Vec<i16> {
+    let header = wav::header(file).unwrap().unwrap();
+    assert_eq!((header.channels, header.rate), (2, RATE));
+    file[header.data_at..].chunks_exact(4).map(|both| i16::from_le_bytes([both[2], both[3]])).collect()
+}
+
+/// Who is heard in it.
+pub fn stretches(samples: &[i16]) -> Vec<Stretch> {
+    let mut runs: Vec<Stretch> = Vec::new();
+    let mut before = None;
+    for frame in samples.chunks_exact(FRAME_SAMPLES) {
+        let sound = (level::rms_dbfs(frame) > level::VOICED_DBFS).then(|| {
+            let of = TONES.into_iter().find(|(_, hz)| tone::share_of(*hz, frame) > SHARE);
+            of.map_or(Other, |(sound, _)| sound)
+        });
+        match (sound, runs.last_mut()) {
+            (Some(sound), Some(run)) if before == Some(sound) => run.frames += usize::from(run.sound == sound),
+            (Some(sound), _) => runs.push(Stretch { sound, frames: 1 }),
+            (None, _) => {}
+        }
+        before = sound;
+    }
+    runs.retain(|run| run.frames >= SEAM);
+    let mut stretches: Vec<Stretch> = Vec::new();
+    for run in runs {
+        match stretches.last_mut() {
+            Some(last) if last.sound == run.sound => last.frames += run.frames,
+            _ => stretches.push(run),
+        }
+    }
+    stretches
+}
+
+/// What a caller says, spoken by espeak-ng.
+pub fn say(text: &str) -> Utterance {
+    Utterance::prepare(&Turn::Say(text.into()), "en-us").unwrap()
+}
+
+/// The samples of an utterance from its first to its last voiced frame.
+pub fn samples(utterance: &Utterance) -> Vec<i16> {
+    let frame = |n| match utterance.at(n) {
+        Some(Sent::Sound(frame)) => frame.to_vec(),
+        _ => vec![0; FRAME_SAMPLES],
+    };
+    (utterance.first..=utterance.last).flat_map(frame).collect()
+}
+
+/// A range of UDP ports that holds so many free pairs, each an even port and the one above it.
+pub fn free_ports(pairs: u16) -> (u16, u16) {
+    let mut random = fastrand::Rng::new();
+    for _ in 0..100 {
+        let first = random.u16(5000..15_000) * 2;
+        let all = first..first + 2 * pairs;
+        if all.clone().all(|port| std::net::UdpSocket::bind((LOOPBACK, port)).is_ok()) {
+            return (first, all.end - 1);
+        }
+    }
+    panic!("no {} free UDP ports in a row", 2 * pairs);
+}
