@@ -163,13 +163,15 @@ fn config_for(simulator: &Simulator, folder: &Path, more: &str) -> String {
 async fn no_key_no_number_no_words_and_no_whole_message_are_in_the_log() {
     const KEY: &str = "AIzaSyTHIS-IS-THE-KEY-0123456789abcdef";
     const NUMBER: &str = "0501234567";
+    // Whoever asks for the SIP stack's own log by name would get whole messages.
+    const LOG: &str = "trace,rsipstack=trace,rsipstack::transaction=trace,rsipstack::transport=trace,[call]=trace";
     let simulator = simulator().await;
     let folder = tempfile::tempdir().unwrap();
     let timeline = folder.path().join("timeline.jsonl");
     let more = format!("[log]\ntimeline_file = {timeline:?}\n");
     let config = config_for(&simulator, folder.path(), &more);
     let mut command = offhook();
-    command.args(["run", "--config", &config]).env("GEMINI_API_KEY", KEY).env("OFFHOOK_LOG", "trace");
+    command.args(["run", "--config", &config]).env("GEMINI_API_KEY", KEY).env("OFFHOOK_LOG", LOG);
     let mut service = Service::start(command);
 
     let question = Utterance::prepare(&Turn::Say("Are you open on Friday?".into()), "en-us").unwrap();

@@ -5,7 +5,10 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::prelude::*;
 
 use crate::daemon::StartError;
 
@@ -114,15 +117,16 @@ fn with_runtime(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result
         .block_on(work)
 }
 
-/// Logs to standard error. `rsipstack` writes whole messages, credentials included, at INFO: it never gets below WARN.
+/// Logs to standard error. `rsipstack` writes whole messages, credentials included, at INFO: whatever is asked for, it never gets below
+/// WARN.
 fn log_to_stderr(level: &str) {
     let asked = std::env::var("OFFHOOK_LOG").unwrap_or_else(|_| level.to_owned());
-    let filter =
-        EnvFilter::try_new(format!("{asked},rsipstack=warn")).unwrap_or_else(|_| EnvFilter::new("info,rsipstack=warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let quiet = filter_fn(|metadata| !metadata.target().starts_with("rsipstack") || *metadata.level() <= Level::WARN);
+    let to_stderr = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
-        .init();
+        .with_filter(quiet);
+    let filter = EnvFilter::try_new(asked).unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::registry().with(filter).with(to_stderr).init();
 }
