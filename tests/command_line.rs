@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use offhook::codec::Codec;
@@ -15,11 +15,18 @@ use offhook::sip::{EndReason, UserAgent, UserAgentOptions};
 
 #[path = "support/service.rs"]
 mod service;
-use service::{Service, offhook, write_config};
+use service::{Service, write_config};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Everything that a service on loopback needs; the model is not there.
 const SMALL: &str = "[sip]\nlisten = \"127.0.0.1:0\"\n[gemini]\nbase_url = \"http://127.0.0.1:9\"\n";
+
+/// The program, with nothing of the surroundings that would change what it does.
+fn offhook() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_offhook"));
+    service::clean(&mut command);
+    command
+}
 
 fn run(arguments: &[&str]) -> Output {
     offhook().args(arguments).output().unwrap()

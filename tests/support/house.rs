@@ -1,8 +1,6 @@
-//! A whole appliance in this process, with the simulator behind it and the test phone before it, in which everything that the
-//! appliance says is a tone of its own, so that a test can ask who is heard.
+//! A whole appliance in this process, with the simulator behind it and the test phone before it. All that it says are tones.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +8,7 @@ use std::time::Duration;
 use offhook::config::{Config, Language};
 use offhook::daemon::Daemon;
 use offhook::media::MediaCounters;
-use offhook::pcm::{FRAME_SAMPLES, RATE, level, tone, wav};
+use offhook::pcm::{FRAME_SAMPLES, RATE, wav};
 use offhook::phone::mouth::{Sent, Turn, Utterance};
 use offhook::phone::report::CallReport;
 use offhook::phone::{CallOptions, PhoneError, known_clips, place};
@@ -21,42 +19,12 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+#[path = "tones.rs"]
+mod tones;
+pub use tones::{Sound, stretches};
+use tones::{Stretch, tones};
+
 pub const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-/// A voiced frame belongs to a tone when so much of its power does.
-const SHARE: f32 = 0.8;
-/// Shorter sounds are the seams between two tones.
-const SEAM: usize = 3;
-
-/// What the appliance can be heard saying.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sound {
-    Greeting,
-    Placeholder,
-    Apology,
-    /// A phrase of the simulator's first answer, or of any but the second.
-    Answer,
-    /// A phrase of the simulator's second answer.
-    Second,
-    /// Anything else that is voiced.
-    Other,
-}
-use Sound::{Answer, Apology, Greeting, Other, Placeholder, Second};
-
-/// Pitches that neither share a harmonic nor lie in one another's bin.
-const TONES: [(Sound, f32); 5] =
-    [(Greeting, 500.0), (Placeholder, 690.0), (Apology, 910.0), (Answer, 1130.0), (Second, 1610.0)];
-/// How long each lasts.
-const LENGTH_MS: [(Sound, usize); 5] =
-    [(Greeting, 1000), (Placeholder, 400), (Apology, 500), (Answer, 600), (Second, 600)];
-
-/// A stretch of one sound; silence inside it does not end it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stretch {
-    pub sound: Sound,
-    /// Its voiced frames.
-    pub frames: usize,
-}
-
 /// One call as its caller heard it.
 pub struct Call {
     pub report: CallReport,
@@ -165,64 +133,11 @@ pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     ended.unwrap_or_else(|_| panic!("within 10 s it did not become true that {what}"));
 }
 
-/// A configuration whose clips and voice are tones.
-fn tones(folder: &Path) -> Config {
-    let file = |sound| folder.join(format!("{sound:?}.wav"));
-    for ((sound, hz), (_, ms)) in TONES.into_iter().zip(LENGTH_MS) {
-        let samples = tone::sine(hz, -17.0, ms * RATE as usize / 1000);
-        std::fs::write(file(sound), wav::write(RATE, 1, &samples)).unwrap();
-    }
-    let clip = |(kind, sound): (&str, Sound)| {
-        format!(
-            "[[clip]]\nname = \"{kind}\"\nfile = \"{sound:?}.wav\"\nlanguage = \"en\"\nkind = \"{kind}\"\ntext = \"\"\n"
-        )
-    };
-    let manifest = [("greeting", Greeting), ("placeholder", Placeholder), ("apology", Apology)].map(clip).concat();
-    std::fs::write(folder.join("manifest.toml"), manifest).unwrap();
-    let mut config = Config::default();
-    config.placeholder.clips = Some(folder.to_owned());
-    // Every phrase of the simulator's second answer has one of these words in it, and no other answer has.
-    let speak = format!(
-        "case \"$(cat)\" in *course*|*arrived*|*script*|*words*) cat {:?};; *) cat {:?};; esac",
-        file(Second),
-        file(Answer)
-    );
-    config.voice.command = ["sh", "-c", &speak].map(String::from).to_vec();
-    config
-}
-
 /// The right-hand side of a recording.
 fn far_side(file: &[u8]) -> Vec<i16> {
     let header = wav::header(file).unwrap().unwrap();
     assert_eq!((header.channels, header.rate), (2, RATE));
     file[header.data_at..].chunks_exact(4).map(|both| i16::from_le_bytes([both[2], both[3]])).collect()
-}
-
-/// Who is heard in it.
-pub fn stretches(samples: &[i16]) -> Vec<Stretch> {
-    let mut runs: Vec<Stretch> = Vec::new();
-    let mut before = None;
-    for frame in samples.chunks_exact(FRAME_SAMPLES) {
-        let sound = (level::rms_dbfs(frame) > level::VOICED_DBFS).then(|| {
-            let of = TONES.into_iter().find(|(_, hz)| tone::share_of(*hz, frame) > SHARE);
-            of.map_or(Other, |(sound, _)| sound)
-        });
-        match (sound, runs.last_mut()) {
-            (Some(sound), Some(run)) if before == Some(sound) => run.frames += usize::from(run.sound == sound),
-            (Some(sound), _) => runs.push(Stretch { sound, frames: 1 }),
-            (None, _) => {}
-        }
-        before = sound;
-    }
-    runs.retain(|run| run.frames >= SEAM);
-    let mut stretches: Vec<Stretch> = Vec::new();
-    for run in runs {
-        match stretches.last_mut() {
-            Some(last) if last.sound == run.sound => last.frames += run.frames,
-            _ => stretches.push(run),
-        }
-    }
-    stretches
 }
 
 /// What a caller says, spoken by espeak-ng.

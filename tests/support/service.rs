@@ -10,13 +10,6 @@ use std::time::{Duration, Instant};
 /// Nothing may take longer; a hang is a failure with a name.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The program, with nothing of the surroundings that would change what it does.
-pub fn offhook() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_offhook"));
-    clean(&mut command);
-    command
-}
-
 /// Takes out of a command's environment what offhook listens to.
 pub fn clean(command: &mut Command) {
     for variable in

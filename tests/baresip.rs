@@ -1,0 +1,184 @@
+//! baresip calls `offhook run` and hears the answer. From Debian: baresip-core, iproute2.
+//!
+//! baresip does not use the loopback interface, so both live in a network namespace with a pair of virtual interfaces. The namespace
+//! has no name and belongs to a process that ends with this one: nothing is left of it, however the test ends.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use offhook::config::Config;
+use offhook::pcm::{RATE, wav};
+use offhook::phone::mouth::{Sent, Turn, Utterance};
+
+#[path = "support/service.rs"]
+mod service;
+#[path = "support/tones.rs"]
+mod tones;
+use service::Service;
+use tones::Sound::{Answer, Greeting, Placeholder};
+
+/// The one address in the namespace besides loopback; from the range for benchmarks (RFC 2544).
+const ADDRESS: &str = "198.18.0.1";
+const SET_UP: &str = "ip link set lo up && ip link add oh0 type veth peer name oh1 && ip address add 198.18.0.1/24 dev oh0 \
+    && ip link set oh0 up && ip link set oh1 up && echo up && exec cat";
+
+/// A child process that is killed when dropped.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command, remedy: &str) -> Self {
+        Self(
+            command
+                .spawn()
+                .unwrap_or_else(|error| panic!("{:?} does not run ({error}): {remedy}", command.get_program())),
+        )
+    }
+
+    /// Waits for the first line that it prints.
+    fn first_line(&mut self) -> String {
+        let mut line = String::new();
+        BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        line
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A network of its own, for as long as it lives.
+struct Network {
+    holder: Running,
+    /// Whether it has users of its own too, among whom we are root.
+    users: bool,
+}
+
+impl Network {
+    /// As the root that we are, else as one among users of our own.
+    fn new() -> Self {
+        let as_root = match Self::hold(false) {
+            Ok(network) => return network,
+            Err(said) => said,
+        };
+        Self::hold(true).unwrap_or_else(|among_users| {
+            panic!(
+                "baresip does not call over loopback, and no network namespace with a veth pair is to be had.\n\
+                 As root: {as_root}In a user namespace: {among_users}\
+                 It takes `ip` (apt-get install iproute2), and CAP_SYS_ADMIN and CAP_NET_ADMIN or user namespaces \
+                 (sysctl kernel.unprivileged_userns_clone=1)"
+            )
+        })
+    }
+
+    fn hold(users: bool) -> Result<Self, String> {
+        let mut unshare = Command::new("unshare");
+        if users {
+            unshare.args(["--user", "--map-root-user"]);
+        }
+        unshare.args(["--net", "sh", "-c", SET_UP]);
+        unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut holder = Running::start(&mut unshare, "apt-get install util-linux");
+        if holder.first_line() == "up\n" {
+            return Ok(Self { holder, users });
+        }
+        let mut said = String::new();
+        holder.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        Err(said)
+    }
+
+    /// A command that runs in it.
+    fn command(&self, program: &str) -> Command {
+        let mut nsenter = Command::new("nsenter");
+        nsenter.args(["--target", &self.holder.0.id().to_string(), "--net"]);
+        if self.users {
+            nsenter.args(["--user", "--preserve-credentials"]);
+        }
+        nsenter.arg("--").arg(program).stdin(Stdio::null());
+        service::clean(&mut nsenter);
+        nsenter
+    }
+}
+
+/// What the caller says: nothing for as long as the greeting lasts, a question, and nothing more.
+fn question() -> Vec<i16> {
+    let question = Utterance::prepare(&Turn::Say("Are you open on Friday?".into()), "en-us").unwrap();
+    let frames = (0..question.len()).flat_map(|n| match question.at(n) {
+        Some(Sent::Sound(frame)) => frame.to_vec(),
+        _ => Vec::new(),
+    });
+    let silence = |seconds: usize| std::iter::repeat_n(0, seconds * RATE as usize);
+    silence(2).chain(frames).chain(silence(30)).collect()
+}
+
+/// A folder with baresip's configuration: sound from and to files, PCMA, one interface.
+fn write_baresip(folder: &Path) {
+    fs::write(folder.join("question.wav"), wav::write(RATE, 1, &question())).unwrap();
+    let here = folder.display();
+    let config = format!(
+        "sip_listen {ADDRESS}:0\nnet_interface oh0\naudio_source aufile,{here}/question.wav\nsnd_path {here}\n\
+         module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule aufile.so\nmodule sndfile.so\n\
+         module_tmp account.so\nmodule_app menu.so\n"
+    );
+    fs::write(folder.join("config"), config).unwrap();
+    let account = format!("<sip:caller@{ADDRESS};transport=udp>;regint=0;audio_codecs=PCMA/8000/1\n");
+    fs::write(folder.join("accounts"), account).unwrap();
+}
+
+/// What baresip has decoded, as its module sndfile writes it down.
+fn recording(folder: &Path) -> Vec<i16> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let file = files.into_iter().find(|path| path.to_string_lossy().ends_with("-dec.wav"));
+    let sound = wav::read(&fs::read(file.expect("baresip recorded the call")).unwrap()).unwrap();
+    assert_eq!(sound.rate, RATE);
+    sound.samples
+}
+
+#[test]
+fn baresip_calls_and_hears_greeting_placeholder_and_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = Network::new();
+    let offhook = env!("CARGO_BIN_EXE_offhook");
+    let mut simulator = network.command(offhook);
+    simulator.arg("simulator").stdout(Stdio::piped());
+    let mut simulator = Running::start(&mut simulator, "apt-get install util-linux");
+    let said = simulator.first_line();
+    let base_url = said.strip_prefix("listening on ").unwrap().trim();
+
+    let mut config: Config = tones::tones(folder.path());
+    config.sip.listen = SocketAddr::new(ADDRESS.parse().unwrap(), 0);
+    config.sip.allowed_peers = vec!["198.18.0.0/24".parse().unwrap()];
+    config.gemini.base_url = base_url.to_owned();
+    let config = service::write_config(folder.path(), &toml::to_string(&config).unwrap());
+    let mut run = network.command(offhook);
+    run.args(["run", "--config", config.to_str().unwrap()]);
+    let mut service = Service::start(run);
+
+    write_baresip(folder.path());
+    let mut baresip = network.command("baresip");
+    baresip.arg("-f").arg(folder.path()).args(["-t", "25", "-e", &format!("/dial sip:620@{}", service.address)]);
+    let output = fs::File::create(folder.path().join("baresip.log")).unwrap();
+    baresip.stdout(output.try_clone().unwrap()).stderr(output);
+    let mut baresip = Running::start(&mut baresip, "apt-get install baresip-core");
+    service.logs("rings");
+    let turn = service.logs("outcome=");
+    assert!(turn.contains("outcome=\"answered\""), "{turn}");
+    // It hangs up when it is told to end.
+    assert!(Command::new("kill").arg(baresip.0.id().to_string()).status().unwrap().success());
+    service.logs("ended reason=ByPeer");
+    baresip.0.wait().unwrap();
+
+    let said = fs::read(folder.path().join("baresip.log")).unwrap();
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("Call established") && said.contains("PCMA"), "{said}");
+    let heard: Vec<_> = tones::stretches(&recording(folder.path())).iter().map(|stretch| stretch.sound).collect();
+    assert_eq!(heard, [Greeting, Placeholder, Answer]);
+    service.terminate();
+    assert!(service.ended().success(), "{}", service.log);
+}
