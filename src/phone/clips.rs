@@ -52,6 +52,11 @@ pub enum Label {
 const WINDOWS: [usize; 2] = [8, 4];
 /// A sound that is shorter is not compared: too many things look alike.
 const SHORTEST: usize = 3;
+/// A sound that ends sooner than the shorter window is compared without its last frame, which may hold the ramp of a clip that is cut
+/// off, if so much is left of it.
+const SHORTEST_CUT: usize = 2;
+/// So little must be more alike.
+const SAME_CUT: f32 = 0.96;
 /// A sound that passes into another without a pause before so many frames only began like the clip: a synthetic voice says the
 /// same words the same way.
 const BEGINS_ALIKE: usize = 15;
@@ -164,6 +169,12 @@ impl Labeller {
                     self.state = State::Following { clip, from, origin, missed: 1 };
                 } else {
                     let left = n - 1;
+                    if self.kinds[left] == Frame::Voiced && !voiced {
+                        // Nothing that is said lasts one frame: it is the ramp of a clip that was cut off.
+                        labels[left] = Label::Clip(clip);
+                        self.state = State::Quiet;
+                        return;
+                    }
                     let passes = self.kinds[left.saturating_sub(1)..=n].iter().all(|kind| *kind == Frame::Voiced);
                     self.state = State::Quiet;
                     if passes && left - from < BEGINS_ALIKE {
@@ -199,13 +210,15 @@ impl Labeller {
     /// Decides what the sound is that began at frame `from`, knowing the frames up to `end`.
     fn decide(&mut self, from: usize, end: usize, heard: &[i16], labels: &mut [Label]) {
         let voiced_end = (from..end).rev().find(|n| self.kinds[*n] == Frame::Voiced).map_or(from + 1, |n| n + 1);
-        let found = WINDOWS.into_iter().find_map(|window| {
-            let frames = window.min(voiced_end - from);
-            if frames < SHORTEST {
+        let length = voiced_end - from;
+        let windows = WINDOWS.map(|window| (window.min(length), SHORTEST, SAME));
+        let cut = (voiced_end < end && length <= WINDOWS[1]).then_some((length - 1, SHORTEST_CUT, SAME_CUT));
+        let found = windows.into_iter().chain(cut).find_map(|(frames, shortest, same)| {
+            if frames < shortest {
                 return None;
             }
             let sound = &heard[from * FRAME_SAMPLES..(from + frames) * FRAME_SAMPLES];
-            let (clip, at) = self.find(sound, &self.kinds[from..from + frames])?;
+            let (clip, at) = self.find(sound, &self.kinds[from..from + frames], same)?;
             Some((frames, clip, (from * FRAME_SAMPLES) as isize - at))
         });
         let mut accepted = 0;
@@ -231,7 +244,7 @@ impl Labeller {
     }
 
     /// The clip that `sound` is the voiced beginning of, and where in the clip it begins.
-    fn find(&self, sound: &[i16], kinds: &[Frame]) -> Option<(usize, isize)> {
+    fn find(&self, sound: &[i16], kinds: &[Frame], same: f32) -> Option<(usize, isize)> {
         let mut expected = [0i16; WINDOWS[0] * FRAME_SAMPLES];
         let expected = &mut expected[..sound.len()];
         // A lost frame says nothing for or against a clip.
@@ -249,7 +262,7 @@ impl Labeller {
             copy_heard(&known.samples, onset, expected);
             let mut at = onset;
             let mut likeness = correlation(sound, expected, 1);
-            if likeness < SAME {
+            if likeness < same {
                 let mut rough = f32::MIN;
                 for candidate in onset - LAG..=onset + LAG {
                     copy_heard(&known.samples, candidate, expected);
@@ -261,7 +274,7 @@ impl Labeller {
                 copy_heard(&known.samples, at, expected);
                 likeness = correlation(sound, expected, 1);
             }
-            if likeness >= SAME && best.is_none_or(|(than, ..)| likeness > than) {
+            if likeness >= same && best.is_none_or(|(than, ..)| likeness > than) {
                 best = Some((likeness, clip, at));
             }
         }
@@ -364,6 +377,28 @@ mod tests {
         let labels = label(&[&clip], &[&clip[..4 * FRAME_SAMPLES], &[0; 8000]].concat());
         assert_eq!(count(&labels, Label::Clip(0)), 4);
         assert_eq!(count(&labels, Label::Silent), 50);
+    }
+
+    #[test]
+    fn a_clip_that_is_cut_with_a_ramp_into_silence_is_no_speech_however_short_it_was() {
+        let clip = voice(1, 50);
+        for cut in 2..30 {
+            let played = &clip[..cut * FRAME_SAMPLES];
+            let ramp = played.iter().rev().take(40).zip((0..40).rev()).map(|(s, n)| (i32::from(*s) * n / 40) as i16);
+            let heard = [&vec![0; 1600][..], played, &ramp.collect::<Vec<_>>(), &[0; 8000]].concat();
+            let labels = label(&[&clip], &heard);
+            assert_eq!(count(&labels, Label::Speech), 0, "{cut} frames: {labels:?}");
+            assert!(count(&labels, Label::Clip(0)) >= cut, "{cut} frames: {labels:?}");
+        }
+    }
+
+    #[test]
+    fn a_short_sound_that_is_no_clip_is_speech() {
+        let clip = voice(1, 50);
+        for (seed, frames) in (2..20).flat_map(|seed| (2..6).map(move |frames| (seed, frames))) {
+            let labels = label(&[&clip], &[&vec![0; 1600][..], &voice(seed, frames), &[0; 8000]].concat());
+            assert_eq!(count(&labels, Label::Speech), frames, "voice {seed}, {frames} frames: {labels:?}");
+        }
     }
 
     #[test]
