@@ -60,3 +60,21 @@ fn the_unit_waits_for_ready_feeds_a_watchdog_and_does_not_restart_what_cannot_me
     let last: Vec<_> = value("RestartPreventExitStatus=").unwrap().split(' ').collect();
     assert!(["64", "66", "78"].iter().all(|code| last.contains(code)), "{last:?}");
 }
+
+#[test]
+fn the_key_is_looked_for_under_the_name_that_systemd_gives_it() {
+    let text = std::fs::read_to_string(UNIT).unwrap();
+    let loaded = text.lines().find_map(|line| line.strip_prefix("LoadCredential=")).unwrap();
+    // A folder's files get its ID and an underscore before their names (systemd.exec(5)).
+    let id = loaded.strip_suffix(":/etc/offhook/secrets.d").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join(format!("{id}_gemini.key"));
+    std::fs::write(&key, "").unwrap();
+    let config = folder.path().join("offhook.toml");
+    std::fs::write(&config, "[sip]\nlisten = \"127.0.0.1:0\"\n").unwrap();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_offhook"));
+    run.args(["run", "--config"]).arg(config).env("CREDENTIALS_DIRECTORY", folder.path()).env_remove("GEMINI_API_KEY");
+    let output = run.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&*key.to_string_lossy()) && said.contains("is empty"), "{said}");
+}

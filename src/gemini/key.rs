@@ -8,8 +8,9 @@ use thiserror::Error;
 use crate::config;
 use crate::privacy::Secret;
 
-/// Name of the systemd credential.
-const CREDENTIAL: &str = "gemini.key";
+/// Names of the systemd credential: as the shipped unit has it, which loads the folder `secrets` (systemd puts a folder's name and `_`
+/// before its files'), and as a unit that loads the one file has it.
+const CREDENTIALS: [&str; 2] = ["secrets_gemini.key", "gemini.key"];
 /// Name of the environment variable.
 const VARIABLE: &str = "GEMINI_API_KEY";
 /// No key is longer; a file that is, is not a key file.
@@ -52,7 +53,8 @@ fn find(file: Option<&Path>, credentials: Option<&Path>, variable: Option<String
     if let Some(path) = file {
         return read(path).map(Some);
     }
-    if let Some(path) = credentials.map(|folder| folder.join(CREDENTIAL)).filter(|path| path.exists()) {
+    let credential = |folder: &Path| CREDENTIALS.into_iter().map(|name| folder.join(name)).find(|path| path.exists());
+    if let Some(path) = credentials.and_then(credential) {
         return read(&path).map(Some);
     }
     match variable.map(Secret::new).filter(|key| !key.is_empty()) {
@@ -97,6 +99,8 @@ mod tests {
         let found = |file, folder| find(file, folder, variable()).unwrap().unwrap();
         assert_eq!(found(Some(&file), Some(folder.path())).reveal(), "from-file");
         assert_eq!(found(None, Some(folder.path())).reveal(), "from-credential");
+        std::fs::write(folder.path().join("secrets_gemini.key"), "from-folder\n").unwrap();
+        assert_eq!(found(None, Some(folder.path())).reveal(), "from-folder");
         assert_eq!(found(None, Some(Path::new("/nonexistent"))).reveal(), "from-variable");
         assert_eq!(find(None, None, Some("  ".into())).unwrap(), None);
         assert_eq!(find(None, None, None).unwrap(), None);
