@@ -1,7 +1,7 @@
 //! The figures of docs/latency.md: `offhook run` as a black box between the simulator and the test phone, all three processes of their own,
 //! over real SIP and RTP on loopback. Prints one Markdown table.
 //!
-//! `cargo bench --bench figures` (about six minutes); `-- --quick` for a look.
+//! `cargo bench --bench figures` (about ten minutes); `-- --quick` for a look; `-- questions`, `hesitation`, `barge-in`, `eight-calls` for a part.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -47,7 +47,11 @@ impl Drop for Process {
 fn start(arguments: &[&str], mark: &str, on_stderr: bool) -> (Process, String) {
     let mut command = Command::new(OFFHOOK);
     command.args(arguments).env("OFFHOOK_LOG", "info");
-    if on_stderr { command.stderr(Stdio::piped()) } else { command.stdout(Stdio::piped()) };
+    if on_stderr {
+        command.stderr(Stdio::piped())
+    } else {
+        command.stdout(Stdio::piped())
+    };
     let mut child = Process(command.spawn().expect("offhook starts"));
     let output: Box<dyn std::io::Read + Send> = if on_stderr {
         Box::new(child.0.stderr.take().expect("stderr is piped"))
@@ -66,9 +70,11 @@ fn start(arguments: &[&str], mark: &str, on_stderr: bool) -> (Process, String) {
 
 /// Places calls and returns the phone's report.
 fn call(uri: &str, arguments: &[&str]) -> Value {
-    let output = Command::new(OFFHOOK).args(["call", uri, "--json"]).args(arguments).output().expect("offhook call runs");
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("offhook call {arguments:?}: {error}: {}", String::from_utf8_lossy(&output.stderr)))
+    let output =
+        Command::new(OFFHOOK).args(["call", uri, "--json"]).args(arguments).output().expect("offhook call runs");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("offhook call {arguments:?}: {error}: {}", String::from_utf8_lossy(&output.stderr))
+    })
 }
 
 /// Every value of a turn's figure in a report.
@@ -135,73 +141,132 @@ fn run(folder: &Path, simulator: &str, name: &str, extra: &str) -> Appliance {
     Appliance { process, uri: format!("sip:offhook@{address}"), timeline }
 }
 
-fn main() {
-    let quick = std::env::args().any(|argument| argument == "--quick");
-    let times = |n: usize| if quick { 1.to_string() } else { n.to_string() };
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let (_simulator, url) =
-        start(&["simulator", "--first-token-ms", "500", "--tokens-per-second", "60"], "listening on ", false);
-    let appliance = run(folder.path(), &url, "clean", "");
-    let pid = appliance.process.0.id();
-    let (_, idle, _) = cost(pid);
-    println!("| figure (ms unless said) | goal | n | p50 | p95 | p99 | max |\n|---|---|---|---|---|---|---|");
+/// Calls that go on at the same time, as one report each.
+fn together(calls: Vec<Vec<String>>, uri: &str) -> Vec<Value> {
+    let placed: Vec<_> = calls
+        .into_iter()
+        .map(|arguments| {
+            let uri = uri.to_owned();
+            std::thread::spawn(move || call(&uri, &arguments.iter().map(String::as_str).collect::<Vec<_>>()))
+        })
+        .collect();
+    placed.into_iter().map(|call| call.join().expect("a call gives a report")).collect()
+}
 
-    let mut questions = Vec::new();
-    for (voice, text) in QUESTIONS {
-        let report = call(&appliance.uri, &["--voice", voice, "--say", text, "--say", text, "--repeat", &times(3)]);
-        questions.push(report);
+fn words(arguments: &[&str]) -> Vec<String> {
+    arguments.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn all(reports: &[Value], figure: &str) -> Vec<f64> {
+    reports.iter().flat_map(|report| of_turns(report, figure)).collect()
+}
+
+/// Each question twice in a call, three languages at a time.
+fn questions(appliance: &Appliance, rounds: usize) {
+    let mut reports: Vec<(&str, Value)> = Vec::new();
+    for n in 0..3 * rounds {
+        let three: Vec<_> = QUESTIONS.iter().skip(n % 3).step_by(3).collect();
+        let calls =
+            three.iter().map(|(voice, text)| words(&["--voice", voice, "--say", text, "--say", text])).collect();
+        reports.extend(three.iter().map(|(voice, _)| *voice).zip(together(calls, &appliance.uri)));
     }
-    let all = |figure: &str| questions.iter().flat_map(|report| of_turns(report, figure)).collect::<Vec<_>>();
-    row("first sound, at the caller's socket", "p50 ≤ 430, p95 ≤ 500", all("first_sound_ms"));
-    row("answer start, at the caller's socket", "p50 ≤ 1100", all("answer_start_ms"));
+    let of = |voice: &str, figure: &str| {
+        let spoken = reports.iter().filter(|(spoken, _)| voice.is_empty() || *spoken == voice);
+        spoken.flat_map(|(_, report)| of_turns(report, figure)).collect::<Vec<_>>()
+    };
+    row("first sound, at the caller's socket", "p50 ≤ 430, p95 ≤ 500", of("", "first_sound_ms"));
+    for voice in ["en-us", "he", "ru"] {
+        row(&format!("first sound, caller speaks {voice}"), "", of(voice, "first_sound_ms"));
+    }
+    row("answer start, at the caller's socket", "p50 ≤ 1100", of("", "answer_start_ms"));
     let own = timeline(&appliance.timeline);
     let decided = own.iter().filter_map(|turn| Some(turn.placeholder_start_ms? - turn.end_of_utterance_ms?)).collect();
     row("decision → placeholder packet", "≤ 20", decided);
     row("the box's own share of the answer's start", "p95 ≤ 60", own.iter().filter_map(own_share).collect());
-    let phase = |voice: &str, figure: &str| {
-        QUESTIONS
-            .iter()
-            .zip(&questions)
-            .filter(|((v, _), _)| *v == voice)
-            .flat_map(|(_, report)| of_turns(report, figure))
-            .collect::<Vec<_>>()
-    };
-    for voice in ["en-us", "he", "ru"] {
-        row(&format!("first sound, caller speaks {voice}"), "", phase(voice, "first_sound_ms"));
-    }
+}
 
-    let hesitant: Vec<_> = HESITANT
-        .iter()
-        .map(|(voice, text)| call(&appliance.uri, &["--voice", voice, "--say", text, "--repeat", &times(8)]))
+fn hesitation(appliance: &Appliance, rounds: usize) {
+    let reports: Vec<_> = (0..rounds)
+        .flat_map(|_| {
+            let calls =
+                HESITANT.iter().map(|(voice, text)| words(&["--voice", voice, "--say", text, "--say", text])).collect();
+            together(calls, &appliance.uri)
+        })
         .collect();
-    let all = |figure: &str| hesitant.iter().flat_map(|report| of_turns(report, figure)).collect::<Vec<_>>();
-    row("700 ms pause: placeholder stops after speech resumes", "≤ 100", all("placeholder_stop_after_resume_ms"));
-    row("700 ms pause: answer over the caller's second half", "0", all("spoke_over_caller_ms"));
+    row(
+        "700 ms pause: placeholder stops after speech resumes",
+        "≤ 100",
+        all(&reports, "placeholder_stop_after_resume_ms"),
+    );
+    row("700 ms pause: answer over the caller's second half", "0", all(&reports, "spoke_over_caller_ms"));
+}
 
-    let mut barged = Vec::new();
-    for (voice, text) in QUESTIONS {
-        let arguments = ["--voice", voice, "--say", text, "--say", text, "--barge-in-ms", "900", "--repeat", &times(3)];
-        barged.extend(of_turns(&call(&appliance.uri, &arguments), "barge_in_stop_ms"));
+fn barge_in(appliance: &Appliance, rounds: usize) {
+    let mut reports = Vec::new();
+    for n in 0..3 * rounds {
+        let three = QUESTIONS.iter().skip(n % 3).step_by(3);
+        let calls = three
+            .map(|(voice, text)| words(&["--voice", voice, "--say", text, "--say", text, "--barge-in-ms", "900"]))
+            .collect();
+        reports.extend(together(calls, &appliance.uri));
     }
-    row("barge-in: caller's onset → last voiced packet", "p95 ≤ 150", barged);
+    row("barge-in: caller's onset → last voiced packet", "p95 ≤ 150", all(&reports, "barge_in_stop_ms"));
+}
 
+fn eight_calls(appliance: &Appliance, rounds: usize) {
+    let pid = appliance.process.0.id();
     let (before, _, _) = cost(pid);
     let began = Instant::now();
     let (voice, text) = QUESTIONS[0];
+    let rounds = rounds.to_string();
     let eight = call(
         &appliance.uri,
-        &["--voice", voice, "--say", text, "--say", QUESTIONS[1].1, "--calls", "8", "--repeat", &times(4)],
+        &["--voice", voice, "--say", text, "--say", QUESTIONS[1].1, "--calls", "8", "--repeat", &rounds],
     );
     let (after, _, peak) = cost(pid);
     let share = (after - before) / began.elapsed().as_secs_f64() * 100.0;
-    row("8 calls at once: interval off 20 ms, each call's p99.9", "≤ 2", of_calls(&eight, "packets", "interval_deviation_p999_ms"));
-    row("8 calls at once: interval off 20 ms, each call's largest", "", of_calls(&eight, "packets", "interval_deviation_max_ms"));
-    row("8 calls at once: packets lost, each call", "0", of_calls(&eight, "packets", "lost"));
-    row("8 calls at once: first sound", "", of_turns(&eight, "first_sound_ms"));
-    row("8 calls at once: answer start", "", of_turns(&eight, "answer_start_ms"));
+    row(
+        "8 calls: interval off 20 ms, each call's p99.9",
+        "≤ 2",
+        of_calls(&eight, "packets", "interval_deviation_p999_ms"),
+    );
+    row(
+        "8 calls: interval off 20 ms, each call's largest",
+        "",
+        of_calls(&eight, "packets", "interval_deviation_max_ms"),
+    );
+    row("8 calls: packets lost, each call", "0", of_calls(&eight, "packets", "lost"));
+    row("8 calls: first sound", "", of_turns(&eight, "first_sound_ms"));
+    row("8 calls: answer start", "", of_turns(&eight, "answer_start_ms"));
     row("the phone's own lateness, each call's p99", "< 1", of_calls(&eight, "own", "late_p99_ms"));
-    row("host steal, percent, each call", "< 1", of_calls(&eight, "own", "host_steal_percent"));
-    println!("| 8 calls at once: processor of the box, percent of one core (espeak-ng not counted) | < 10 | 1 | {share:.1} | | | |");
-    println!("| resident memory, MB: idle | ≤ 25 | 1 | {idle:.1} | | | |");
-    println!("| resident memory, MB: peak with 8 calls | | 1 | {peak:.1} | | | |");
+    row("host steal in percent, each call", "< 1", of_calls(&eight, "own", "host_steal_percent"));
+    println!(
+        "| 8 calls: processor of the box in percent of one core (without espeak-ng) | < 10 | 1 | {share:.1} | | | |"
+    );
+    println!("| resident memory with 8 calls, peak, MB | | 1 | {peak:.1} | | | |");
+}
+
+fn main() {
+    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--b")).collect();
+    let rounds = if asked.iter().any(|argument| argument == "--quick") { 1 } else { 3 };
+    let wants = |part: &str| asked.iter().all(|argument| argument.starts_with("--")) || asked.iter().any(|a| a == part);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (_simulator, url) =
+        start(&["simulator", "--first-token-ms", "500", "--tokens-per-second", "60"], "listening on ", false);
+    let appliance = run(folder.path(), &url, "clean", "");
+    let (_, idle, _) = cost(appliance.process.0.id());
+    println!("| figure (ms unless said) | goal | n | p50 | p95 | p99 | max |\n|---|---|---|---|---|---|---|");
+    if wants("questions") {
+        questions(&appliance, rounds);
+    }
+    if wants("hesitation") {
+        hesitation(&appliance, rounds);
+    }
+    if wants("barge-in") {
+        barge_in(&appliance, rounds);
+    }
+    if wants("eight-calls") {
+        eight_calls(&appliance, rounds);
+    }
+    println!("| resident memory idle, MB | ≤ 25 | 1 | {idle:.1} | | | |");
 }

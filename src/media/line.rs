@@ -138,8 +138,9 @@ impl Line {
         self.endpointer.handle_frame(now, &frame);
         while let Some(heard) = self.endpointer.poll() {
             match heard {
+                Heard::Onset { .. } => self.mixer.duck(now),
                 Heard::Started { .. } => self.mixer.flush(),
-                Heard::SoftEnd { .. } => self.mixer.utterance_ended(now),
+                Heard::SoftEnd { speech_end, .. } => self.mixer.utterance_ended(now, speech_end),
                 Heard::Resumed { .. } => self.mixer.utterance_resumed(),
                 _ => {}
             }

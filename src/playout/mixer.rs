@@ -5,7 +5,7 @@
 //! only after its generation was released (the caller's turn is committed). The armed placeholder starts by itself when the
 //! endpointer reports a probable end, unless speech is queued by then.
 //!
-//! Not here yet: grace predicted from earlier turns, ducking, a second clip.
+//! Not here yet: grace predicted from earlier turns, a second clip.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,6 +22,10 @@ use super::clips::ClipKind;
 const PAUSE_AFTER_CLIP: Duration = Duration::from_millis(60);
 /// Frames that an answer waits for the end of a word in a clip (340 ms).
 const LONGEST_HANDOVER: usize = 17;
+/// How long playout pauses when the caller may have begun to speak: a little more than speech needs to be believed.
+const DUCK: Duration = Duration::from_millis(120);
+/// After such a pause that meant nothing there is none for so long, lest a noisy line make the box stutter.
+const DUCK_AGAIN: Duration = Duration::from_millis(1000);
 /// Length of the ramp at a cut, in samples (5 ms).
 const FADE_SAMPLES: usize = 40;
 /// Results that may wait to be polled; a tick makes at most a handful.
@@ -158,9 +162,15 @@ pub struct Mixer {
     phrase: Option<Phrase>,
     answer_started: Generation,
     await_first_sound: bool,
+    /// The end that was reported last.
+    speech_end: Option<Instant>,
+    /// The end for which a placeholder was started.
+    bridged: Option<Instant>,
     flushed: Generation,
     released: Generation,
     silent_until: Option<Instant>,
+    ducked_at: Option<Instant>,
+    fade_in: bool,
     fade_out: bool,
     tail: Frame,
     played: VecDeque<Played>,
@@ -177,9 +187,13 @@ impl Mixer {
             phrase: None,
             answer_started: 0,
             await_first_sound: false,
+            speech_end: None,
+            bridged: None,
             flushed: 0,
             released: 0,
             silent_until: None,
+            ducked_at: None,
+            fade_in: false,
             fade_out: false,
             tail: SILENCE,
             played: VecDeque::with_capacity(PLAYED_SLOTS),
@@ -200,9 +214,14 @@ impl Mixer {
         self.stop_clip(ClipKind::Placeholder);
     }
 
-    /// The caller has probably ended: the armed placeholder starts after the grace.
-    pub fn utterance_ended(&mut self, now: Instant) {
+    /// The caller has probably ended, at `speech_end`: the armed placeholder starts after the grace. An end that is reported once more, because
+    /// what seemed to be its resumption was only a click, starts no second one.
+    pub fn utterance_ended(&mut self, now: Instant, speech_end: Instant) {
         self.await_first_sound = true;
+        self.speech_end = Some(speech_end);
+        if self.bridged == self.speech_end {
+            return;
+        }
         self.placeholder = match std::mem::replace(&mut self.placeholder, Placeholder::Absent) {
             Placeholder::Armed(clip) => Placeholder::Due(clip, now + self.grace),
             other => other,
@@ -241,6 +260,19 @@ impl Mixer {
         }
     }
 
+    /// The caller may have begun to speak: whatever plays pauses for a moment. It is flushed if that proves true, and goes on where it was if not.
+    pub fn duck(&mut self, now: Instant) {
+        let lately = self.ducked_at.is_some_and(|at| now.saturating_duration_since(at) < DUCK_AGAIN);
+        if self.audible() && !lately {
+            self.ducked_at = Some(now);
+            self.fade_out = true;
+        }
+    }
+
+    fn ducked(&self, now: Instant) -> bool {
+        self.audible() && self.ducked_at.is_some_and(|at| now.saturating_duration_since(at) < DUCK)
+    }
+
     /// Silences whatever plays, within the next frame, and forgets every answer that was audible or might become so.
     pub fn flush(&mut self) {
         self.cancel(self.released);
@@ -269,15 +301,25 @@ impl Mixer {
 
     /// The frame that leaves at `now`. Second value: whether it is other than silence.
     pub fn tick(&mut self, now: Instant, speech: &mut impl Consumer<Item = SpeechFrame>) -> (Frame, bool) {
-        let (frame, sounding) = match self.source(now, speech) {
-            Some(frame) => {
+        let ducked = self.ducked(now);
+        let source = if ducked { None } else { self.source(now, speech) };
+        let (frame, sounding) = match source {
+            Some(mut frame) => {
+                if self.fade_in {
+                    fade_in(&mut frame);
+                }
                 self.tail = frame;
                 (frame, true)
             }
-            None if self.fade_out => (fade_out_after(&self.tail), true),
-            None => (SILENCE, false),
+            None => {
+                // After silence there is nothing to fade out of.
+                let last = std::mem::replace(&mut self.tail, SILENCE);
+                let fading = self.fade_out && last != SILENCE;
+                (if fading { fade_out_after(&last) } else { SILENCE }, fading)
+            }
         };
         self.fade_out = false;
+        self.fade_in = ducked;
         if sounding && self.await_first_sound && level::rms_dbfs(&frame) > level::VOICED_DBFS {
             self.await_first_sound = false;
             self.note(Played::FirstSound { at: now });
@@ -296,6 +338,7 @@ impl Mixer {
                 self.placeholder = Placeholder::Started(clip);
             } else {
                 self.clip = Some(PlayingClip::new(clip.clone()));
+                self.bridged = self.speech_end;
                 self.placeholder = Placeholder::Started(clip);
             }
         }
@@ -422,12 +465,23 @@ fn handover(clip: &PlayableClip, next: usize) -> Handover {
     Handover { at: (next..last).min_by_key(level).unwrap_or(next), within_a_word: true }
 }
 
+/// Lets a frame begin without a step.
+fn fade_in(frame: &mut Frame) {
+    for (n, sample) in frame.iter_mut().take(FADE_SAMPLES).enumerate() {
+        *sample = (f32::from(*sample) * (1.0 - ramp(n))) as i16;
+    }
+}
+
+/// From 1 to 0 over the length of a fade.
+fn ramp(n: usize) -> f32 {
+    0.5 + 0.5 * (std::f32::consts::PI * (n + 1) as f32 / FADE_SAMPLES as f32).cos()
+}
+
 /// A frame that takes over from `last` without a step and is silent after the ramp: its end, mirrored.
 fn fade_out_after(last: &Frame) -> Frame {
     let mut frame = SILENCE;
     for (n, sample) in frame.iter_mut().take(FADE_SAMPLES).enumerate() {
-        let gain = 0.5 + 0.5 * (std::f32::consts::PI * (n + 1) as f32 / FADE_SAMPLES as f32).cos();
-        *sample = (f32::from(last[FRAME_SAMPLES - 1 - n]) * gain) as i16;
+        *sample = (f32::from(last[FRAME_SAMPLES - 1 - n]) * ramp(n)) as i16;
     }
     frame
 }

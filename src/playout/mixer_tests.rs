@@ -67,7 +67,7 @@ fn the_placeholder_starts_in_the_tick_of_the_decision() {
     let mut bench = Bench::new(0);
     bench.mixer.arm(placeholder(3, &[]));
     assert_eq!(bench.hear(2), "..");
-    bench.mixer.utterance_ended(bench.now);
+    bench.mixer.utterance_ended(bench.now, bench.now);
     let decided = bench.now;
     assert_eq!(bench.hear(5), "ccc..");
     assert_eq!(
@@ -84,7 +84,7 @@ fn the_placeholder_starts_in_the_tick_of_the_decision() {
 fn the_placeholder_waits_for_its_grace() {
     let mut bench = Bench::new(60);
     bench.mixer.arm(placeholder(2, &[]));
-    bench.mixer.utterance_ended(bench.now);
+    bench.mixer.utterance_ended(bench.now, bench.now);
     assert_eq!(bench.hear(6), "...cc.");
 }
 
@@ -92,7 +92,7 @@ fn the_placeholder_waits_for_its_grace() {
 fn no_placeholder_over_an_answer_that_is_queued_even_while_that_is_held() {
     let mut bench = Bench::new(40);
     bench.mixer.arm(placeholder(5, &[]));
-    bench.mixer.utterance_ended(bench.now);
+    bench.mixer.utterance_ended(bench.now, bench.now);
     bench.say(1, 0, 3);
     assert_eq!(bench.hear(4), "....");
     bench.mixer.release(1);
@@ -103,9 +103,9 @@ fn no_placeholder_over_an_answer_that_is_queued_even_while_that_is_held() {
 fn one_placeholder_a_turn() {
     let mut bench = Bench::new(0);
     bench.mixer.arm(placeholder(2, &[]));
-    bench.mixer.utterance_ended(bench.now);
+    bench.mixer.utterance_ended(bench.now, bench.now);
     assert_eq!(bench.hear(4), "cc..");
-    bench.mixer.utterance_ended(bench.now);
+    bench.mixer.utterance_ended(bench.now, bench.now);
     assert_eq!(bench.hear(4), "....");
 }
 
@@ -113,19 +113,32 @@ fn one_placeholder_a_turn() {
 fn a_resumed_utterance_silences_the_placeholder_in_the_next_frame_and_arms_it_again() {
     let mut bench = Bench::new(0);
     bench.mixer.arm(placeholder(9, &[]));
-    bench.mixer.utterance_ended(bench.now);
+    bench.mixer.utterance_ended(bench.now, bench.now);
     assert_eq!(bench.hear(2), "cc");
     bench.mixer.utterance_resumed();
     assert_eq!(bench.hear(3), "f..");
-    bench.mixer.utterance_ended(bench.now);
+    bench.mixer.utterance_ended(bench.now, bench.now);
     assert_eq!(bench.hear(10), "ccccccccc.");
+}
+
+#[test]
+fn a_click_that_seemed_to_be_a_resumption_starts_no_second_placeholder() {
+    let mut bench = Bench::new(0);
+    bench.mixer.arm(placeholder(9, &[]));
+    let speech_end = bench.now;
+    bench.mixer.utterance_ended(bench.now, speech_end);
+    assert_eq!(bench.hear(2), "cc");
+    bench.mixer.utterance_resumed();
+    assert_eq!(bench.hear(3), "f..");
+    bench.mixer.utterance_ended(bench.now, speech_end);
+    assert_eq!(bench.hear(3), "...");
 }
 
 #[test]
 fn the_answer_takes_over_at_the_next_cut_point_after_a_pause() {
     let mut bench = Bench::new(0);
     bench.mixer.arm(placeholder(20, &[4, 8]));
-    bench.mixer.utterance_ended(bench.now);
+    bench.mixer.utterance_ended(bench.now, bench.now);
     bench.mixer.release(1);
     assert_eq!(bench.hear(6), "cccccc");
     bench.say(1, 0, 2);
@@ -140,7 +153,7 @@ fn an_answer_waits_at_most_a_third_of_a_second_for_the_end_of_a_word() {
     frames[12] = frames[12].map(|sample| sample / 8);
     clip.frames = frames.into();
     bench.mixer.arm(clip);
-    bench.mixer.utterance_ended(bench.now);
+    bench.mixer.utterance_ended(bench.now, bench.now);
     bench.mixer.release(1);
     assert_eq!(bench.hear(6), "cccccc");
     bench.say(1, 0, 2);
@@ -177,6 +190,42 @@ fn barge_in_leaves_one_fading_frame_and_tells_what_was_heard() {
     assert_eq!(bench.hear(3), "f..");
     let cut = bench.played().into_iter().find(|p| matches!(p, Played::PhraseEnded { seq: 1, .. }));
     assert!(matches!(cut, Some(Played::PhraseEnded { frames: 3, whole: false, .. })), "{cut:?}");
+}
+
+#[test]
+fn an_onset_pauses_the_answer_and_not_a_frame_of_it_is_lost_when_it_was_nothing() {
+    let mut bench = Bench::new(0);
+    bench.mixer.release(1);
+    bench.say(1, 0, 10);
+    assert_eq!(bench.hear(4), "aaaa");
+    bench.mixer.duck(bench.now);
+    assert_eq!(bench.hear(14), "f.....aaaaaa..");
+    assert!(matches!(bench.played().last(), Some(Played::PhraseEnded { frames: 10, whole: true, .. })));
+}
+
+#[test]
+fn an_onset_that_proves_true_ends_the_answer() {
+    let mut bench = Bench::new(0);
+    bench.mixer.release(1);
+    bench.say(1, 0, 10);
+    bench.hear(4);
+    bench.mixer.duck(bench.now);
+    assert_eq!(bench.hear(2), "f.");
+    bench.mixer.flush();
+    assert_eq!(bench.hear(10), "..........");
+    assert!(matches!(bench.played().last(), Some(Played::PhraseEnded { frames: 4, whole: false, .. })));
+}
+
+#[test]
+fn a_noisy_line_does_not_make_the_box_stutter() {
+    let mut bench = Bench::new(0);
+    bench.mixer.release(1);
+    bench.say(1, 0, 30);
+    bench.hear(1);
+    bench.mixer.duck(bench.now);
+    bench.hear(8);
+    bench.mixer.duck(bench.now);
+    assert_eq!(bench.hear(8), "aaaaaaaa");
 }
 
 #[test]
@@ -218,7 +267,7 @@ fn a_phrase_that_runs_dry_is_counted_and_goes_on() {
 fn an_apology_replaces_a_placeholder_that_plays() {
     let mut bench = Bench::new(0);
     bench.mixer.arm(placeholder(9, &[]));
-    bench.mixer.utterance_ended(bench.now);
+    bench.mixer.utterance_ended(bench.now, bench.now);
     bench.hear(2);
     bench.mixer.play(clip(ClipKind::Apology, 3, &[]));
     assert_eq!(bench.hear(4), "ccc.");
