@@ -9,6 +9,7 @@ use rsipstack::EndpointBuilder;
 use rsipstack::dialog::dialog_layer::DialogLayer;
 use rsipstack::dialog::invitation::InviteOption;
 use rsipstack::rsip;
+use rsipstack::transaction::CallIdFormat;
 use rsipstack::transaction::endpoint::EndpointOption;
 use rsipstack::transport::TransportLayer;
 use rsipstack::transport::udp::UdpConnection;
@@ -125,7 +126,8 @@ impl UserAgent {
         let transports = TransportLayer::new(token.clone());
         transports.add_transport(transport.into());
         let Timers { t1, t2, t4 } = options.timers;
-        let timers = EndpointOption { t1, t2, t4, t1x64: t1 * 64, ..Default::default() };
+        let callid_format = CallIdFormat::Uuid;
+        let timers = EndpointOption { t1, t2, t4, t1x64: t1 * 64, callid_format, ..Default::default() };
         let endpoint = EndpointBuilder::new()
             .with_user_agent(user_agent)
             .with_cancel_token(token.clone())
