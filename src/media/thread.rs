@@ -113,6 +113,8 @@ impl Drop for MediaThread {
 
 /// The thread's own state.
 struct Round {
+    // Boxed, since a call goes from ring to phase and back, and is large.
+    #[allow(clippy::vec_box)]
     phases: [Vec<Box<Line>>; PHASES as usize],
     control: HeapCons<Control>,
     returned: HeapProd<Box<Line>>,

@@ -1,7 +1,7 @@
 //! From the model's token stream to phrases that can be spoken: cutting, and making text speakable.
 //!
 //! [`Cutter`] decides where a phrase ends; a [`Piece`] keeps the text as the model wrote it, for history and logs. What a voice
-//! gets is [`speakable`] of it.
+//! gets is [`speakable()`] of it.
 
 mod cutter;
 mod numbers;
