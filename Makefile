@@ -1,7 +1,7 @@
 # Two commands for a fresh Debian 12 with Rust: `make demo` makes a call and lets you listen to it, `make test` passes the tests.
 
 # What a test needs beside Rust: a C compiler (ring), a voice, two SIP peers, a sound tool, the unit checker.
-PACKAGES = gcc libc6-dev espeak-ng sip-tester baresip-core sox systemd
+PACKAGES = gcc libc6-dev espeak-ng sip-tester baresip-core iproute2 sox systemd
 DEMO_PACKAGES = gcc libc6-dev espeak-ng
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 LANG_OF_CALL ?= en
