@@ -13,14 +13,15 @@ use serde_json::Value;
 
 const OFFHOOK: &str = env!("CARGO_BIN_EXE_offhook");
 
-/// What callers say: language of the voice, text. Hebrew with points, without which espeak-ng speaks consonants only.
+/// What callers say: language of the voice, text. Hebrew as phonemes, because espeak-ng 1.51
+/// cannot read it.
 const QUESTIONS: [(&str, &str); 9] = [
     ("en-us", "Good morning, are you open on Friday afternoon?"),
     ("en-us", "Could you tell me how I find you, please?"),
     ("en-us", "I would like to know what it costs."),
-    ("he", "שָׁלוֹם, הַאִם אַתֶּם פְּתוּחִים בְּיוֹם שִׁישִׁי?"),
-    ("he", "אֵיךְ אֲנִי מַגִּיעַ אֲלֵיכֶם, בְּבַקָּשָׁה?"),
-    ("he", "כַּמָּה זֶה עוֹלֶה?"),
+    ("he", "[[Sal'om _: ha?'im ?at'em ptuX'im bej'om SiS'i]]"),
+    ("he", "[['ejX ?an'i mag'i?a ?elejX'em bevakaS'a]]"),
+    ("he", "[[k'ama ze ?ol'e]]"),
     ("ru", "Доброе утро, вы работаете в пятницу?"),
     ("ru", "А как до вас доехать, скажите пожалуйста?"),
     ("ru", "Сколько это стоит?"),
@@ -29,7 +30,7 @@ const QUESTIONS: [(&str, &str); 9] = [
 /// The same with a pause of 700 ms inside.
 const HESITANT: [(&str, &str); 3] = [
     ("en-us", "I would like to order [700] a taxi for tomorrow morning."),
-    ("he", "אֲנִי רוֹצָה לְהַזְמִין [700] מוֹנִית לְמָחָר בַּבּוֹקֶר."),
+    ("he", "[[?an'i Q\"ots'e lehazm'in]] [700] [[mon'it lemaX'aQ\" bab'okeQ\"]]"),
     ("ru", "Я хотел бы заказать [700] такси на завтрашнее утро."),
 ];
 

@@ -118,7 +118,7 @@ impl clap::Args for Turns {
             .arg(turn(
                 "say",
                 "TEXT",
-                "Say a text by espeak-ng; [700] in it is a pause of 700 ms (repeatable, one turn each)",
+                "Say a text by espeak-ng; [700] in it is a pause of 700 ms, [[…]] are phonemes (repeatable, one turn each)",
             ))
             .arg(turn("play", "WAV", "Play a WAV file as a turn").value_parser(value_parser!(PathBuf)))
             .arg(turn("dtmf", "KEYS", "Press keys as a turn, as in 123#"))

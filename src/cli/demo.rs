@@ -45,7 +45,7 @@ pub struct Arguments {
 /// How long into the second answer the caller speaks over it.
 const BARGE_IN: Duration = Duration::from_millis(1200);
 
-/// What the caller says. Hebrew is written with points, without which espeak-ng speaks consonants only.
+/// What the caller says: opening hours, the way, thanks. Hebrew is given as phonemes, because espeak-ng 1.51 cannot read it.
 fn lines(language: Language) -> [&'static str; 3] {
     match language {
         Language::En => [
@@ -53,7 +53,11 @@ fn lines(language: Language) -> [&'static str; 3] {
             "And could you tell me how I find you, please?",
             "Thank you, that is all I wanted to know.",
         ],
-        Language::He => ["שָׁלוֹם, הַאִם אַתֶּם פְּתוּחִים בְּיוֹם שִׁישִׁי?", "אֵיךְ אֲנִי מַגִּיעַ אֲלֵיכֶם, בְּבַקָּשָׁה?", "תּוֹדָה רַבָּה, זֶה הַכֹּל."],
+        Language::He => [
+            "[[Sal'om _: ha?'im ?at'em ptuX'im bej'om SiS'i]]",
+            "[['ejX ?an'i mag'i?a ?elejX'em bevakaS'a]]",
+            "[[tod'a Q\"ab'a _: z'e hak'ol]]",
+        ],
         Language::Ru => [
             "Доброе утро. Вы работаете в пятницу после обеда?",
             "А как до вас доехать, скажите пожалуйста?",

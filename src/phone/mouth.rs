@@ -24,7 +24,7 @@ const DIGIT: usize = 5;
 /// One turn of the caller's, as asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Turn {
-    /// Speaks a text; `[700]` in it is a pause of 700 ms.
+    /// Speaks a text; `[700]` in it is a pause of 700 ms, `[[…]]` are phonemes in espeak-ng's own notation.
     Say(String),
     /// Plays a WAV file as it is.
     Play(PathBuf),
@@ -193,23 +193,34 @@ enum Piece {
 
 fn pieces(text: &str) -> Result<Vec<Piece>, MouthError> {
     let mut pieces = Vec::new();
+    let mut words = String::new();
     let mut rest = text;
-    while !rest.is_empty() {
-        let (words, after) = rest.split_once('[').unwrap_or((rest, ""));
-        if !words.trim().is_empty() {
-            pieces.push(Piece::Words(words.trim().to_owned()));
-        }
-        if words.len() == rest.len() {
-            break;
+    while let Some((before, after)) = rest.split_once('[') {
+        words.push_str(before);
+        if let Some((phonemes, after)) = after.strip_prefix('[').and_then(|after| after.split_once("]]")) {
+            words.extend(["[[", phonemes, "]]"]);
+            rest = after;
+            continue;
         }
         let (pause, after) = after.split_once(']').unwrap_or((after, ""));
-        match pause.trim().parse() {
-            Ok(ms @ 0..=60_000) => pieces.push(Piece::Pause(Duration::from_millis(ms))),
-            _ => return Err(MouthError::Pause { text: text.to_owned(), pause: pause.to_owned() }),
-        }
+        let Ok(ms @ 0..=60_000) = pause.trim().parse() else {
+            return Err(MouthError::Pause { text: text.to_owned(), pause: pause.to_owned() });
+        };
+        say(&mut pieces, &mut words);
+        pieces.push(Piece::Pause(Duration::from_millis(ms)));
         rest = after;
     }
+    words.push_str(rest);
+    say(&mut pieces, &mut words);
     Ok(pieces)
+}
+
+/// What was collected of a text becomes a piece, if it is more than white space.
+fn say(pieces: &mut Vec<Piece>, words: &mut String) {
+    let words = std::mem::take(words);
+    if !words.trim().is_empty() {
+        pieces.push(Piece::Words(words.trim().to_owned()));
+    }
 }
 
 /// A text as espeak-ng says it: trimmed, at the caller's level.
@@ -269,6 +280,10 @@ mod tests {
             ]
         );
         assert_eq!(pieces("plain").unwrap(), [Piece::Words("plain".into())]);
+        assert_eq!(
+            pieces("so [[Sal'om]] and[700]on").unwrap(),
+            [Piece::Words("so [[Sal'om]] and".into()), Piece::Pause(ms(700)), Piece::Words("on".into())]
+        );
         for bad in ["a [x] b", "a [] b", "a [700 b", "a [60001]", "["] {
             assert!(matches!(pieces(bad), Err(MouthError::Pause { .. })), "{bad}");
         }
