@@ -181,7 +181,8 @@ fn notify(state: &[NotifyState]) {
 /// Tells systemd that the service lives, but only while the media thread ticks.
 async fn feed_watchdog(parts: Arc<Parts>) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
-    let mut every = tokio::time::interval(limit / 3);
+    let every = limit / 3;
+    let mut every = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
     let mut seen = 0;
     loop {
         every.tick().await;
