@@ -89,8 +89,10 @@ async fn a_caller_who_speaks_over_the_answer_silences_it_and_the_model_learns_wh
     let seen = house.simulator.seen();
     let heard = &seen.last().unwrap().json;
     assert!(!heard.contains("before you called"), "the model believes that all of its answer was heard: {heard}");
-    let outcomes: Vec<_> = house.close().await.iter().map(|turn| turn.outcome).collect();
+    let turns = house.close().await;
+    let outcomes: Vec<_> = turns.iter().map(|turn| turn.outcome).collect();
     assert_eq!(outcomes, [TurnOutcome::Interrupted, TurnOutcome::Answered]);
+    assert!(turns[0].answer_end_ms > turns[0].answer_start_ms, "{:?}", turns[0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

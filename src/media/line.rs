@@ -77,8 +77,8 @@ impl Line {
     /// One ptime. False when the call wants to leave the media thread.
     pub fn tick(&mut self, now: Instant) -> bool {
         self.counters.ticks.fetch_add(1, Relaxed);
-        let mut wake = self.obey();
-        wake |= self.hear(now);
+        self.obey();
+        let mut wake = self.hear(now);
         wake |= self.speak(now);
         if !self.timed_out && now.saturating_duration_since(self.leg.last_received()) >= self.media_timeout {
             self.timed_out = true;
@@ -102,7 +102,7 @@ impl Line {
         self.leg.skip();
     }
 
-    fn obey(&mut self) -> bool {
+    fn obey(&mut self) {
         while let Some(command) = self.inside.commands.try_pop() {
             match command {
                 Command::Arm(clip) => self.mixer.arm(clip),
@@ -114,7 +114,6 @@ impl Line {
                 Command::Stop => self.stopping = true,
             }
         }
-        false
     }
 
     fn hear(&mut self, now: Instant) -> bool {
@@ -144,6 +143,8 @@ impl Line {
                 Heard::Resumed { .. } => self.mixer.utterance_resumed(),
                 _ => {}
             }
+            // What the caller cut off belongs to the turn before.
+            self.tell_played(now);
             self.tell(now, Occurrence::Heard(heard));
             wake = true;
         }
@@ -154,12 +155,16 @@ impl Line {
         let (frame, sounding) = self.mixer.tick(now, &mut self.inside.speech);
         self.leg.speak(now, &frame, sounding);
         self.counters.underruns.store(self.mixer.underruns(), Relaxed);
-        let mut wake = false;
+        self.tell_played(now)
+    }
+
+    fn tell_played(&mut self, now: Instant) -> bool {
+        let mut told = false;
         while let Some(played) = self.mixer.poll() {
             self.tell(now, Occurrence::Played(played));
-            wake = true;
+            told = true;
         }
-        wake
+        told
     }
 
     fn tell(&mut self, at: Instant, what: Occurrence) {
@@ -172,5 +177,68 @@ impl Line {
         let wake: &OwnedFd = &self.inside.wake;
         // The only failure is a counter that is full, and then the reader is awake already.
         let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::hearing::Limits;
+    use crate::leg::Dtmf;
+    use crate::pcm::{Frame, PTIME, tone, wav};
+    use crate::playout::{Played, SpeechFrame};
+
+    /// A caller who says what is in `frames`.
+    struct Spoken {
+        frames: std::vec::IntoIter<Frame>,
+        now: Instant,
+    }
+
+    impl Leg for Spoken {
+        fn hear(&mut self, now: Instant, frame: &mut Frame) -> FrameKind {
+            self.now = now;
+            *frame = self.frames.next().unwrap_or(SILENCE);
+            FrameKind::Speech
+        }
+
+        fn speak(&mut self, _: Instant, _: &Frame, _: bool) {}
+
+        fn skip(&mut self) {}
+
+        fn poll_dtmf(&mut self) -> Option<Dtmf> {
+            None
+        }
+
+        fn last_received(&self) -> Instant {
+            self.now
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_barge_in_cuts_off_is_told_before_the_barge_in() {
+        let start = Instant::now();
+        let sound = wav::read(include_bytes!("../../tests/data/vad.wav")).unwrap().samples;
+        let frames: Vec<Frame> = sound.as_chunks().0.to_vec();
+        let ticks = frames.len() as u32;
+        let leg = Box::new(Spoken { frames: frames.into_iter(), now: start });
+        let endpointer = Endpointer::new(Limits::from(&config::Hearing::default()));
+        let (mut line, mut ports) =
+            Line::new(leg, endpointer, Mixer::new(Duration::ZERO), Duration::from_secs(60)).unwrap();
+        let mut speech = ports.take_speech().unwrap();
+        let samples: Frame = tone::sine(700.0, -20.0, FRAME_SAMPLES).try_into().unwrap();
+        while speech.try_push(SpeechFrame::speech(1, 0, samples)).is_ok() {}
+        ports.command(Command::Release(1));
+
+        let mut told = Vec::new();
+        for tick in 0..ticks {
+            line.tick(start + PTIME * tick);
+            told.extend(std::iter::from_fn(|| ports.event()).map(|event| event.what));
+        }
+        let place = |what: fn(&Occurrence) -> bool| told.iter().position(what).unwrap();
+        let cut =
+            place(|what| matches!(what, Occurrence::Played(Played::PhraseEnded { frames: 1.., whole: false, .. })));
+        let started = place(|what| matches!(what, Occurrence::Heard(Heard::Started { .. })));
+        assert_eq!(cut + 1, started, "{told:?}");
     }
 }
