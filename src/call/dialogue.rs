@@ -265,10 +265,6 @@ impl Dialogue {
                 {
                     phrase.frames = Some(frames);
                 }
-                if frames == 0 {
-                    // Nothing in it could be spoken: it counts as said.
-                    self.tell(now, Input::PhraseHeard { generation, seq, share: 1.0 });
-                }
             }
             Work::PhraseFailed { generation, seq, fault } => {
                 warn!(%fault, "a phrase was not spoken");

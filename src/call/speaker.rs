@@ -7,6 +7,7 @@ use ringbuf::HeapProd;
 use ringbuf::traits::Producer;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::conversation::{Generation, Seq};
 use crate::pcm::{FRAME_SAMPLES, SILENCE};
@@ -53,7 +54,7 @@ pub(super) async fn speak(
     }
 }
 
-/// The number of frames that were queued.
+/// The number of frames that were queued, the end of the phrase behind them.
 async fn speak_phrase(
     voice: &dyn Synthesizer,
     phrase: &Phrase,
@@ -87,19 +88,83 @@ async fn speak_phrase(
         frames
     };
     let (synthesised, frames) = tokio::join!(synthesis, queueing);
-    // What was queued before a failure is heard, and ends there.
-    if frames > 0 {
-        queue(ring, SpeechFrame::end_of_phrase(phrase.generation, phrase.seq), &phrase.stop).await;
-    }
     match synthesised {
-        Err(fault) if frames == 0 => Err(fault),
-        _ => Ok(frames),
+        Err(fault) if frames == 0 => return Err(fault),
+        // What was queued before the failure is heard, and ends there.
+        Err(fault) => warn!(%fault, "a phrase broke off"),
+        Ok(()) => {}
     }
+    // Also of a phrase with nothing to speak: it counts as heard when its turn to be heard comes.
+    queue(ring, SpeechFrame::end_of_phrase(phrase.generation, phrase.seq), &phrase.stop).await;
+    Ok(frames)
 }
 
 /// Puts a frame into the ring, waiting for room as long as its answer is wanted.
 async fn queue(ring: &mut HeapProd<SpeechFrame>, frame: SpeechFrame, stop: &CancellationToken) {
     while !stop.is_cancelled() && ring.try_push(frame).is_err() {
         tokio::time::sleep(ROOM_AFTER).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringbuf::HeapRb;
+    use ringbuf::traits::{Consumer, Split};
+
+    use super::*;
+    use crate::config::Language;
+    use crate::sentence::Ends;
+    use crate::tts::Fut;
+
+    /// Makes no sound; while `waits`, it only ends when it is stopped.
+    struct Mute {
+        waits: bool,
+    }
+
+    impl Synthesizer for Mute {
+        fn say(&self, _: Say, out: mpsc::Sender<Vec<i16>>, stop: CancellationToken) -> Fut<'static, Result<(), Fault>> {
+            let waits = self.waits;
+            Box::pin(async move {
+                if waits {
+                    stop.cancelled().await;
+                }
+                drop(out);
+                Ok(())
+            })
+        }
+
+        fn warm(&self, _: Language) -> Fut<'_, Result<(), Fault>> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    /// What comes into the ring of one phrase for a mute voice.
+    async fn queued(waits: bool) -> Vec<SpeechFrame> {
+        let (ring_in, mut ring_out) = HeapRb::new(8).split();
+        let (work_in, mut work_out) = mpsc::channel(8);
+        let (phrases_in, phrases_out) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let say = Say { text: "\u{1f44d}".into(), language: Language::En, ends: Ends::Sentence };
+        phrases_in.send(Phrase { generation: 3, seq: 1, say, stop: stop.clone() }).await.ok();
+        drop(phrases_in);
+        let speaking = tokio::spawn(speak(Arc::new(Mute { waits }), phrases_out, ring_in, work_in));
+        assert!(matches!(work_out.recv().await, Some(Work::PhraseStarted { .. })));
+        if waits {
+            stop.cancel();
+        }
+        speaking.await.unwrap();
+        ring_out.pop_iter().collect()
+    }
+
+    #[tokio::test]
+    async fn a_phrase_with_nothing_to_speak_ends_in_its_place() {
+        let queued = queued(false).await;
+        let [mark] = &queued[..] else { panic!("{queued:?}") };
+        assert!((mark.generation, mark.seq, mark.end_of_phrase) == (3, 1, true));
+    }
+
+    #[tokio::test]
+    async fn a_phrase_that_is_stopped_before_its_first_sound_leaves_nothing() {
+        assert!(queued(true).await.is_empty());
     }
 }
