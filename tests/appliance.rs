@@ -119,9 +119,11 @@ async fn a_pause_of_700_ms_inside_a_sentence_is_not_answered() {
     assert_eq!(turns.iter().map(|turn| (turn.outcome, turn.resumed)).collect::<Vec<_>>(), [(TurnOutcome::Answered, 1)]);
 }
 
-/// A call of two turns; the model does to the first what `orders` say.
-async fn call_while_the_model_fails(orders: &[&str]) -> (Vec<Sound>, Vec<TurnOutcome>, Counts) {
+/// A call of two turns; the model does to the first what `orders` say, and the voice thinks for so many seconds.
+async fn call_while_the_model_fails(orders: &[&str], voice_seconds: u32) -> (Vec<Sound>, Vec<TurnOutcome>, Counts) {
     let house = House::open(|config, cloud| {
+        let speak = config.voice.command.last_mut().unwrap();
+        *speak = speak.replace(" cat ", &format!(" sleep {voice_seconds}; cat "));
         cloud.faults = orders.iter().map(|order| order.parse().unwrap()).collect();
         config.gemini.first_token = Duration::from_millis(900);
         config.gemini.between_tokens = Duration::from_millis(500);
@@ -146,7 +148,7 @@ async fn a_model_that_fails_is_apologised_for_and_the_next_turn_is_answered() {
         let orders: Vec<String> = orders.into_iter().map(str::to_owned).collect();
         calls.spawn(async move {
             let named: Vec<&str> = orders.iter().map(String::as_str).collect();
-            let (sounds, outcomes, counts) = call_while_the_model_fails(&named).await;
+            let (sounds, outcomes, counts) = call_while_the_model_fails(&named, 0).await;
             assert_eq!(outcomes, [TurnOutcome::Apologised, TurnOutcome::Answered], "{orders:?}");
             assert_eq!(sounds[..3], [Placeholder, Apology, Placeholder], "{orders:?}: {sounds:?}");
             assert!(matches!(sounds[3..], [Answer | Second]), "{orders:?}: {sounds:?}");
@@ -159,10 +161,13 @@ async fn a_model_that_fails_is_apologised_for_and_the_next_turn_is_answered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_said_of_an_answer_that_stops_stands_and_the_next_turn_is_answered() {
-    let (sounds, outcomes, counts) = call_while_the_model_fails(&["1:S11=60000"]).await;
-    assert_eq!(sounds, [Placeholder, Answer, Placeholder, Second]);
-    assert_eq!(outcomes, [TurnOutcome::Truncated, TurnOutcome::Answered]);
-    assert_eq!((counts.requests, counts.cancelled), (2, 1));
+    // A voice that is slower than our patience with the model still says what there is.
+    for voice_seconds in [0, 1] {
+        let (sounds, outcomes, counts) = call_while_the_model_fails(&["1:S11=60000"], voice_seconds).await;
+        assert_eq!(sounds, [Placeholder, Answer, Placeholder, Second]);
+        assert_eq!(outcomes, [TurnOutcome::Truncated, TurnOutcome::Answered]);
+        assert_eq!((counts.requests, counts.cancelled), (2, 1));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

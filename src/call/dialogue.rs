@@ -29,7 +29,10 @@ const FRAMES_PER_CHARACTER: f32 = 3.5;
 /// The answer that is being asked for or spoken.
 struct Open {
     generation: Generation,
+    /// Ends the asking and the speaking.
     stop: CancellationToken,
+    /// Ends the asking alone.
+    stop_asking: CancellationToken,
     phrases: Vec<Spoken>,
 }
 
@@ -327,7 +330,7 @@ impl Dialogue {
             }
             Command::StopAsking { generation } => {
                 if let Some(open) = self.open.as_ref().filter(|open| open.generation == generation) {
-                    open.stop.cancel();
+                    open.stop_asking.cancel();
                 }
             }
             Command::Commit { generation } => {
@@ -354,8 +357,10 @@ impl Dialogue {
         self.take_sound();
         let ask = Ask { system: self.system.clone(), contents: self.recordings.contents(turn, history) };
         let stop = CancellationToken::new();
-        self.open = Some(Open { generation, stop: stop.clone(), phrases: Vec::new() });
-        let fetching = answer::fetch(self.parts.gemini.clone(), ask, generation, self.work.clone(), stop);
+        let stop_asking = stop.child_token();
+        let fetching =
+            answer::fetch(self.parts.gemini.clone(), ask, generation, self.work.clone(), stop_asking.clone());
+        self.open = Some(Open { generation, stop, stop_asking, phrases: Vec::new() });
         tokio::spawn(fetching.instrument(error_span!("turn", n = turn)));
     }
 
