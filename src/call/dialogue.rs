@@ -1,7 +1,7 @@
 //! Carries out what the conversation commands, and tells it what the media thread and the call's tasks report.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,8 @@ use super::{Parts, Work, answer};
 
 /// Phrases that may wait to be spoken.
 pub(super) const PHRASES: usize = 64;
+/// How long the media thread may take to let go of a call; it needs a ptime, unless the order or its answer found a ring full.
+const LET_GO: Duration = Duration::from_millis(500);
 /// Speech a voice makes of a character, for a phrase whose length is not known yet.
 const FRAMES_PER_CHARACTER: f32 = 3.5;
 
@@ -93,8 +95,8 @@ impl Dialogue {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
-        if let Some((_, timer)) = self.conversation.poll_timeout() {
-            debug!(?timer, "deadline");
+        if let Some((_, timer)) = self.conversation.poll_timeout().filter(|(at, _)| *at <= now) {
+            warn!(?timer, "waited in vain");
         }
         self.conversation.handle_timeout(now);
         self.carry_out();
@@ -108,6 +110,12 @@ impl Dialogue {
     pub async fn hung_up(&mut self, now: Instant) {
         self.tell(now, Input::HungUp);
         self.ports.command(media::Command::Stop);
+        if tokio::time::timeout(LET_GO, self.stopped()).await.is_err() {
+            warn!("the media thread does not let go of the call");
+        }
+    }
+
+    async fn stopped(&mut self) {
         loop {
             while let Some(event) = self.ports.event() {
                 if event.what == Occurrence::Stopped {
@@ -390,4 +398,65 @@ impl Dialogue {
 /// A clip as the mixer takes it. The library outlives the call, so that the media thread never frees its parts.
 fn playable(kind: ClipKind, index: usize, clip: &Clip) -> PlayableClip {
     PlayableClip { kind, index: index as u16, frames: clip.frames.clone(), cuts: clip.cut_frames.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Config};
+    use crate::gemini::Gemini;
+    use crate::hearing::Endpointer;
+    use crate::http::Http;
+    use crate::leg::{Dtmf, FrameKind, Leg};
+    use crate::media::{Line, MediaThread};
+    use crate::pcm::Frame;
+    use crate::playout::Mixer;
+    use crate::playout::clips::Clips;
+    use crate::tts::CommandSynthesizer;
+
+    struct Nobody;
+
+    impl Leg for Nobody {
+        fn hear(&mut self, _: Instant, _: &mut Frame) -> FrameKind {
+            FrameKind::Silence
+        }
+
+        fn speak(&mut self, _: Instant, _: &Frame, _: bool) {}
+
+        fn skip(&mut self) {}
+
+        fn poll_dtmf(&mut self) -> Option<Dtmf> {
+            None
+        }
+
+        fn last_received(&self) -> Instant {
+            Instant::now()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_ends_even_if_the_media_thread_does_not_answer() {
+        let config = Config {
+            gemini: config::Gemini { base_url: "http://127.0.0.1:9".into(), ..Default::default() },
+            ..Default::default()
+        };
+        let ip = std::net::IpAddr::from([127, 0, 0, 1]);
+        let parts = Parts {
+            clips: Clips::open(&config.placeholder, config.voice.level_dbfs).unwrap(),
+            gemini: Gemini::new(&config.gemini, None, &Http::new(config.gemini.connect).unwrap()).unwrap(),
+            voice: Arc::new(CommandSynthesizer::new(&config.voice).unwrap()),
+            media: MediaThread::start(1).unwrap(),
+            media_address: ip,
+            bind_address: ip,
+            reports: mpsc::channel(1).0,
+            config,
+        };
+        let endpointer = Endpointer::new(crate::hearing::Limits::from(&parts.config.hearing));
+        // Kept from the media thread.
+        let (_line, ports) = Line::new(Box::new(Nobody), endpointer, Mixer::new(Duration::ZERO), LET_GO).unwrap();
+        let (phrases, work) = (mpsc::channel(1).0, mpsc::channel(1).0);
+        let mut dialogue = Dialogue::new(Arc::new(parts), "call".into(), ports, phrases, work);
+        let ended = tokio::time::timeout(LET_GO * 2, dialogue.hung_up(Instant::now())).await;
+        assert!(ended.is_ok());
+    }
 }
