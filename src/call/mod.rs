@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
+use crate::codec::Codec;
 use crate::config::Config;
 use crate::conversation::{Generation, Outcome, Seq};
 use crate::gemini::{self, Gemini};
@@ -127,6 +128,7 @@ struct Answered {
     rtcp: RtcpLink,
     /// Answers a re-INVITE or UPDATE: our side of the media stays as it is.
     local: sdp::LocalMedia,
+    codec: Codec,
 }
 
 async fn answer_call(parts: &Arc<Parts>, incoming: IncomingCall) -> Result<Answered, Unanswered> {
@@ -170,7 +172,7 @@ async fn answer_call(parts: &Arc<Parts>, incoming: IncomingCall) -> Result<Answe
     let dialog = incoming.answer(answer).await?;
     // From the 200 OK on there is media in both directions.
     parts.media.add(Box::new(line)).map_err(|_| Unanswered::NoRoom)?;
-    Ok(Answered { dialog, ports, rtcp, local })
+    Ok(Answered { dialog, ports, rtcp, local, codec: negotiated.codec })
 }
 
 /// While it rings, the connection to Gemini is made and the voice is woken.
@@ -192,7 +194,7 @@ fn warm(parts: &Arc<Parts>) {
 }
 
 async fn converse(parts: &Arc<Parts>, answered: Answered, stop: CancellationToken) -> EndReason {
-    let Answered { mut dialog, mut ports, rtcp, local } = answered;
+    let Answered { mut dialog, mut ports, rtcp, mut local, codec } = answered;
     let (work_in, mut work_out) = mpsc::channel(WORK);
     let over = CancellationToken::new();
     let rtcp_over = over.clone().drop_guard();
@@ -220,7 +222,7 @@ async fn converse(parts: &Arc<Parts>, answered: Answered, stop: CancellationToke
             () = until(deadline) => dialogue.handle_timeout(Instant::now()),
             event = dialog.event() => match event {
                 DialogEvent::Ended(reason) => break Some(reason),
-                DialogEvent::Offer(offer) => renegotiate(offer, &local),
+                DialogEvent::Offer(offer) => renegotiate(offer, &mut local, codec),
                 DialogEvent::Acknowledged { .. } => debug!("acknowledged"),
             },
             () = stop.cancelled() => break None,
@@ -249,10 +251,15 @@ async fn converse(parts: &Arc<Parts>, answered: Answered, stop: CancellationToke
 }
 
 /// Answers an offer within the call with the media as it is.
-fn renegotiate(offer: Offer, local: &sdp::LocalMedia) {
-    match sdp::Offer::parse(&offer.sdp).and_then(|parsed| parsed.answer(local)) {
-        Ok((answer, negotiated)) => {
-            info!(direction = ?negotiated.direction, "media offered again");
+fn renegotiate(offer: Offer, local: &mut sdp::LocalMedia, codec: Codec) {
+    if offer.sdp.is_empty() {
+        // Dropped unanswered, it is met with our last SDP.
+        debug!("the media is to be offered again");
+        return;
+    }
+    match answer_again(&offer.sdp, local, codec) {
+        Ok((answer, direction)) => {
+            info!(?direction, "media offered again");
             offer.answer(answer);
         }
         Err(error) => {
@@ -260,6 +267,26 @@ fn renegotiate(offer: Offer, local: &sdp::LocalMedia) {
             offer.refuse();
         }
     }
+}
+
+/// Why an offer within a call is refused.
+#[derive(Debug, thiserror::Error)]
+enum Unmet {
+    #[error(transparent)]
+    Sdp(#[from] sdp::SdpError),
+    #[error("it prefers {} in a call that goes on in {}", .0.name(), .1.name())]
+    Codec(Codec, Codec),
+}
+
+/// The answer to an offer within a call, in the version that follows (RFC 3264 §8).
+fn answer_again(offer: &[u8], local: &mut sdp::LocalMedia, codec: Codec) -> Result<(Vec<u8>, sdp::Direction), Unmet> {
+    let next = sdp::LocalMedia { version: local.version + 1, ..*local };
+    let (answer, negotiated) = sdp::Offer::parse(offer)?.answer(&next)?;
+    if negotiated.codec != codec {
+        return Err(Unmet::Codec(negotiated.codec, codec));
+    }
+    *local = next;
+    Ok((answer, negotiated.direction))
 }
 
 /// Ends at `deadline`; never without one.
@@ -276,5 +303,25 @@ struct AbortOnDrop(tokio::task::JoinHandle<()>);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offer_within_a_call_is_answered_in_the_next_version_and_changes_no_codec() {
+        let media = |version| sdp::LocalMedia { address: [127, 0, 0, 1].into(), port: 4000, session_id: 7, version };
+        let mut local = media(1);
+        let offer = sdp::make_offer(&media(1), &[Codec::Pcma, Codec::Pcmu]);
+        for version in [2, 3] {
+            let (answer, _) = answer_again(&offer, &mut local, Codec::Pcma).unwrap();
+            let answer = String::from_utf8(answer).unwrap();
+            assert!(answer.contains(&format!(" 7 {version} IN ")), "{answer}");
+        }
+        let refused = answer_again(&offer, &mut local, Codec::Pcmu).unwrap_err();
+        assert_eq!(refused.to_string(), "it prefers PCMA in a call that goes on in PCMU");
+        assert_eq!(local, media(3), "a refusal is no description");
     }
 }
