@@ -33,7 +33,7 @@ pub struct RtcpLink {
 }
 
 impl RtcpLink {
-    /// Reports to `remote`, which is also the only source that is listened to by address.
+    /// Reports to `remote`. What comes is taken from any address: behind a NAT it is another one than SDP says.
     pub fn new(socket: UdpSocket, remote: SocketAddr, reports: HeapCons<LegReport>) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         Ok(Self {
