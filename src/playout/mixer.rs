@@ -170,6 +170,8 @@ pub struct Mixer {
     released: Generation,
     silent_until: Option<Instant>,
     ducked_at: Option<Instant>,
+    /// A clip was replaced: one frame lets it fade before the next begins.
+    give_way: bool,
     fade_in: bool,
     fade_out: bool,
     tail: Frame,
@@ -193,6 +195,7 @@ impl Mixer {
             released: 0,
             silent_until: None,
             ducked_at: None,
+            give_way: false,
             fade_in: false,
             fade_out: false,
             tail: SILENCE,
@@ -241,6 +244,7 @@ impl Mixer {
     /// Plays a greeting or an apology now; an armed placeholder stays armed.
     pub fn play(&mut self, clip: PlayableClip) {
         if let Some(old) = self.clip.take() {
+            self.give_way |= old.next > 0;
             self.note(Played::ClipEnded { kind: old.clip.kind, whole: false });
         }
         self.clip = Some(PlayingClip::new(clip));
@@ -302,7 +306,9 @@ impl Mixer {
     /// The frame that leaves at `now`. Second value: whether it is other than silence.
     pub fn tick(&mut self, now: Instant, speech: &mut impl Consumer<Item = SpeechFrame>) -> (Frame, bool) {
         let ducked = self.ducked(now);
-        let source = if ducked { None } else { self.source(now, speech) };
+        let give_way = std::mem::take(&mut self.give_way);
+        self.fade_out |= give_way;
+        let source = if ducked || give_way { None } else { self.source(now, speech) };
         let (frame, sounding) = match source {
             Some(mut frame) => {
                 if self.fade_in {

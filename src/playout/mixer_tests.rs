@@ -270,7 +270,7 @@ fn an_apology_replaces_a_placeholder_that_plays() {
     bench.mixer.utterance_ended(bench.now, bench.now);
     bench.hear(2);
     bench.mixer.play(clip(ClipKind::Apology, 3, &[]));
-    assert_eq!(bench.hear(4), "ccc.");
+    assert_eq!(bench.hear(5), "fccc.");
     let ends: Vec<_> = bench.played().into_iter().filter(|p| matches!(p, Played::ClipEnded { .. })).collect();
     assert_eq!(
         ends,
