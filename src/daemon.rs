@@ -27,8 +27,15 @@ use crate::tts::{self, CommandSynthesizer};
 
 /// Reports of turns that may wait to be written.
 const REPORTS: usize = 256;
+/// How often what a call that ended by a fault left on the media thread is freed.
+const REAP: Duration = Duration::from_secs(1);
 /// How long calls have to say goodbye when the service ends.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+/// The SIP user agent ended by itself.
+#[derive(Debug, Error)]
+#[error("the SIP user agent ended: no call can come any more")]
+pub struct AgentEnded;
 
 /// Why the service cannot start. Each is one part that is missing or set wrongly, and its message says which and what to do.
 #[derive(Debug, Error)]
@@ -122,7 +129,10 @@ impl Daemon {
     }
 
     /// Takes calls until SIGTERM or SIGINT.
-    pub async fn serve_until_signal(self) {
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub async fn serve_until_signal(self) -> Result<(), AgentEnded> {
         let stop = self.stop.clone();
         match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
             (Ok(mut terminate), Ok(mut interrupt)) => {
@@ -133,33 +143,38 @@ impl Daemon {
             }
             (Err(error), _) | (_, Err(error)) => warn!(%error, "signals are not heard; end the service with SIGKILL"),
         }
-        self.serve(|_| {}).await;
+        self.serve(|_| {}).await
     }
 
     /// Takes calls until the [stopper](Self::stopper) is cancelled; `each` sees the report of each turn.
-    pub async fn serve(self, each: impl FnMut(&TurnReport) + Send + 'static) {
+    ///
+    /// # Errors
+    /// When no calls can come any more, though nobody asked for the end.
+    pub async fn serve(self, each: impl FnMut(&TurnReport) + Send + 'static) -> Result<(), AgentEnded> {
         let Self { parts, agent, mut incoming, reports, stop } = self;
         let writer = tokio::spawn(write_reports(reports, parts.config.log.timeline_file.clone(), each));
         let watchdog = tokio::spawn(feed_watchdog(parts.clone()));
         notify(&[NotifyState::Ready]);
         let mut calls = JoinSet::new();
+        let mut reap = tokio::time::interval(REAP);
         loop {
             tokio::select! {
+                _ = reap.tick() => parts.media.reap(),
                 call = incoming.recv() => match call {
                     Some(call) => { calls.spawn(call::run(parts.clone(), call, stop.child_token())); }
                     None => {
-                        error!("the SIP user agent ended");
+                        error!("{AgentEnded}");
                         break;
                     }
                 },
                 Some(ended) = calls.join_next() => if let Err(error) = ended {
                     // The call's parts were dropped with it: its BYE is sent, its ports are free.
                     error!(%error, "a call ended by a fault of ours");
-                    parts.media.reap();
                 },
                 () = stop.cancelled() => break,
             }
         }
+        let ended = if stop.is_cancelled() { Ok(()) } else { Err(AgentEnded) };
         notify(&[NotifyState::Stopping]);
         stop.cancel();
         let _ = tokio::time::timeout(FAREWELL, async { while calls.join_next().await.is_some() {} }).await;
@@ -169,6 +184,7 @@ impl Daemon {
         let _ = watchdog.await;
         drop(parts);
         let _ = tokio::time::timeout(FAREWELL, writer).await;
+        ended
     }
 }
 
@@ -180,7 +196,7 @@ fn notify(state: &[NotifyState]) {
 
 /// Tells systemd that the service lives, but only while the media thread ticks.
 async fn feed_watchdog(parts: Arc<Parts>) {
-    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else { return };
     let every = limit / 3;
     let mut every = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
     let mut seen = 0;
@@ -192,7 +208,6 @@ async fn feed_watchdog(parts: Arc<Parts>) {
             continue;
         }
         seen = wakes;
-        parts.media.reap();
         notify(&[NotifyState::Watchdog]);
     }
 }

@@ -89,7 +89,8 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     }));
     let heard = call(&arguments, address, &clips, &stop).await;
     stop.cancel();
-    service.await.map_err(|error| Failure::new(Exit::Software, error))?;
+    let served = service.await.map_err(|error| Failure::new(Exit::Software, error))?;
+    served.map_err(|error| Failure::new(Exit::Software, error))?;
     let heard = heard?;
     let turns = std::mem::take(&mut *turns.lock().unwrap_or_else(PoisonError::into_inner));
     write(&arguments.out, &turns, &model)?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::daemon::Daemon;
 
-use super::Failure;
+use super::{Exit, Failure};
 
 /// What the user typed.
 #[derive(Debug, clap::Args)]
@@ -19,6 +19,6 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let config = super::check::load(&arguments.config)?;
     let daemon = Daemon::start(config).await?;
-    daemon.serve_until_signal().await;
+    daemon.serve_until_signal().await.map_err(|error| Failure::new(Exit::Software, error))?;
     Ok(ExitCode::SUCCESS)
 }
