@@ -6,7 +6,17 @@ use std::process::Command;
 fn every_linked_crate_is_named_in_the_notices() {
     let root = env!("CARGO_MANIFEST_DIR");
     let tree = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--offline", "--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"])
+        .args([
+            "tree",
+            "--locked",
+            "--offline",
+            "--edges",
+            "normal,no-proc-macro",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ])
         .current_dir(root)
         .output()
         .unwrap();

@@ -13,6 +13,7 @@ use crate::hearing::Heard;
 use crate::media::{self, Event, Occurrence, Ports};
 use crate::playout::clips::Clip;
 use crate::playout::{ClipKind, PlayableClip, Played};
+use crate::sdp;
 use crate::sentence::Ends;
 use crate::timeline::{Mark, TurnOutcome, TurnTimeline};
 use crate::tts::Say;
@@ -131,6 +132,12 @@ impl Dialogue {
     /// Whether the media thread's part of the call is dropped, and with it the sockets.
     pub fn is_freed(&self) -> bool {
         self.ports.is_orphaned()
+    }
+
+    /// The peer has described its side of the media anew.
+    pub fn described(&mut self, media: &sdp::Negotiated) {
+        let remote = (!media.remote.ip().is_unspecified()).then_some(media.remote);
+        self.ports.command(media::Command::Described { remote, sends: media.direction.receives() });
     }
 
     /// Takes what the media thread has to tell. True when the call has to end because nothing is received any more.
@@ -363,6 +370,9 @@ impl Dialogue {
 
     fn generate(&mut self, generation: Generation, turn: Turn, history: &[Exchange]) {
         self.take_sound();
+        if let Some(timeline) = &mut self.timeline {
+            timeline.asked_again();
+        }
         let ask = Ask { system: self.system.clone(), contents: self.recordings.contents(turn, history) };
         let stop = CancellationToken::new();
         let stop_asking = stop.child_token();
@@ -428,6 +438,8 @@ mod tests {
         fn poll_dtmf(&mut self) -> Option<Dtmf> {
             None
         }
+
+        fn redirect(&mut self, _: std::net::SocketAddr) {}
 
         fn last_received(&self) -> Instant {
             Instant::now()

@@ -222,7 +222,9 @@ async fn converse(parts: &Arc<Parts>, answered: Answered, stop: CancellationToke
             () = until(deadline) => dialogue.handle_timeout(Instant::now()),
             event = dialog.event() => match event {
                 DialogEvent::Ended(reason) => break Some(reason),
-                DialogEvent::Offer(offer) => renegotiate(offer, &mut local, codec),
+                DialogEvent::Offer(offer) => if let Some(described) = renegotiate(offer, &mut local, codec) {
+                    dialogue.described(&described);
+                },
                 DialogEvent::Acknowledged { .. } => debug!("acknowledged"),
             },
             () = stop.cancelled() => break None,
@@ -250,21 +252,23 @@ async fn converse(parts: &Arc<Parts>, answered: Answered, stop: CancellationToke
     }
 }
 
-/// Answers an offer within the call with the media as it is.
-fn renegotiate(offer: Offer, local: &mut sdp::LocalMedia, codec: Codec) {
+/// Answers an offer within the call with our side of the media as it is; the peer's as it is now.
+fn renegotiate(offer: Offer, local: &mut sdp::LocalMedia, codec: Codec) -> Option<sdp::Negotiated> {
     if offer.sdp.is_empty() {
         // Dropped unanswered, it is met with our last SDP.
         debug!("the media is to be offered again");
-        return;
+        return None;
     }
     match answer_again(&offer.sdp, local, codec) {
-        Ok((answer, direction)) => {
-            info!(?direction, "media offered again");
+        Ok((answer, negotiated)) => {
+            info!(direction = ?negotiated.direction, "media offered again");
             offer.answer(answer);
+            Some(negotiated)
         }
         Err(error) => {
             warn!(%error, "a new offer within the call cannot be met");
             offer.refuse();
+            None
         }
     }
 }
@@ -279,14 +283,14 @@ enum Unmet {
 }
 
 /// The answer to an offer within a call, in the version that follows (RFC 3264 §8).
-fn answer_again(offer: &[u8], local: &mut sdp::LocalMedia, codec: Codec) -> Result<(Vec<u8>, sdp::Direction), Unmet> {
+fn answer_again(offer: &[u8], local: &mut sdp::LocalMedia, codec: Codec) -> Result<(Vec<u8>, sdp::Negotiated), Unmet> {
     let next = sdp::LocalMedia { version: local.version + 1, ..*local };
     let (answer, negotiated) = sdp::Offer::parse(offer)?.answer(&next)?;
     if negotiated.codec != codec {
         return Err(Unmet::Codec(negotiated.codec, codec));
     }
     *local = next;
-    Ok((answer, negotiated.direction))
+    Ok((answer, negotiated))
 }
 
 /// Ends at `deadline`; never without one.

@@ -1,5 +1,6 @@
 //! A leg: one way in for a caller, in the one shape the media thread knows, a frame each way every ptime.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::pcm::Frame;
@@ -23,6 +24,9 @@ pub trait Leg: Send {
 
     /// The next key the caller pressed.
     fn poll_dtmf(&mut self) -> Option<Dtmf>;
+
+    /// The far side has moved: packets go there from now on.
+    fn redirect(&mut self, remote: SocketAddr);
 
     /// When something was last received; the start of the leg if nothing ever was.
     fn last_received(&self) -> Instant;

@@ -129,6 +129,10 @@ impl Leg for RtpLeg {
         self.receiver.poll_dtmf()
     }
 
+    fn redirect(&mut self, remote: SocketAddr) {
+        self.receiver.set_remote(remote);
+    }
+
     fn last_received(&self) -> Instant {
         self.receiver.last_heard().unwrap_or(self.began)
     }

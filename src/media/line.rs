@@ -45,6 +45,8 @@ pub struct Line {
     inside: Inside,
     counters: Arc<LineCounters>,
     media_timeout: Duration,
+    /// From when on packets are expected; `None` while the peer holds the call.
+    expected_since: Option<Instant>,
     timed_out: bool,
     stopping: bool,
     sample: u64,
@@ -67,6 +69,7 @@ impl Line {
             inside,
             counters,
             media_timeout,
+            expected_since: Some(Instant::now()),
             timed_out: false,
             stopping: false,
             sample: 0,
@@ -77,10 +80,11 @@ impl Line {
     /// One ptime. False when the call wants to leave the media thread.
     pub fn tick(&mut self, now: Instant) -> bool {
         self.counters.ticks.fetch_add(1, Relaxed);
-        self.obey();
+        self.obey(now);
         let mut wake = self.hear(now);
         wake |= self.speak(now);
-        if !self.timed_out && now.saturating_duration_since(self.leg.last_received()) >= self.media_timeout {
+        let missed = |since: Instant| now.saturating_duration_since(since.max(self.leg.last_received()));
+        if !self.timed_out && self.expected_since.is_some_and(|since| missed(since) >= self.media_timeout) {
             self.timed_out = true;
             self.tell(now, Occurrence::MediaTimeout);
             wake = true;
@@ -102,7 +106,7 @@ impl Line {
         self.leg.skip();
     }
 
-    fn obey(&mut self) {
+    fn obey(&mut self, now: Instant) {
         while let Some(command) = self.inside.commands.try_pop() {
             match command {
                 Command::Arm(clip) => self.mixer.arm(clip),
@@ -111,6 +115,12 @@ impl Line {
                 Command::Release(generation) => self.mixer.release(generation),
                 Command::Cancel(generation) => self.mixer.cancel(generation),
                 Command::Flush => self.mixer.flush(),
+                Command::Described { remote, sends } => {
+                    if let Some(remote) = remote {
+                        self.leg.redirect(remote);
+                    }
+                    self.expected_since = sends.then(|| self.expected_since.unwrap_or(now));
+                }
                 Command::Stop => self.stopping = true,
             }
         }
@@ -182,6 +192,8 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::config;
     use crate::hearing::Limits;
@@ -189,16 +201,18 @@ mod tests {
     use crate::pcm::{Frame, PTIME, tone, wav};
     use crate::playout::{Played, SpeechFrame};
 
-    /// A caller who says what is in `frames`.
+    /// A caller who says what is in `frames`, and then nothing is received of.
     struct Spoken {
         frames: std::vec::IntoIter<Frame>,
         now: Instant,
+        remote: Option<SocketAddr>,
     }
 
     impl Leg for Spoken {
         fn hear(&mut self, now: Instant, frame: &mut Frame) -> FrameKind {
+            let Some(spoken) = self.frames.next() else { return FrameKind::Silence };
             self.now = now;
-            *frame = self.frames.next().unwrap_or(SILENCE);
+            *frame = spoken;
             FrameKind::Speech
         }
 
@@ -208,6 +222,10 @@ mod tests {
 
         fn poll_dtmf(&mut self) -> Option<Dtmf> {
             None
+        }
+
+        fn redirect(&mut self, remote: SocketAddr) {
+            self.remote = Some(remote);
         }
 
         fn last_received(&self) -> Instant {
@@ -221,7 +239,7 @@ mod tests {
         let sound = wav::read(include_bytes!("../../tests/data/vad.wav")).unwrap().samples;
         let frames: Vec<Frame> = sound.as_chunks().0.to_vec();
         let ticks = frames.len() as u32;
-        let leg = Box::new(Spoken { frames: frames.into_iter(), now: start });
+        let leg = Box::new(Spoken { frames: frames.into_iter(), now: start, remote: None });
         let endpointer = Endpointer::new(Limits::from(&config::Hearing::default()));
         let (mut line, mut ports) =
             Line::new(leg, endpointer, Mixer::new(Duration::ZERO), Duration::from_secs(60)).unwrap();
@@ -240,5 +258,33 @@ mod tests {
             place(|what| matches!(what, Occurrence::Played(Played::PhraseEnded { frames: 1.., whole: false, .. })));
         let started = place(|what| matches!(what, Occurrence::Heard(Heard::Started { .. })));
         assert_eq!(cut + 1, started, "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_holds_the_call_is_not_missed_and_one_that_is_back_is() {
+        let timeout = Duration::from_secs(1);
+        let start = Instant::now();
+        let leg = Box::new(Spoken { frames: vec![SILENCE; 10].into_iter(), now: start, remote: None });
+        let endpointer = Endpointer::new(Limits::from(&config::Hearing::default()));
+        let (mut line, mut ports) = Line::new(leg, endpointer, Mixer::new(Duration::ZERO), timeout).unwrap();
+        let mut ticks = 0u32..;
+        let mut missed_within = |seconds: u32, ports: &mut Ports| {
+            let end = ticks.start + seconds * 50;
+            let before = ticks.start;
+            while ticks.start < end {
+                line.tick(start + PTIME * ticks.next().unwrap());
+                while let Some(event) = ports.event() {
+                    if event.what == Occurrence::MediaTimeout {
+                        return Some(PTIME * (ticks.start - before));
+                    }
+                }
+            }
+            None
+        };
+        ports.command(Command::Described { remote: None, sends: false });
+        assert_eq!(missed_within(60, &mut ports), None);
+        ports.command(Command::Described { remote: None, sends: true });
+        let missed = missed_within(60, &mut ports).unwrap();
+        assert!((timeout..timeout + 2 * PTIME).contains(&missed), "{missed:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! The rings between one call on the media thread and its tasks, and the event descriptor that wakes them.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,6 +45,13 @@ pub enum Command {
     Cancel(Generation),
     /// Silence everything.
     Flush,
+    /// The peer has described its side of the media anew.
+    Described {
+        /// Where it wants its packets; `None`: where it had them before.
+        remote: Option<SocketAddr>,
+        /// Whether it will send any: on hold it need not, and is not missed.
+        sends: bool,
+    },
     /// Leave the media thread.
     Stop,
 }

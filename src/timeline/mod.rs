@@ -116,6 +116,14 @@ impl TurnTimeline {
         self.marks[mark as usize] = Some(kept);
     }
 
+    /// Forgets the marks of an earlier request of the same turn, which was taken back.
+    pub fn asked_again(&mut self) {
+        use Mark::{FirstClause, GeminiFirstToken, GeminiFullResponse, GeminiStart, TtsFirstAudio, TtsStart};
+        for mark in [GeminiStart, GeminiFirstToken, GeminiFullResponse, FirstClause, TtsStart, TtsFirstAudio] {
+            self.marks[mark as usize] = None;
+        }
+    }
+
     /// Names the placeholder clip that started.
     pub fn placeholder(&mut self, clip: impl Into<String>) {
         self.placeholder = Some(clip.into());

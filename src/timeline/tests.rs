@@ -128,3 +128,17 @@ fn the_summary_is_one_line_of_what_happened() {
         "call=c1 turn=3 outcome=hung_up placeholder=en-moment end_of_utterance_ms=300 placeholder_start_ms=310 first_sound_ms=310"
     );
 }
+
+#[test]
+fn a_second_request_of_a_turn_keeps_nothing_of_the_first_but_what_was_heard() {
+    let zero = Instant::now();
+    let after = |ms| zero + Duration::from_millis(ms);
+    let mut timeline = TurnTimeline::new("call", 1);
+    timeline.mark(Mark::SpeechEnd, zero);
+    timeline.mark(Mark::PlaceholderStart, after(300));
+    timeline.mark(Mark::GeminiStart, after(301));
+    timeline.asked_again();
+    timeline.mark(Mark::GeminiStart, after(440));
+    let report = timeline.report(TurnOutcome::Answered);
+    assert_eq!((report.placeholder_start_ms, report.gemini_start_ms), (Some(300.0), Some(440.0)));
+}

@@ -65,6 +65,10 @@ impl Leg for BadLine {
         self.receiver.poll_dtmf()
     }
 
+    fn redirect(&mut self, remote: SocketAddr) {
+        self.receiver.set_remote(remote);
+    }
+
     fn last_received(&self) -> Instant {
         self.arrived
     }
