@@ -46,7 +46,7 @@ pub struct House {
     clips: Clips,
     reports: Arc<Mutex<Vec<TurnReport>>>,
     stop: CancellationToken,
-    service: JoinHandle<()>,
+    service: JoinHandle<Result<(), offhook::daemon::AgentEnded>>,
     folder: TempDir,
 }
 
@@ -109,7 +109,7 @@ impl House {
     /// Ends the service; gives the reports of all turns.
     pub async fn close(self) -> Vec<TurnReport> {
         self.stop.cancel();
-        soon("the end of the service", self.service).await.unwrap();
+        soon("the end of the service", self.service).await.unwrap().unwrap();
         assert_eq!(self.media.lines.load(Relaxed), 0, "calls are left on the media thread");
         std::mem::take(&mut *self.reports.lock().unwrap())
     }
