@@ -257,6 +257,16 @@ async fn a_hold_is_offered_and_answered_and_the_rest_gets_200() {
 }
 
 #[tokio::test]
+async fn a_bye_ends_a_call_whose_re_invite_was_never_acknowledged() {
+    let (agent, mut incoming) = agent_with(UserAgentOptions { timers: Timers::default(), ..options() }).await;
+    let sipp = Sipp::play("reinvite_no_ack", agent.local_addr());
+    let mut dialog = answer_next(&mut incoming).await;
+    // Within the 10 s of `soon`; the retransmissions of the 200 last 32 s.
+    assert_eq!(soon("the BYE", dialog.ended()).await, EndReason::ByPeer);
+    sipp.succeeds().await;
+}
+
+#[tokio::test]
 async fn the_answer_to_a_late_offer_comes_with_the_ack() {
     let (agent, mut incoming) = agent().await;
     let sipp = Sipp::play("late_offer", agent.local_addr());

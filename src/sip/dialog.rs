@@ -77,14 +77,27 @@ pub(super) struct Control {
 
 impl Control {
     async fn ended(&self) -> EndReason {
-        let mut ended = self.ended.clone();
-        // The task gone without a word: it panicked.
-        ended.wait_for(Option::is_some).await.ok().and_then(|reason| *reason).unwrap_or(EndReason::Failed)
+        ended(self.ended.clone()).await
+    }
+
+    /// What happens next; what happened before the end comes before it.
+    async fn event(&mut self) -> DialogEvent {
+        // Not the closed channel tells of the end: whoever waits for the ACK of a re-INVITE keeps it open for half a minute.
+        tokio::select! {
+            biased;
+            Some(event) = self.events.recv() => event,
+            reason = ended(self.ended.clone()) => DialogEvent::Ended(reason),
+        }
     }
 
     fn end_reason(&self) -> EndReason {
         self.ended.borrow().unwrap_or(EndReason::Failed)
     }
+}
+
+async fn ended(mut ended: watch::Receiver<Option<EndReason>>) -> EndReason {
+    // The task gone without a word: it panicked.
+    ended.wait_for(Option::is_some).await.ok().and_then(|reason| *reason).unwrap_or(EndReason::Failed)
 }
 
 /// A call that came in and has had its 100 Trying; dropping it refuses it with 480.
@@ -240,10 +253,7 @@ impl Dialog {
     ///
     /// A [`DialogEvent::Offer`] that waits here for more than two seconds is answered with our last SDP.
     pub async fn event(&mut self) -> DialogEvent {
-        match self.control.events.recv().await {
-            Some(event) => event,
-            None => DialogEvent::Ended(self.control.ended().await),
-        }
+        self.control.event().await
     }
 
     /// Waits until the call is over; new offers are meanwhile answered with our last SDP.
