@@ -142,6 +142,7 @@ impl UserAgent {
             counters,
             permits: Arc::new(Semaphore::new(options.max_calls)),
             max_calls: options.max_calls,
+            busy: Default::default(),
             closing: CancellationToken::new(),
             stopped: CancellationToken::new(),
             contact: own_uri(&options.user, advertised),

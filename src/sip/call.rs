@@ -403,7 +403,8 @@ impl Call {
         }
         self.shared.spawn(async move {
             if let Err(error) = dialog.handle(&mut transaction).await {
-                warn!(%error, "BYE could not be answered");
+                warn!("BYE could not be answered");
+                debug!(%error, "BYE could not be answered");
             }
         });
     }
@@ -436,7 +437,8 @@ impl Call {
             let accepted = status == StatusCode::OK;
             let late_offer = transaction.original.body.is_empty();
             if let Err(error) = transaction.reply_with(status, headers, sdp.clone()).await {
-                warn!(%error, "a re-INVITE or UPDATE could not be answered");
+                warn!("a re-INVITE or UPDATE could not be answered");
+                debug!(%error, "a re-INVITE or UPDATE could not be answered");
             }
             let mut acked = true;
             if is_invite {

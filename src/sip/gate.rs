@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use rsipstack::dialog::invite_dialog::InviteDialog;
 use rsipstack::rsip::prelude::HeadersExt;
@@ -165,7 +166,14 @@ fn new_call(shared: &Arc<Shared>, pending: &Pending, transaction: Transaction, c
         return refuse(transaction, Counter::Closing, StatusCode::ServiceUnavailable);
     }
     let Ok(permit) = shared.permits.clone().try_acquire_owned() else {
-        warn!(max_calls = shared.max_calls, "a SIP call was refused with 486: all permitted calls are in progress");
+        let peer = peer_of(&transaction);
+        let due = shared.busy.lock().unwrap_or_else(PoisonError::into_inner).due(Instant::now());
+        match due {
+            Some(suppressed) => {
+                warn!(%peer, max_calls = shared.max_calls, suppressed, "SIP calls are refused with 486: all permitted calls are in progress")
+            }
+            None => debug!(%peer, "a SIP call is refused with 486"),
+        }
         return refuse(transaction, Counter::Busy, StatusCode::BusyHere);
     };
     let Ok(slot) = calls.try_reserve() else {

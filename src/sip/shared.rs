@@ -9,9 +9,10 @@ use rsipstack::rsip::{self, Header, Method, StatusCode, StatusCodeKind};
 use rsipstack::transaction::transaction::Transaction;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::Counters;
+use super::socket::RareWarning;
 
 /// In-dialog requests that may wait for a call's task.
 const QUEUE: usize = 8;
@@ -26,6 +27,8 @@ pub(super) struct Shared {
     pub(super) counters: Arc<Counters>,
     pub(super) permits: Arc<Semaphore>,
     pub(super) max_calls: usize,
+    /// That all calls are taken is said once in a while, not for every caller who is refused.
+    pub(super) busy: Mutex<RareWarning>,
     /// The order to end all calls.
     pub(super) closing: CancellationToken,
     /// The stack has stopped: nothing is received and no timer runs any more.
@@ -78,7 +81,9 @@ impl Drop for Route {
 pub(super) fn respond(shared: &Shared, mut transaction: Transaction, status: StatusCode, headers: Vec<Header>) {
     shared.spawn(async move {
         if let Err(error) = transaction.reply_with(status, headers, None).await {
-            warn!(%error, method = %transaction.original.method, "a request could not be answered");
+            // The stack's words quote the message, with the numbers in it.
+            warn!(method = %transaction.original.method, "a SIP request could not be answered: its headers are broken");
+            debug!(%error, "a request could not be answered");
         }
         drain(transaction).await;
     });
