@@ -15,8 +15,9 @@ use crate::media::realtime;
 use crate::pcm::PTIME;
 use crate::rtp::socket;
 
-/// Above the appliance's media thread, so that a phone on the same machine measures it without being disturbed by it.
-const PRIORITY: u8 = 60;
+/// Below the appliance's media thread (50), above everything else: a phone on the same machine must not disturb what it measures, and
+/// packets are stamped by the kernel when they arrive, not when they are read.
+const PRIORITY: u8 = 40;
 /// Datagrams read in one ptime at most, lest a flood keep the phone from speaking.
 const READS: usize = 256;
 /// Longest datagram that is looked at.
