@@ -240,6 +240,7 @@ fn eight_calls(appliance: &Appliance, rounds: usize) {
     row("8 calls: first sound", "", of_turns(&eight, "first_sound_ms"));
     row("8 calls: answer start", "", of_turns(&eight, "answer_start_ms"));
     row("the phone's own lateness, each call's p99", "< 1", of_calls(&eight, "own", "late_p99_ms"));
+    row("the phone's own lateness, each call's largest", "", of_calls(&eight, "own", "late_max_ms"));
     row("host steal in percent, each call", "< 1", of_calls(&eight, "own", "host_steal_percent"));
     println!(
         "| 8 calls: processor of the box in percent of one core (without espeak-ng) | < 10 | 1 | {share:.1} | | | |"

@@ -14,7 +14,8 @@ use crate::pcm::{FRAME_SAMPLES, Frame, duration, samples_in};
 
 /// Voice stays voice down to so far below the threshold, as in Silero's own post-processing.
 const HYSTERESIS: f32 = 0.15;
-/// While the box itself is heard, a chunk must be at least so probable to count as the caller's onset.
+/// While the box itself is heard, a chunk must be at least so probable to count as the caller's voice. For the first sign of it, which only
+/// makes playout pause, the ordinary threshold is enough.
 ///
 /// Its own voice comes back attenuated and mostly below; a stricter gate, or more than two chunks, would
 /// make barge-in slower than 150 ms.
@@ -341,8 +342,11 @@ impl TurnDetector {
     fn look_for_onset(&mut self, now: Instant, probability: f32, from: u64, pausing: Option<Turn>) {
         let threshold = if self.playing { self.threshold.max(PLAYING_THRESHOLD) } else { self.threshold };
         let voiced = probability >= threshold;
-        let sign =
-            pausing.is_some() && probability >= threshold * RESUMPTION_SHARE && self.is_audible(from, self.chunked);
+        // A sign is enough for what can be taken back: a placeholder that stops, playout that pauses.
+        let sign = match pausing {
+            Some(_) => probability >= threshold * RESUMPTION_SHARE && self.is_audible(from, self.chunked),
+            None => probability >= self.threshold,
+        };
         if (voiced || sign) && self.onset.is_none() {
             let sample = self.rise(from, pausing.map_or(self.ended_sample, |turn| turn.end_sample));
             self.onset = Some(Onset { sample, gap_chunks: 0 });

@@ -361,13 +361,13 @@ fn keys_keep_an_utterance_open() {
 }
 
 #[test]
-fn while_the_box_is_heard_an_onset_must_be_clearer() {
+fn while_the_box_is_heard_speech_must_be_clearer_than_its_first_sign() {
     let mut ear = Ear::new(limits());
     ear.detector.set_playing(true);
     ear.hear(20, 0.55, LOUD);
-    assert!(ear.told.is_empty());
+    assert!(!ear.names().is_empty() && ear.names().iter().all(|name| *name == "onset"), "{:?}", ear.names());
     ear.hear(2, 0.65, LOUD);
-    assert_eq!(ear.names(), ["onset", "started"]);
+    assert_eq!(ear.names().last(), Some(&"started"));
     let mut quiet = Ear::new(limits());
     quiet.detector.set_playing(true);
     quiet.detector.set_playing(false);
