@@ -7,7 +7,7 @@ SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 LANG_OF_CALL ?= en
 OUT ?= demo-out
 
-.PHONY: demo test packages demo-packages check figures
+.PHONY: demo test packages demo-packages figures
 
 demo: demo-packages
 	cargo run --release --locked -- demo --lang $(LANG_OF_CALL) --out $(OUT)
@@ -29,5 +29,4 @@ demo-packages:
 
 # The figures in docs/latency.md, measured on this machine.
 figures: demo-packages
-	cargo build --release --locked
-	benches/figures.sh
+	cargo bench --locked --bench figures
