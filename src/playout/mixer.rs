@@ -464,8 +464,8 @@ fn handover(clip: &PlayableClip, next: usize) -> Handover {
     let last = next + LONGEST_HANDOVER;
     let end = clip.frames.len();
     let word = clip.cuts.iter().map(|&cut| usize::from(cut)).find(|&cut| cut >= next).unwrap_or(end).min(end);
-    if next == 0 || word <= last {
-        return Handover { at: if next == 0 { 0 } else { word }, within_a_word: false };
+    if word <= last {
+        return Handover { at: word, within_a_word: false };
     }
     let level = |at: &usize| clip.frames[*at].iter().map(|&sample| i64::from(sample).pow(2)).sum::<i64>();
     Handover { at: (next..last).min_by_key(level).unwrap_or(next), within_a_word: true }
