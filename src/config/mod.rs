@@ -2,6 +2,7 @@
 //!
 //! Secrets are never in the file: a section names a *file* or an environment variable that holds them.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,9 +13,13 @@ use serde::{Deserialize, Serialize};
 mod load;
 #[cfg(test)]
 mod tests;
+mod trunk;
 mod validate;
 
 pub use load::{ConfigError, Problem, Problems, load, parse};
+pub use trunk::{
+    Answering, HeaderCharset, IdentityHeader, Keepalive, Policy, Refresher, Transferring, Transport, Trunk, TrunkMode,
+};
 
 /// A duration written as whole milliseconds.
 mod ms {
@@ -28,6 +33,21 @@ mod ms {
 
     pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// A duration written as whole seconds.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_secs)
+    }
+
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(duration.as_secs())
     }
 }
 
@@ -64,6 +84,8 @@ mod networks {
 pub struct Config {
     /// The telephone side.
     pub sip: Sip,
+    /// The lines, by name.
+    pub trunk: BTreeMap<String, Trunk>,
     /// The media side of the line.
     pub rtp: Rtp,
     /// Deciding when the caller has finished.
@@ -93,6 +115,22 @@ pub struct Sip {
     pub allowed_peers: Vec<IpNet>,
     /// Calls at once; one more gets 486.
     pub max_calls: usize,
+    /// New calls a second that are taken on; one more gets 503 with Retry-After.
+    pub max_calls_per_second: u32,
+    /// TCP address to answer on; absent: none.
+    pub listen_tcp: Option<SocketAddr>,
+    /// TLS address to answer on; absent: none.
+    pub listen_tls: Option<SocketAddr>,
+    /// Our certificate chain (PEM) for `listen_tls`.
+    pub tls_certificate_file: Option<PathBuf>,
+    /// Its private key (PEM).
+    pub tls_key_file: Option<PathBuf>,
+    /// TCP and TLS connections at once.
+    pub max_connections: usize,
+    /// Strangers get no answer at all instead of 403.
+    pub silent_to_strangers: bool,
+    /// A file of `user:password` lines: who calls without being an allowed peer's trunk must know one of them. Absent: none is asked.
+    pub inbound_users_file: Option<PathBuf>,
 }
 
 impl Default for Sip {
@@ -102,6 +140,14 @@ impl Default for Sip {
             public_address: None,
             allowed_peers: vec![IpNet::from(IpAddr::from([127, 0, 0, 1]))],
             max_calls: 8,
+            max_calls_per_second: 30,
+            listen_tcp: None,
+            listen_tls: None,
+            tls_certificate_file: None,
+            tls_key_file: None,
+            max_connections: 64,
+            silent_to_strangers: true,
+            inbound_users_file: None,
         }
     }
 }

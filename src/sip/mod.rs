@@ -18,6 +18,7 @@
 //! 100rel` gets 420), session timers (RFC 4028), transfer, multipart bodies (415). An address given as `0.0.0.0` is
 //! advertised as the one address from which the route to the first allowed peer leaves.
 
+mod addresses;
 mod agent;
 mod call;
 mod counters;
@@ -25,8 +26,10 @@ mod dialog;
 mod error;
 mod gate;
 mod nameaddr;
+mod peers;
 mod shared;
 mod socket;
+mod target;
 mod wire;
 
 pub use agent::{Timers, UserAgent, UserAgentOptions};
@@ -34,6 +37,7 @@ pub use counters::{Counter, Counters};
 pub use dialog::{Dialog, DialogEvent, EndReason, IncomingCall, Offer, OutgoingCall, Progress, Rejection};
 pub use error::SipError;
 pub use nameaddr::Party;
+pub use target::{Target, Transport};
 pub use wire::HeaderCharset;
 
 #[cfg(test)]

@@ -1,0 +1,73 @@
+//! Who may send requests: the configured peers, and per trunk its own peers and the addresses that its names resolve to.
+
+use std::net::IpAddr;
+use std::sync::{PoisonError, RwLock};
+
+use ipnet::IpNet;
+
+/// Which configured party an address belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// One of the trunks, by its place in the options.
+    Trunk(usize),
+    /// An allowed peer that is no trunk.
+    Allowed,
+}
+
+/// The addresses of peers; those of trunks change as names are looked up.
+#[derive(Debug)]
+pub(super) struct Peers {
+    allowed: Vec<IpNet>,
+    trunks: Vec<TrunkPeers>,
+}
+
+#[derive(Debug)]
+struct TrunkPeers {
+    configured: Vec<IpNet>,
+    resolved: RwLock<Vec<IpAddr>>,
+}
+
+impl Peers {
+    /// `trunks`: each trunk's configured peers, in the order of the trunks.
+    pub(super) fn new(allowed: Vec<IpNet>, trunks: Vec<Vec<IpNet>>) -> Self {
+        let trunk = |configured| TrunkPeers { configured, resolved: RwLock::default() };
+        Self { allowed, trunks: trunks.into_iter().map(trunk).collect() }
+    }
+
+    /// What a trunk's names stand for at present, in place of what they stood for before.
+    pub(super) fn resolved(&self, trunk: usize, addresses: Vec<IpAddr>) {
+        if let Some(trunk) = self.trunks.get(trunk) {
+            *trunk.resolved.write().unwrap_or_else(PoisonError::into_inner) = addresses;
+        }
+    }
+
+    /// Whose address it is; trunks come before the peers that are merely allowed.
+    pub(super) fn of(&self, address: IpAddr) -> Option<Peer> {
+        let address = address.to_canonical();
+        let is_trunk = |trunk: &TrunkPeers| {
+            trunk.resolved.read().unwrap_or_else(PoisonError::into_inner).contains(&address)
+                || trunk.configured.iter().any(|net| net.contains(&address))
+        };
+        let trunk = self.trunks.iter().position(is_trunk).map(Peer::Trunk);
+        trunk.or_else(|| self.allowed.iter().any(|net| net.contains(&address)).then_some(Peer::Allowed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trunks_address_is_the_trunks_even_within_an_allowed_network() {
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let peers = Peers::new(vec![net("192.0.2.0/24")], vec![vec![net("198.51.100.7/32")], vec![]]);
+        peers.resolved(1, vec![ip("192.0.2.9")]);
+        assert_eq!(peers.of(ip("198.51.100.7")), Some(Peer::Trunk(0)));
+        assert_eq!(peers.of(ip("::ffff:192.0.2.9")), Some(Peer::Trunk(1)));
+        assert_eq!(peers.of(ip("192.0.2.8")), Some(Peer::Allowed));
+        assert_eq!(peers.of(ip("203.0.113.1")), None);
+        peers.resolved(1, vec![]);
+        assert_eq!(peers.of(ip("192.0.2.9")), Some(Peer::Allowed));
+    }
+}
