@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::call::{self, Parts};
-use crate::config::Config;
-use crate::gemini::{self, Gemini, KeyError, SetupError};
+use crate::config::{Config, SecretError};
+use crate::gemini::{self, Gemini, SetupError};
 use crate::http::{Http, HttpError};
 use crate::media::{MediaCounters, MediaThread};
 use crate::playout::clips::{ClipError, Clips};
@@ -46,9 +46,9 @@ pub enum StartError {
     /// The voice does not speak.
     #[error(transparent)]
     Voice(#[from] tts::Fault),
-    /// The API key cannot be read.
+    /// The API key or a trunk's password cannot be read.
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Secret(#[from] SecretError),
     /// HTTPS cannot be had.
     #[error(transparent)]
     Http(#[from] HttpError),

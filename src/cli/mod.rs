@@ -74,7 +74,7 @@ impl Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let exit = match &error {
-            StartError::Clips(_) | StartError::Key(_) => Exit::NoInput,
+            StartError::Clips(_) | StartError::Secret(_) => Exit::NoInput,
             StartError::Voice(_) => Exit::Unavailable,
             StartError::Http(_) | StartError::Gemini(_) => Exit::Config,
             StartError::Media(_) | StartError::Sip(_) => Exit::Os,

@@ -12,10 +12,13 @@ use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
-use super::Config;
+use super::{Config, Trunk};
 
 /// No configuration is larger; more is a wrong file.
 const MAX_BYTES: u64 = 1 << 20;
+
+/// What somebody may want to write into the file, and must not.
+const TEMPTING_SECRETS: [&str; 1] = ["password"];
 
 /// Lines of a text that is not TOML that are worth showing.
 const MAX_SYNTAX_PROBLEMS: usize = 5;
@@ -151,63 +154,132 @@ impl<'t> Text<'t> {
         let known = known_keys();
         let mut problems = Vec::new();
         for (name, content) in document.iter() {
-            let line = self.line(Some(name.span()));
             let section = name.get_ref().as_ref();
+            if section == TRUNK {
+                self.check_trunks(name, content.get_ref(), &known, &mut problems);
+                continue;
+            }
             let Some((_, defaults)) = known.iter().find(|(known, _)| known == section) else {
-                problems.push(Problem { line, message: unknown_section(section, content.get_ref(), &known) });
+                let message = unknown_section(section, content.get_ref(), &known);
+                problems.push(Problem { line: self.line(Some(name.span())), message });
                 continue;
             };
-            let DeValue::Table(keys) = content.get_ref() else {
-                let message =
-                    format!("{section}: this is a section; write [{section}] on a line of its own and its keys below");
+            let place = Place { section, home: section, path: &[name] };
+            self.check_keys(place, content.get_ref(), defaults, &known, &mut problems);
+        }
+        problems
+    }
+
+    /// `[trunk.NAME]`: the names are the installer's, the keys are ours.
+    fn check_trunks(
+        &self,
+        name: &Spanned<Cow<'t, str>>,
+        content: &DeValue<'t>,
+        known: &Keys,
+        problems: &mut Vec<Problem>,
+    ) {
+        let line = self.line(Some(name.span()));
+        let DeValue::Table(trunks) = content else {
+            let message =
+                "trunk: each trunk is a section of its own; write [trunk.NAME] on a line of its own and its keys below";
+            problems.push(Problem { line, message: message.into() });
+            return;
+        };
+        let defaults = known.iter().find(|(section, _)| section == TRUNK_NAME).map(|(_, keys)| keys.as_slice());
+        for (trunk, content) in trunks.iter() {
+            let shown = trunk.get_ref().as_ref();
+            let line = self.line(Some(trunk.span()));
+            if !content.get_ref().is_table() {
+                let message = format!("[trunk] key {shown}: a trunk needs a name; write [trunk.NAME] above its keys");
                 problems.push(Problem { line, message });
                 continue;
-            };
-            for (key, value) in keys.iter() {
-                let shown = key.get_ref().as_ref();
-                match defaults.iter().find(|(known, _)| known == shown) {
-                    None => {
-                        let message = unknown_key(section, shown, &known);
-                        problems.push(Problem { line: self.line(Some(key.span())), message });
-                    }
-                    Some((_, default)) => {
-                        if let Err(error) = deserialize_alone(name, key, value) {
-                            let line = self.line(error.span().filter(|span| *span != (0..0)).or(Some(value.span())));
-                            let complaint = in_plain_words(error.message());
-                            let remedy = remedy(shown, default);
-                            problems.push(Problem {
-                                line,
-                                message: format!("[{section}] key {shown}: {complaint}; {remedy}"),
-                            });
-                        }
+            }
+            let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            if shown.is_empty() || shown.len() > 32 || !shown.bytes().all(good) {
+                let message = "[trunk.…]: a trunk's name is 1 to 32 lower-case letters, digits and hyphens".to_owned();
+                problems.push(Problem { line, message });
+                continue;
+            }
+            let section = format!("trunk.{shown}");
+            let place = Place { section: &section, home: TRUNK_NAME, path: &[name, trunk] };
+            self.check_keys(place, content.get_ref(), defaults.unwrap_or_default(), known, problems);
+        }
+    }
+
+    /// The keys of one section.
+    fn check_keys(
+        &self,
+        Place { section, home, path }: Place<'_, 't>,
+        content: &DeValue<'t>,
+        defaults: &[(String, Value)],
+        known: &Keys,
+        problems: &mut Vec<Problem>,
+    ) {
+        let DeValue::Table(keys) = content else {
+            let line = self.line(path.last().map(|name| name.span()));
+            let message =
+                format!("{section}: this is a section; write [{section}] on a line of its own and its keys below");
+            problems.push(Problem { line, message });
+            return;
+        };
+        for (key, value) in keys.iter() {
+            let shown = key.get_ref().as_ref();
+            match defaults.iter().find(|(known, _)| known == shown) {
+                None => {
+                    let message = unknown_key(section, home, shown, known);
+                    problems.push(Problem { line: self.line(Some(key.span())), message });
+                }
+                Some((_, default)) => {
+                    if let Err(error) = deserialize_alone(path, key, value) {
+                        let line = self.line(error.span().filter(|span| *span != (0..0)).or(Some(value.span())));
+                        let complaint = in_plain_words(error.message());
+                        let remedy = remedy(shown, default);
+                        problems
+                            .push(Problem { line, message: format!("[{section}] key {shown}: {complaint}; {remedy}") });
                     }
                 }
             }
         }
-        problems
     }
 
     /// Values that are what they should be and still cannot be used.
     fn check_meaning(&self, config: &Config, document: &DeTable<'t>) -> Vec<Problem> {
         let place = |section: &str, key: &str| {
-            let (head, content) = document.get_key_value(section)?;
+            let (head, content) = match section.split_once('.') {
+                None => document.get_key_value(section)?,
+                Some((outer, name)) => document.get(outer)?.get_ref().as_table()?.get_key_value(name)?,
+            };
             let key = content.get_ref().as_table().and_then(|keys| keys.get_key_value(key)).map(|(key, _)| key.span());
             key.or(Some(head.span()))
         };
         let complaints = super::validate::complaints(config).into_iter();
         let located = complaints.map(|complaint| Problem {
-            line: self.line(place(complaint.section, complaint.key)),
+            line: self.line(place(&complaint.section, complaint.key)),
             message: format!("[{}] key {}: {}", complaint.section, complaint.key, complaint.message),
         });
         located.collect()
     }
 }
 
+/// A section: how the file calls it, how [`known_keys`] does, and the names that lead to it.
+#[derive(Clone, Copy)]
+struct Place<'p, 't> {
+    section: &'p str,
+    home: &'p str,
+    path: &'p [&'p Spanned<Cow<'t, str>>],
+}
+
+/// The section that holds a section for each trunk, and how such a one is called among the known ones.
+const TRUNK: &str = "trunk";
+const TRUNK_NAME: &str = "trunk.NAME";
+
 type Keys = Vec<(String, Vec<(String, Value)>)>;
 
 /// Every section with its keys and their defaults.
 pub(super) fn known_keys() -> Keys {
-    let Ok(Value::Object(sections)) = serde_json::to_value(Config::default()) else { return Vec::new() };
+    let Ok(Value::Object(mut sections)) = serde_json::to_value(Config::default()) else { return Vec::new() };
+    sections.remove(TRUNK);
+    sections.insert(TRUNK_NAME.into(), serde_json::to_value(Trunk::default()).unwrap_or_default());
     let keys = |section| match section {
         Value::Object(keys) => keys.into_iter().collect(),
         _ => Vec::new(),
@@ -217,14 +289,17 @@ pub(super) fn known_keys() -> Keys {
 
 /// Reads one key as if it were the whole file, so that it cannot hide behind another's error.
 fn deserialize_alone<'t>(
-    section: &Spanned<Cow<'t, str>>,
+    path: &[&Spanned<Cow<'t, str>>],
     key: &Spanned<Cow<'t, str>>,
     value: &Spanned<DeValue<'t>>,
 ) -> Result<Config, toml::de::Error> {
-    let mut keys = DeTable::new();
-    keys.insert(key.clone(), value.clone());
     let mut document = DeTable::new();
-    document.insert(section.clone(), Spanned::new(value.span(), DeValue::Table(keys)));
+    document.insert(key.clone(), value.clone());
+    for section in path.iter().rev() {
+        let mut outer = DeTable::new();
+        outer.insert((*section).clone(), Spanned::new(value.span(), DeValue::Table(document)));
+        document = outer;
+    }
     Config::deserialize(Deserializer::from(Spanned::new(value.span(), document)))
 }
 
@@ -277,8 +352,13 @@ fn unknown_section(name: &str, content: &DeValue<'_>, known: &Keys) -> String {
     }
 }
 
-fn unknown_key(section: &str, key: &str, known: &Keys) -> String {
-    let here = known.iter().find(|(name, _)| name == section).map(|(_, keys)| keys.as_slice()).unwrap_or_default();
+fn unknown_key(section: &str, home: &str, key: &str, known: &Keys) -> String {
+    if TEMPTING_SECRETS.contains(&key) {
+        return format!(
+            "[{section}] key {key}: secrets are not in this file; write {key}_file, or leave it to the systemd credential"
+        );
+    }
+    let here = known.iter().find(|(name, _)| name == home).map(|(_, keys)| keys.as_slice()).unwrap_or_default();
     let names = || here.iter().map(|(name, _)| name.as_str());
     let remedy = if let Some((home, _)) = known.iter().find(|(_, keys)| keys.iter().any(|(name, _)| name == key)) {
         format!("it belongs under [{home}]")

@@ -11,12 +11,16 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 mod load;
+mod secrets;
+mod server;
 #[cfg(test)]
 mod tests;
 mod trunk;
 mod validate;
 
 pub use load::{ConfigError, Problem, Problems, load, parse};
+pub use secrets::{SecretError, Wanted};
+pub use server::{HostPort, ServerEntry, ServerError};
 pub use trunk::{
     Answering, HeaderCharset, IdentityHeader, Keepalive, Policy, Refresher, Transferring, Transport, Trunk, TrunkMode,
 };

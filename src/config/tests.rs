@@ -225,6 +225,57 @@ fn garbage_is_refused_and_harms_nobody() {
     }
 }
 
+#[test]
+fn trunks_are_named_by_the_installer_and_checked_like_every_section() {
+    let text = "[trunk.pbx]\nmode = \"pbx-extension\"\ndomain = \"192.168.1.1\"\nuser = \"620\"\n[trunk.out]\ndomain = \"sip.example.com\"\nuser = \"a\"\n";
+    let config = parse(text).unwrap();
+    assert_eq!(config.trunk.keys().collect::<Vec<_>>(), ["out", "pbx"]);
+    assert_eq!(config.trunk["pbx"].mode, TrunkMode::PbxExtension);
+    let fault = |change: &str| problem(&format!("[trunk.a]\ndomain = \"sip.example.com\"\nuser = \"620\"\n{change}\n"));
+    assert_eq!(fault("expires = 60"), "4: [trunk.a] key expires: unknown; did you mean expires_s?");
+    assert_eq!(fault("jitter_ms = 60"), "4: [trunk.a] key jitter_ms: unknown; it belongs under [rtp]");
+    assert!(fault("mode = \"registered\"").starts_with("4: [trunk.a] key mode: unknown variant `registered`"));
+    assert!(fault("keepalive_s = \"25\"").starts_with("4: [trunk.a] key keepalive_s: invalid type"));
+    assert!(problem("[trunk]\ndomain = \"x\"\n").contains("a trunk needs a name; write [trunk.NAME]"));
+    assert!(problem("trunk = 3\n").contains("write [trunk.NAME] on a line of its own"));
+    assert!(problem("[trunk.\"Bad Name\"]\ndomain = \"x\"\n").contains("1 to 32 lower-case letters"));
+    let password = fault("password = \"hunter2\"");
+    assert!(password.contains("write password_file") && !password.contains("hunter2"), "{password}");
+}
+
+#[test]
+fn a_trunk_that_cannot_work_is_refused_with_a_remedy() {
+    let cases = [
+        ("domain = \"sip:x.example\"", "without sip:"),
+        ("domain = \"\"", "from the provider's sheet"),
+        ("user = \"\"", "a trunk that registers needs the user name"),
+        ("user = \"620@pbx\"", "only what stands before the @"),
+        ("from_user = \"a b\"", "write the bare name"),
+        ("registrar = \"a.example:0\"", "1 to 65535"),
+        ("outbound_proxy = \"2001:db8::1:5060\"", "brackets"),
+        ("servers = [\"a.example;weigth=1\"]", "priority=N"),
+        ("expires_s = 5", "60 to 86400"),
+        ("keepalive_s = 1", "5 to 3600"),
+        ("session_expires_s = 90000", "90 to 86400"),
+        ("session_minimum_s = 3600", "longer than session_expires_s"),
+        ("ring_ms = 90000", "longer than a minute"),
+        ("max_calls = 0", "1 to 64"),
+        ("country = \"il\"", "two capital letters"),
+        ("identity_headers = []", "no caller would be known"),
+        ("public_address = \"0.0.0.0\"", "reaches nobody"),
+        ("srtp = \"required\"", "the keys would travel in the clear"),
+        ("tls_ca_file = \"/ca\"", "no effect without transport"),
+        ("transport = \"tls\"\ntls_key_file = \"/k\"", "go together"),
+    ];
+    for (change, remedy) in cases {
+        let key = change.split(" =").next().unwrap();
+        let basics = ["domain = \"sip.example.com\"", "user = \"620\""];
+        let kept: Vec<&str> = basics.into_iter().filter(|line| !line.starts_with(key)).collect();
+        let problem = problem(&format!("[trunk.a]\n{}\n{change}\n", kept.join("\n")));
+        assert!(problem.contains(remedy) && problem.contains("[trunk.a] key "), "{change}: {problem}");
+    }
+}
+
 /// Keys with their defaults (`None`: absent), as a document shows them.
 type Shown = BTreeMap<(String, String), Option<String>>;
 
@@ -279,7 +330,9 @@ fn the_shipped_file_is_the_default_and_shows_every_key() {
         uncommented.push_str(setting);
         uncommented.push('\n');
     }
-    assert_eq!(same_spacing(shown), same_spacing(real_keys()));
+    // The sections of trunks are in firmware-config/trunks/, one for each provider and PBX.
+    let real = real_keys().into_iter().filter(|((section, _), _)| section != "trunk.NAME").collect();
+    assert_eq!(same_spacing(shown), same_spacing(real));
     // The examples of keys without a default are usable, too.
     let config = parse(&uncommented).unwrap();
     assert!(config.sip.public_address.is_some() && config.log.timeline_file.is_some());

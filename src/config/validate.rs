@@ -1,9 +1,12 @@
 //! What a configuration must mean, beyond the types of its values.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Config, Gemini, Hearing, Rtp, Sip};
+
+mod trunk;
 
 /// The most calls that one box takes.
 const MAX_CALLS: usize = 64;
@@ -11,7 +14,7 @@ const MAX_CALLS: usize = 64;
 /// A value that cannot be used.
 #[derive(Debug)]
 pub(super) struct Complaint {
-    pub(super) section: &'static str,
+    pub(super) section: Cow<'static, str>,
     pub(super) key: &'static str,
     /// Complaint and remedy.
     pub(super) message: String,
@@ -20,9 +23,15 @@ pub(super) struct Complaint {
 struct Complaints(Vec<Complaint>);
 
 impl Complaints {
-    fn unless(&mut self, good: bool, section: &'static str, key: &'static str, message: impl FnOnce() -> String) {
+    fn unless(
+        &mut self,
+        good: bool,
+        section: impl Into<Cow<'static, str>>,
+        key: &'static str,
+        message: impl FnOnce() -> String,
+    ) {
         if !good {
-            self.0.push(Complaint { section, key, message: message() });
+            self.0.push(Complaint { section: section.into(), key, message: message() });
         }
     }
 
@@ -37,7 +46,8 @@ impl Complaints {
 /// Everything that cannot be used in a configuration.
 pub(super) fn complaints(config: &Config) -> Vec<Complaint> {
     let mut found = Complaints(Vec::new());
-    sip(&mut found, &config.sip);
+    sip(&mut found, &config.sip, config.trunk.is_empty());
+    trunk::trunks(&mut found, config.trunk.iter());
     rtp(&mut found, &config.rtp, config.sip.max_calls);
     hearing(&mut found, &config.hearing);
     found.within("placeholder", "grace_ms", config.placeholder.grace, 0..=2000);
@@ -50,15 +60,31 @@ pub(super) fn complaints(config: &Config) -> Vec<Complaint> {
     found.0
 }
 
-fn sip(found: &mut Complaints, sip: &Sip) {
+fn sip(found: &mut Complaints, sip: &Sip, no_trunks: bool) {
     found.unless(sip.public_address.is_none_or(|address| !address.is_unspecified()), "sip", "public_address", || {
         "an unspecified address reaches nobody; write the address at which peers reach this box, or leave the line out".into()
     });
-    found.unless(!sip.allowed_peers.is_empty(), "sip", "allowed_peers", || {
+    found.unless(!no_trunks || !sip.allowed_peers.is_empty(), "sip", "allowed_peers", || {
         "empty, so nobody could call; list the addresses or networks of the trunk or PBX".into()
     });
     found.unless((1..=MAX_CALLS).contains(&sip.max_calls), "sip", "max_calls", || {
         format!("{} is out of range; take 1 to {MAX_CALLS}", sip.max_calls)
+    });
+    let rate = sip.max_calls_per_second;
+    found.unless((1..=1000).contains(&rate), "sip", "max_calls_per_second", || {
+        format!("{rate} is out of range; take 1 to 1000")
+    });
+    let connections = sip.max_connections;
+    found.unless((1..=1024).contains(&connections), "sip", "max_connections", || {
+        format!("{connections} is out of range; take 1 to 1024")
+    });
+    let certificate = sip.tls_certificate_file.is_some() && sip.tls_key_file.is_some();
+    found.unless(sip.listen_tls.is_none() || certificate, "sip", "listen_tls", || {
+        "TLS needs a certificate; set tls_certificate_file and tls_key_file (PEM), or leave listen_tls out".into()
+    });
+    let neither = sip.tls_certificate_file.is_some() == sip.tls_key_file.is_some();
+    found.unless(neither, "sip", "tls_key_file", || {
+        "a certificate and its private key go together; set tls_certificate_file and tls_key_file, or neither".into()
     });
 }
 

@@ -15,4 +15,4 @@ mod wire;
 pub use ask::{Ask, Content, Delta, Event, Finish, Mark, Usage};
 pub use client::{Gemini, SetupError};
 pub use fault::{Fault, FaultClass, Stage};
-pub use key::{KeyError, key};
+pub use key::key;
