@@ -337,3 +337,21 @@ fn the_shipped_file_is_the_default_and_shows_every_key() {
     let config = parse(&uncommented).unwrap();
     assert!(config.sip.public_address.is_some() && config.log.timeline_file.is_some());
 }
+
+#[test]
+fn each_trunk_profile_is_usable_and_has_its_section_in_the_documentation() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware-config/trunks");
+    let interoperability = include_str!("../../docs/interoperability.md");
+    let mut profiles: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    profiles.sort();
+    assert_eq!(profiles.len(), 10, "{profiles:?}");
+    for path in profiles {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let config = parse(&text).unwrap_or_else(|problems| panic!("{}: {problems}", path.display()));
+        assert_eq!(config.trunk.len(), 1, "{}", path.display());
+        let section = text.split('"').nth(1).unwrap();
+        assert!(interoperability.contains(&format!("\n## {section}\n")), "{}: no section {section}", path.display());
+        let file = path.file_name().unwrap().to_str().unwrap();
+        assert!(interoperability.contains(file), "{file}");
+    }
+}
