@@ -1,110 +1,30 @@
 //! baresip calls `offhook run` and hears the answer. From Debian: baresip-core, iproute2.
 //!
-//! baresip does not use the loopback interface, so both live in a network namespace with a pair of virtual interfaces. The namespace
-//! has no name and belongs to a process that ends with this one: nothing is left of it, however the test ends.
+//! baresip does not use the loopback interface, so both live in a network namespace with a pair of virtual interfaces.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use offhook::config::Config;
 use offhook::pcm::{RATE, wav};
 use offhook::phone::mouth::{Sent, Turn, Utterance};
 
+#[path = "support/network.rs"]
+mod network;
 #[path = "support/service.rs"]
 mod service;
 #[path = "support/tones.rs"]
 mod tones;
+use network::{Network, Running};
 use service::Service;
 use tones::Sound::{Answer, Greeting, Placeholder};
 
 /// The one address in the namespace besides loopback; from the range for benchmarks (RFC 2544).
 const ADDRESS: &str = "198.18.0.1";
-const SET_UP: &str = "ip link set lo up && ip link add oh0 type veth peer name oh1 && ip address add 198.18.0.1/24 dev oh0 \
-    && ip link set oh0 up && ip link set oh1 up && echo up && exec cat";
-
-/// A child process that is killed when dropped.
-struct Running(Child);
-
-impl Running {
-    fn start(command: &mut Command, remedy: &str) -> Self {
-        Self(
-            command
-                .spawn()
-                .unwrap_or_else(|error| panic!("{:?} does not run ({error}): {remedy}", command.get_program())),
-        )
-    }
-
-    /// Waits for the first line that it prints.
-    fn first_line(&mut self) -> String {
-        let mut line = String::new();
-        BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        line
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A network of its own, for as long as it lives.
-struct Network {
-    holder: Running,
-    /// Whether it has users of its own too, among whom we are root.
-    users: bool,
-}
-
-impl Network {
-    /// As the root that we are, else as one among users of our own.
-    fn new() -> Self {
-        let as_root = match Self::hold(false) {
-            Ok(network) => return network,
-            Err(said) => said,
-        };
-        Self::hold(true).unwrap_or_else(|among_users| {
-            panic!(
-                "baresip does not call over loopback, and no network namespace with a veth pair is to be had.\n\
-                 As root: {as_root}In a user namespace: {among_users}\
-                 It takes `ip` (apt-get install iproute2), and CAP_SYS_ADMIN and CAP_NET_ADMIN or user namespaces \
-                 (sysctl kernel.unprivileged_userns_clone=1)"
-            )
-        })
-    }
-
-    fn hold(users: bool) -> Result<Self, String> {
-        let mut unshare = Command::new("unshare");
-        if users {
-            unshare.args(["--user", "--map-root-user"]);
-        }
-        unshare.args(["--net", "sh", "-c", SET_UP]);
-        unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut holder = Running::start(&mut unshare, "apt-get install util-linux");
-        if holder.first_line() == "up\n" {
-            return Ok(Self { holder, users });
-        }
-        let mut said = String::new();
-        holder.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        Err(said)
-    }
-
-    /// A command that runs in it.
-    fn command(&self, program: &str) -> Command {
-        let mut nsenter = Command::new("nsenter");
-        nsenter.args(["--target", &self.holder.0.id().to_string(), "--net"]);
-        if self.users {
-            nsenter.args(["--user", "--preserve-credentials"]);
-        }
-        nsenter.arg("--").arg(program).stdin(Stdio::null());
-        service::clean(&mut nsenter);
-        nsenter
-    }
-}
+const SET_UP: &str = "ip link add oh0 type veth peer name oh1 && ip address add 198.18.0.1/24 dev oh0 \
+    && ip link set oh0 up && ip link set oh1 up";
 
 /// What the caller says: nothing for as long as the greeting lasts, a question, and nothing more.
 fn question() -> Vec<i16> {
@@ -143,7 +63,7 @@ fn recording(folder: &Path) -> Vec<i16> {
 #[test]
 fn baresip_calls_and_hears_greeting_placeholder_and_answer() {
     let folder = tempfile::tempdir().unwrap();
-    let network = Network::new();
+    let network = Network::new(SET_UP);
     let offhook = env!("CARGO_BIN_EXE_offhook");
     let mut simulator = network.command(offhook);
     simulator.arg("simulator").stdout(Stdio::piped());
