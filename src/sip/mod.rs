@@ -23,6 +23,7 @@ mod agent;
 mod call;
 mod counters;
 mod dialog;
+mod digest;
 mod error;
 mod gate;
 mod nameaddr;
