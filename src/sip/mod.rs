@@ -28,6 +28,7 @@ mod error;
 mod gate;
 mod nameaddr;
 mod peers;
+mod resolve;
 mod shared;
 mod socket;
 mod target;
@@ -38,6 +39,7 @@ pub use counters::{Counter, Counters};
 pub use dialog::{Dialog, DialogEvent, EndReason, IncomingCall, Offer, OutgoingCall, Progress, Rejection};
 pub use error::SipError;
 pub use nameaddr::Party;
+pub use resolve::{Query, Record, ResolveError, Resolved, Resolver, ResolverOptions, Source};
 pub use target::{Target, Transport};
 pub use wire::HeaderCharset;
 
