@@ -25,6 +25,7 @@ mod counters;
 mod dialog;
 mod digest;
 mod error;
+mod framing;
 mod gate;
 mod nameaddr;
 mod peers;
