@@ -21,6 +21,7 @@
 mod addresses;
 mod agent;
 mod call;
+mod certificate;
 mod counters;
 mod dialog;
 mod digest;
@@ -32,16 +33,20 @@ mod peers;
 mod resolve;
 mod shared;
 mod socket;
+mod stamp;
 mod target;
+mod tls;
 mod wire;
 
 pub use agent::{Timers, UserAgent, UserAgentOptions};
+pub use certificate::PeerCertificate;
 pub use counters::{Counter, Counters};
 pub use dialog::{Dialog, DialogEvent, EndReason, IncomingCall, Offer, OutgoingCall, Progress, Rejection};
 pub use error::SipError;
 pub use nameaddr::Party;
 pub use resolve::{Query, Record, ResolveError, Resolved, Resolver, ResolverOptions, Source};
 pub use target::{Target, Transport};
+pub use tls::{TlsError, TlsSettings, probe as probe_tls};
 pub use wire::HeaderCharset;
 
 #[cfg(test)]
