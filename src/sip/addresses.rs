@@ -37,6 +37,25 @@ impl Addresses {
         seen_as.unwrap_or_else(|| SocketAddr::new(self.media_address(peer), self.listen.port()))
     }
 
+    /// The same for a connection of a stream, which leaves from `local`: `listening` is our port for that transport.
+    pub(super) fn shown_on(
+        &self,
+        peer: IpAddr,
+        transport: Transport,
+        local: SocketAddr,
+        listening: Option<u16>,
+    ) -> SocketAddr {
+        let seen_as = self.read().seen_as.get(&(peer, transport)).copied();
+        seen_as.unwrap_or_else(|| self.sent_by(peer, local, listening))
+    }
+
+    /// Where a message to `peer` comes from by all that we know without asking the peer: it does not change under way.
+    pub(super) fn sent_by(&self, peer: IpAddr, local: SocketAddr, listening: Option<u16>) -> SocketAddr {
+        let address = self.public.filter(|_| !peer.is_loopback());
+        let local_ip = if local.ip().is_unspecified() { self.local_address(peer) } else { local.ip() };
+        SocketAddr::new(address.unwrap_or(local_ip), listening.unwrap_or(local.port()))
+    }
+
     /// The address to show to `peer` for media.
     pub(super) fn media_address(&self, peer: IpAddr) -> IpAddr {
         if let Some(public) = self.public.filter(|_| !peer.is_loopback()) {

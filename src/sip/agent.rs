@@ -1,6 +1,7 @@
-//! The user agent: binds the socket, starts the stack and the gate, places calls, and shuts all of it down.
+//! The user agent: binds the sockets, starts the stack and the gate, places calls, and shuts all of it down.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,18 +12,23 @@ use rsipstack::dialog::invitation::InviteOption;
 use rsipstack::rsip;
 use rsipstack::transaction::CallIdFormat;
 use rsipstack::transaction::endpoint::EndpointOption;
-use rsipstack::transport::TransportLayer;
 use rsipstack::transport::udp::UdpConnection;
+use rsipstack::transport::{SipConnection, TransportLayer};
+use socket2::SockRef;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::addresses::Addresses;
 use super::call::{Call, Note};
 use super::nameaddr::percent_decode;
+use super::peers::Peers;
 use super::shared::{ALLOW, Shared};
 use super::socket::GuardedSocket;
+use super::streams::{FlowOptions, Flows, Listener, Locator, mark_signalling};
 use super::wire::WireGate;
-use super::{Counter, Counters, HeaderCharset, IncomingCall, OutgoingCall, SipError, gate};
+use super::{Counter, Counters, HeaderCharset, IncomingCall, OutgoingCall, SipError, TlsError, TlsSettings, gate, tls};
 
 /// The timers of RFC 3261 §17 that the rest follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +65,18 @@ pub struct UserAgentOptions {
     pub header_charset: HeaderCharset,
     /// Our own user part, in Contact and in the From of calls that we place.
     pub user: String,
+    /// Where it listens on TCP, if anywhere.
+    pub listen_tcp: Option<SocketAddr>,
+    /// Where it listens on TLS, if anywhere; needs the two files.
+    pub listen_tls: Option<SocketAddr>,
+    /// Our certificate chain (PEM) for those who connect over TLS.
+    pub tls_certificate_file: Option<PathBuf>,
+    /// Its private key (PEM).
+    pub tls_key_file: Option<PathBuf>,
+    /// Connections that peers may have with us at once.
+    pub max_connections: usize,
+    /// The TLS settings of each trunk, in the order of the trunks.
+    pub trunk_tls: Vec<TlsSettings>,
 }
 
 impl UserAgentOptions {
@@ -74,6 +92,12 @@ impl UserAgentOptions {
             timers: Timers::default(),
             header_charset: HeaderCharset::default(),
             user: "offhook".to_owned(),
+            listen_tcp: None,
+            listen_tls: None,
+            tls_certificate_file: None,
+            tls_key_file: None,
+            max_connections: 64,
+            trunk_tls: Vec::new(),
         }
     }
 }
@@ -83,6 +107,8 @@ pub struct UserAgent {
     shared: Arc<Shared>,
     local: SocketAddr,
     advertised: SocketAddr,
+    tcp: Option<SocketAddr>,
+    tls: Option<SocketAddr>,
     user: String,
     #[cfg(test)]
     pub(super) socket: Arc<GuardedSocket>,
@@ -95,13 +121,14 @@ impl std::fmt::Debug for UserAgent {
 }
 
 impl UserAgent {
-    /// Binds the socket and starts to listen. Must run within a tokio runtime.
+    /// Binds the sockets and starts to listen. Must run within a tokio runtime.
     ///
     /// The channel is bounded: when as many calls wait in it as may be in progress, or when it was dropped, further
     /// ones are refused.
     ///
     /// # Errors
-    /// [`SipError::Bind`] when the port cannot be had, [`SipError::NoLocalAddress`] when there is no address to show.
+    /// [`SipError::Bind`] or [`SipError::Listen`] when a port cannot be had, [`SipError::Tls`] when the certificate cannot
+    /// be used, [`SipError::NoLocalAddress`] when there is no address to show.
     pub async fn start(options: UserAgentOptions) -> Result<(UserAgent, mpsc::Receiver<IncomingCall>), SipError> {
         let listen = options.listen;
         let bind_error = |source| SipError::Bind { address: listen, source };
@@ -109,22 +136,30 @@ impl UserAgent {
         let bound = socket.local_addr().map_err(bind_error)?;
         let local = SocketAddr::new(concrete_address(&options)?, bound.port());
         let advertised = SocketAddr::new(options.public_address.unwrap_or(local.ip()), bound.port());
+        let listeners = listeners(&options).await?;
+        let listens_on = |at: usize| listeners[at].as_ref().and_then(Listener::local_addr);
+        let (tcp, tls) = (listens_on(0), listens_on(1));
+        mark_signalling(&SockRef::from(&socket), bound);
         let user_agent = concat!("offhook/", env!("CARGO_PKG_VERSION"));
 
         let counters = Arc::new(Counters::default());
-        let wire = WireGate {
+        let wire = Arc::new(WireGate {
             allowed_peers: options.allowed_peers.clone(),
             charset: options.header_charset,
             user_agent: user_agent.to_owned(),
-        };
-        let socket = Arc::new(GuardedSocket::new(socket, local, wire, counters.clone()));
+        });
+        let peers = Arc::new(Peers::new(options.allowed_peers.clone(), Vec::new()));
+        let addresses = Arc::new(Addresses::new(bound, options.public_address));
+        let ends = (bound, local);
+        let socket = Arc::new(GuardedSocket::new(socket, ends, addresses.clone(), wire.clone(), counters.clone()));
         let token = CancellationToken::new();
-        let external = options.public_address.map(|_| advertised);
-        let transport = UdpConnection::from_socket(socket.clone(), external, Some(token.child_token()))
+        let transport = UdpConnection::from_socket(socket.clone(), None, Some(token.child_token()))
             .await
             .map_err(|error| SipError::Failed(error.to_string()))?;
+        let udp = SipConnection::from(transport);
         let transports = TransportLayer::new(token.clone());
-        transports.add_transport(transport.into());
+        transports.add_transport(udp.clone());
+        let locator = Locator::default();
         let Timers { t1, t2, t4 } = options.timers;
         let callid_format = CallIdFormat::Uuid;
         let timers = EndpointOption { t1, t2, t4, t1x64: t1 * 64, callid_format, ..Default::default() };
@@ -133,8 +168,25 @@ impl UserAgent {
             .with_cancel_token(token.clone())
             .with_transport_layer(transports)
             .with_option(timers)
+            .with_target_locator(Box::new(locator.clone()))
             .build();
         let transactions = endpoint.incoming_transactions().map_err(|error| SipError::Failed(error.to_string()))?;
+
+        let flows = Flows::new(FlowOptions {
+            endpoint: endpoint.inner.clone(),
+            gate: wire,
+            peers,
+            counters: counters.clone(),
+            addresses,
+            udp,
+            placeholder: local,
+            listen: bound,
+            max_connections: options.max_connections,
+            trunk_tls: options.trunk_tls,
+            closing: token.clone(),
+        });
+        locator.serve(&flows);
+        flows.listen(listeners.into_iter().flatten().collect());
 
         let shared = Arc::new(Shared {
             layer: Arc::new(DialogLayer::new(endpoint.inner.clone())),
@@ -145,17 +197,20 @@ impl UserAgent {
             busy: Default::default(),
             closing: CancellationToken::new(),
             stopped: CancellationToken::new(),
-            contact: own_uri(&options.user, advertised),
+            contact: own_uri(&options.user, local),
+            flows,
         });
         let (calls, incoming) = mpsc::channel(options.max_calls.max(1));
         tokio::spawn(async move { endpoint.serve().await });
         tokio::spawn(gate::run(shared.clone(), transactions, calls));
         tokio::spawn(stop_when_closing(shared.clone(), socket.clone(), options.timers, token));
-        info!(%local, %advertised, "SIP user agent listens on UDP");
+        info!(%local, %advertised, ?tcp, ?tls, "SIP user agent listens");
         let agent = UserAgent {
             shared,
             local,
             advertised,
+            tcp,
+            tls,
             user: options.user,
             #[cfg(test)]
             socket,
@@ -166,6 +221,16 @@ impl UserAgent {
     /// Where it listens: the port that was bound, and an address that is never unspecified.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Where it listens on TCP.
+    pub fn tcp_addr(&self) -> Option<SocketAddr> {
+        self.tcp
+    }
+
+    /// Where it listens on TLS.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.tls
     }
 
     /// The address that it shows to peers.
@@ -259,6 +324,24 @@ async fn stop_when_closing(shared: Arc<Shared>, socket: Arc<GuardedSocket>, time
     stack.cancel();
     socket.close();
     shared.stopped.cancel();
+}
+
+/// The listeners for TCP and TLS, bound.
+async fn listeners(options: &UserAgentOptions) -> Result<[Option<Listener>; 2], SipError> {
+    let tcp = match options.listen_tcp {
+        Some(address) => Some(Listener::tcp(address, "sip.listen_tcp").await?),
+        None => None,
+    };
+    let tls = match options.listen_tls {
+        Some(address) => {
+            let files = options.tls_certificate_file.as_deref().zip(options.tls_key_file.as_deref());
+            let (certificate_file, key_file) = files.ok_or(TlsError::Half)?;
+            let acceptor = TlsAcceptor::from(tls::server(certificate_file, key_file)?);
+            Some(Listener::tls(address, "sip.listen_tls", acceptor).await?)
+        }
+        None => None,
+    };
+    Ok([tcp, tls])
 }
 
 fn own_uri(user: &str, address: SocketAddr) -> rsip::Uri {

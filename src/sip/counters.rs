@@ -74,6 +74,26 @@ counters! {
     NoAck => "no_ack",
     /// Errors that the socket reported.
     SocketError => "socket_error",
+    /// TCP and TLS connections taken from peers.
+    ConnectionsIn => "connections_in",
+    /// TCP and TLS connections made to peers.
+    ConnectionsOut => "connections_out",
+    /// Connections closed at once, since they came from outside the allowed peers.
+    RejectedConnection => "rejected_connection",
+    /// Connections closed at once, since there were as many as may be, in all or from one address.
+    ConnectionLimit => "connection_limit",
+    /// TLS handshakes that failed or took too long, either way.
+    Handshake => "handshake",
+    /// Connections closed since what came was not SIP or broke the framing.
+    Framing => "framing",
+    /// Connections closed since a message did not end in time.
+    SlowMessage => "slow_message",
+    /// Connections closed since the peer did not take what was sent.
+    Congested => "congested",
+    /// Connections closed since the peer no longer answered pings.
+    NoPong => "no_pong",
+    /// Requests answered by ourselves with 503, since their connection ended and there was no other.
+    FlowFailed => "flow_failed",
 }
 
 /// The counts of one user agent; all start at nought and never fall.

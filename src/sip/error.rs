@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::EndReason;
+use super::{EndReason, TlsError};
 
 /// Why the user agent or one of its calls could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,19 @@ pub enum SipError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A port for connections cannot be had.
+    #[error("cannot listen for SIP on {key} {address}: {source}; stop the other SIP program or choose another address")]
+    Listen {
+        /// The configuration key that holds the address.
+        key: &'static str,
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// TLS cannot be offered to those who connect.
+    #[error("cannot listen for SIP over TLS: {0}")]
+    Tls(#[from] TlsError),
     /// Listening on every interface, and no route tells which of the addresses to show to peers.
     #[error(
         "no local address to advertise for SIP on {listen}: {source}; set a concrete listen address or the public address"

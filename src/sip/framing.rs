@@ -102,9 +102,9 @@ impl Framing {
         }
     }
 
-    /// A ping was sent: the next empty line between messages answers it.
-    pub(super) fn await_pong(&mut self) {
-        self.pong_awaited = true;
+    /// Whether a ping is unanswered: then the next empty line between messages answers it.
+    pub(super) fn await_pong(&mut self, awaited: bool) {
+        self.pong_awaited = awaited;
     }
 
     /// Takes bytes as they came. After a fault they are ignored.
@@ -308,9 +308,7 @@ mod tests {
     fn cut(pieces: &[&[u8]], awaiting: bool) -> (Vec<Frame>, Option<FramingFault>) {
         let now = Instant::now();
         let mut framing = Framing::new(now);
-        if awaiting {
-            framing.await_pong();
-        }
+        framing.await_pong(awaiting);
         let (mut frames, mut fault) = (Vec::new(), None);
         for piece in pieces {
             framing.handle_input(now, piece);

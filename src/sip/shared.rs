@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 
 use super::Counters;
 use super::socket::RareWarning;
+use super::streams::Flows;
 
 /// In-dialog requests that may wait for a call's task.
 const QUEUE: usize = 8;
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     /// The stack has stopped: nothing is received and no timer runs any more.
     pub(super) stopped: CancellationToken,
     pub(super) contact: rsip::Uri,
+    /// The ways to peers over UDP, TCP and TLS.
+    pub(super) flows: Flows,
 }
 
 impl Shared {

@@ -9,8 +9,10 @@ use tokio::net::UdpSocket;
 use tokio::sync::Mutex;
 use tracing::{debug, warn};
 
+use super::addresses::Addresses;
+use super::stamp::Stamp;
 use super::wire::{Verdict, WireGate};
-use super::{Counter, Counters};
+use super::{Counter, Counters, Transport};
 
 /// Datagrams a second from allowed peers that are looked at, and how many may come at once. A finished transaction
 /// stays in the stack's memory for 32 s at about 1.7 kB: this bounds it.
@@ -35,7 +37,10 @@ pub(super) struct GuardedSocket {
     socket: StdMutex<Option<Arc<UdpSocket>>>,
     /// What the stack takes for its own address, never `0.0.0.0`.
     local: SocketAddr,
-    gate: WireGate,
+    /// Where it listens, perhaps on every address.
+    listen: SocketAddr,
+    addresses: Arc<Addresses>,
+    gate: Arc<WireGate>,
     counters: Arc<Counters>,
     buffer: Mutex<Box<[u8]>>,
     limits: StdMutex<Limits>,
@@ -44,10 +49,18 @@ pub(super) struct GuardedSocket {
 }
 
 impl GuardedSocket {
-    pub(super) fn new(socket: UdpSocket, local: SocketAddr, gate: WireGate, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(
+        socket: UdpSocket,
+        (listen, local): (SocketAddr, SocketAddr),
+        addresses: Arc<Addresses>,
+        gate: Arc<WireGate>,
+        counters: Arc<Counters>,
+    ) -> Self {
         Self {
             socket: StdMutex::new(Some(Arc::new(socket))),
             local,
+            listen,
+            addresses,
             gate,
             counters,
             buffer: Mutex::new(vec![0; 65_536].into_boxed_slice()),
@@ -158,9 +171,17 @@ impl rsipstack::platform::net::UdpSocket for GuardedSocket {
     }
 
     async fn send_to(&self, message: &[u8], peer: SocketAddr) -> rsipstack::Result<usize> {
+        let shown = peer.ip().to_canonical();
+        let stamp = Stamp {
+            placeholder: self.local,
+            transport: Transport::Udp,
+            sent_by: self.addresses.sent_by(shown, self.listen, None),
+            contact: self.addresses.shown_to(shown, Transport::Udp),
+        };
+        let message = stamp.apply(message);
         #[cfg(test)]
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_vec());
-        Ok(self.send(message, peer).await?)
+        Ok(self.send(&message, peer).await?)
     }
 
     fn local_addr(&self) -> rsipstack::Result<SocketAddr> {

@@ -218,12 +218,17 @@ mod tests {
 
     #[test]
     fn a_request_shows_its_receiver_where_it_came_from_and_where_we_are_reached() {
-        for (transport, via, parameter) in
-            [(Transport::Udp, "UDP", ""), (Transport::Tcp, "TCP", ";transport=tcp"), (Transport::Tls, "TLS", ";transport=tls")]
-        {
-            let expected = INVITE
-                .replacen("SIP/2.0/UDP 10.0.0.2:5060", &format!("SIP/2.0/{via} 192.0.2.7:5070"), 1)
-                .replacen("Contact: <sip:a@10.0.0.2:5060>", &format!("Contact: <sip:a@203.0.113.9:61000{parameter}>"), 1);
+        for (transport, via, parameter) in [
+            (Transport::Udp, "UDP", ""),
+            (Transport::Tcp, "TCP", ";transport=tcp"),
+            (Transport::Tls, "TLS", ";transport=tls"),
+        ] {
+            let expected =
+                INVITE.replacen("SIP/2.0/UDP 10.0.0.2:5060", &format!("SIP/2.0/{via} 192.0.2.7:5070"), 1).replacen(
+                    "Contact: <sip:a@10.0.0.2:5060>",
+                    &format!("Contact: <sip:a@203.0.113.9:61000{parameter}>"),
+                    1,
+                );
             assert_eq!(stamped(transport, INVITE), expected);
             assert_eq!(stamped(transport, &expected), expected, "stamped twice is stamped once");
         }
@@ -257,11 +262,22 @@ mod tests {
             ),
             ("sip:a@10.0.0.2:5060;expires=5".to_owned(), "sip:a@203.0.113.9:61000;expires=5".to_owned()),
             ("sip:10.0.0.2:5060".to_owned(), "sip:203.0.113.9:61000".to_owned()),
-            ("<sip:a;p=1@10.0.0.2:5060>, sip:10.0.0.2:5060".to_owned(), "<sip:a;p=1@203.0.113.9:61000;transport=tls>, sip:203.0.113.9:61000".to_owned()),
+            (
+                "<sip:a;p=1@10.0.0.2:5060>, sip:10.0.0.2:5060".to_owned(),
+                "<sip:a;p=1@203.0.113.9:61000;transport=tls>, sip:203.0.113.9:61000".to_owned(),
+            ),
         ] {
             assert_eq!(contact(&before), after);
         }
-        for other in ["*", "<sip:a@10.0.0.2>", "<sip:a@10.0.0.2:5061>", "<tel:+97235551234>", "\"unterminated", "<sip:a@10.0.0.2:5060", ""] {
+        for other in [
+            "*",
+            "<sip:a@10.0.0.2>",
+            "<sip:a@10.0.0.2:5061>",
+            "<tel:+97235551234>",
+            "\"unterminated",
+            "<sip:a@10.0.0.2:5060",
+            "",
+        ] {
             assert_eq!(contact(other), other);
         }
     }

@@ -173,11 +173,9 @@ impl ClientTls {
             .dangerous()
             .with_custom_certificate_verifier(verifier);
         let config = match (&settings.certificate_file, &settings.key_file) {
-            (Some(certificate_file), Some(key_file)) => {
-                config.with_client_auth_cert(certificates(certificate_file)?, key(key_file)?).map_err(|error| {
-                    TlsError::Unusable { file: certificate_file.clone(), reason: error.to_string() }
-                })?
-            }
+            (Some(certificate_file), Some(key_file)) => config
+                .with_client_auth_cert(certificates(certificate_file)?, key(key_file)?)
+                .map_err(|error| TlsError::Unusable { file: certificate_file.clone(), reason: error.to_string() })?,
             (None, None) => config.with_no_client_auth(),
             _ => return Err(TlsError::Half),
         };
@@ -307,9 +305,7 @@ impl ServerCertVerifier for Verifier {
             };
         }
         match &self.chain {
-            Some(chain) => {
-                chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-            }
+            Some(chain) => chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
             None => Err(CertificateError::UnknownIssuer.into()),
         }
     }

@@ -134,6 +134,14 @@ impl WireGate {
         }
     }
 
+    /// What becomes of a request on a stream that cannot go on after it; `message` may be incomplete.
+    pub(super) fn refusal(&self, message: &[u8], status: (u16, &'static str), peer: SocketAddr) -> Option<Vec<u8>> {
+        match self.refuse(&split_head(message).0, Fault(status.0, status.1, Counter::Framing), peer) {
+            Verdict::Answer { response, .. } => Some(response),
+            Verdict::Pass { .. } | Verdict::Drop { .. } => None,
+        }
+    }
+
     /// Whether requests from there are taken at all.
     pub(super) fn allows(&self, peer: SocketAddr) -> bool {
         let ip = peer.ip().to_canonical();
