@@ -32,6 +32,10 @@ mod gate;
 mod nameaddr;
 mod peers;
 mod resolve;
+mod fields;
+mod reliable;
+mod rules;
+mod session_timer;
 mod shared;
 mod socket;
 mod stamp;
@@ -47,6 +51,7 @@ pub use dialog::{Dialog, DialogEvent, EndReason, IncomingCall, Offer, OutgoingCa
 pub use error::SipError;
 pub use nameaddr::Party;
 pub use resolve::{Query, Record, ResolveError, Resolved, Resolver, ResolverOptions, Source};
+pub use rules::DialogRules;
 pub use target::{Target, Transport};
 pub use tls::{TlsError, TlsSettings, probe as probe_tls};
 pub use wire::HeaderCharset;
