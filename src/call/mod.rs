@@ -226,6 +226,7 @@ async fn converse(parts: &Arc<Parts>, answered: Answered, stop: CancellationToke
                     dialogue.described(&described);
                 },
                 DialogEvent::Acknowledged { .. } => debug!("acknowledged"),
+                DialogEvent::Dtmf { digit, .. } => debug!(%digit, "a key by INFO"),
             },
             () = stop.cancelled() => break None,
         }

@@ -24,11 +24,12 @@ use super::addresses::Addresses;
 use super::call::{Call, Note};
 use super::nameaddr::percent_decode;
 use super::peers::Peers;
-use super::shared::{ALLOW, Shared};
+use super::session_timer::SessionTimer;
+use super::shared::{ALLOW, SUPPORTED, Shared};
 use super::socket::GuardedSocket;
 use super::streams::{FlowOptions, Flows, Listener, Locator, mark_signalling};
 use super::wire::WireGate;
-use super::{Counter, Counters, HeaderCharset, IncomingCall, OutgoingCall, SipError, TlsError, TlsSettings, gate, tls};
+use super::{Counter, Counters, DialogRules, HeaderCharset, IncomingCall, OutgoingCall, SipError, TlsError, TlsSettings, gate, tls};
 
 /// The timers of RFC 3261 §17 that the rest follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub struct UserAgentOptions {
     pub max_connections: usize,
     /// The TLS settings of each trunk, in the order of the trunks.
     pub trunk_tls: Vec<TlsSettings>,
+    /// Which optional parts of SIP are used.
+    pub rules: DialogRules,
 }
 
 impl UserAgentOptions {
@@ -98,6 +101,7 @@ impl UserAgentOptions {
             tls_key_file: None,
             max_connections: 64,
             trunk_tls: Vec::new(),
+            rules: DialogRules::default(),
         }
     }
 }
@@ -199,6 +203,8 @@ impl UserAgent {
             stopped: CancellationToken::new(),
             contact: own_uri(&options.user, local),
             flows,
+            rules: options.rules,
+            t1,
         });
         let (calls, incoming) = mpsc::channel(options.max_calls.max(1));
         tokio::spawn(async move { endpoint.serve().await });
@@ -265,12 +271,14 @@ impl UserAgent {
             return Err(full());
         }
         let permit = self.shared.permits.clone().try_acquire_owned().map_err(|_| full())?;
+        let mut headers = vec![rsip::Header::Allow(ALLOW.into()), rsip::Header::Supported(SUPPORTED.into())];
+        headers.extend(SessionTimer::new(&self.shared.rules).proposal());
         let option = InviteOption {
             caller: own_uri(&self.user, self.advertised),
             callee,
             contact: self.shared.contact.clone(),
             offer: Some(offer.clone()),
-            headers: Some(vec![rsip::Header::Allow(ALLOW.into())]),
+            headers: Some(headers),
             ..Default::default()
         };
         let (states_in, states) = self.shared.layer.new_dialog_state_channel();
@@ -278,7 +286,7 @@ impl UserAgent {
         let (dialog, invite) = self.shared.layer.do_invite_async(option, states_in).map_err(failed)?;
         self.shared.counters.count(Counter::CallsOut);
         let id = dialog.id().call_id;
-        let (call, control) = Call::new(self.shared.clone(), dialog, states, None, permit);
+        let (call, control) = Call::new(self.shared.clone(), dialog, states, self.shared.rules, permit);
         let (progress_in, progress) = mpsc::channel(8);
         let (outcome_in, outcome) = oneshot::channel();
         let call = call.outgoing(progress_in, outcome_in, offer);

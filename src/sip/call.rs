@@ -4,25 +4,40 @@
 //! the end; `select!` stands over channels only, since the stack's transaction futures are not cancel-safe (the one
 //! exception drops the whole transaction, when the stack has stopped).
 
+mod dtmf;
+mod early;
+mod offers;
+mod requests;
+mod sending;
+
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rsipstack::dialog::dialog::{Dialog as StackDialog, DialogState, DialogStateReceiver, TerminatedReason};
 use rsipstack::dialog::invite_dialog::InviteDialog;
 use rsipstack::rsip::prelude::{HeadersExt, ToTypedHeader};
-use rsipstack::rsip::{self, Header, Method, StatusCode};
+use rsipstack::rsip::{self, Header, Method, Request, Response, StatusCode};
 use rsipstack::transaction::key::TransactionRole;
 use rsipstack::transaction::transaction::Transaction;
+use rsipstack::transport::SipConnection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tracing::{debug, warn};
 
-use super::dialog::{Command, Control};
+use super::authorizer::Authorizer;
+use super::dialog::{Command, Control, OwnResponse};
 use super::nameaddr::percent_decode;
-use super::shared::{ALLOW, Route, Shared, await_ack, drain, respond};
-use super::{Counter, DialogEvent, EndReason, Offer, Progress, Rejection, SipError};
+use super::reliable::{self, Reliable};
+use super::session_timer::{self, SessionFields, SessionTimer};
+use super::shared::{Route, Shared, respond};
+use super::{ByeReason, Counter, DialogEvent, DialogRules, EndReason, Progress, Rejection, SipError};
+pub(super) use early::check_invite;
+use offers::OurOffer;
+pub(super) use sending::OwnRequest;
+use sending::Requests;
 
-/// How long the owner of a call may think about a re-INVITE; the caller's transaction would wait 32 s, the caller not.
-const OFFER_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a BYE of ours may stay unanswered before the call is over for its owner and its permit free. The BYE goes
+/// on being retransmitted for 64·T1 without them.
+const BYE_PATIENCE: Duration = Duration::from_secs(4);
 /// Commands, events and notes that may wait for a call's task or owner.
 const QUEUE: usize = 8;
 
@@ -32,8 +47,19 @@ pub(super) enum Note {
     Invite(Option<SipError>),
     /// Our BYE was answered, or given up.
     Bye,
-    /// A re-INVITE or UPDATE is dealt with; `acked` is false when the ACK of its 200 stayed away.
-    Offer { acked: bool, sdp: Option<Vec<u8>> },
+    /// A re-INVITE, UPDATE or PRACK with an offer is dealt with; `acked` is false when the ACK of its 200 stayed away.
+    Offer { acked: bool, accepted: Option<Accepted> },
+    /// The final response to a re-INVITE of ours.
+    OurOffer(Result<Box<Response>, SipError>),
+    /// The final response to an UPDATE of ours that only refreshes the session.
+    Refreshed(Result<Box<Response>, SipError>),
+}
+
+/// An offer of the peer that we answered with 200.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    sdp: Vec<u8>,
+    session: SessionFields,
 }
 
 /// How far the call is.
@@ -42,6 +68,18 @@ enum Phase {
     Early,
     AwaitingAck,
     Up,
+}
+
+/// How far the first exchange of offer and answer is (RFC 3261 §13.2.1, RFC 3262 §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exchange {
+    /// The INVITE had no offer, and we have made none.
+    None,
+    /// The caller's offer is not answered in a way that is sure to have arrived.
+    Theirs,
+    /// Our offer is on its way.
+    Ours,
+    Done,
 }
 
 /// The state of one call.
@@ -61,11 +99,26 @@ pub(super) struct Call {
     outcome: Option<oneshot::Sender<Result<Vec<u8>, SipError>>>,
     phase: Phase,
     hanging_up: bool,
+    bye_reason: ByeReason,
     bye_sent: bool,
+    /// When the BYE is no longer waited for.
+    bye_until: Option<Instant>,
     /// The reason to report whatever the stack says.
     overruled: Option<EndReason>,
     remote_sequence: Option<u32>,
-    offer_pending: bool,
+    rules: DialogRules,
+    own_requests: Arc<Requests>,
+    session_timer: SessionTimer,
+    /// What the caller's INVITE says of session timers.
+    session: SessionFields,
+    /// An incoming call's provisional responses, when they are reliable.
+    reliable: Option<Reliable>,
+    /// An answer that waits for a PRACK.
+    held_answer: Option<(Vec<u8>, oneshot::Sender<Result<(), SipError>>)>,
+    exchange: Exchange,
+    /// An offer of the peer waits for our answer, or our answer for its ACK.
+    their_offer: bool,
+    our_offer: Option<OurOffer>,
     /// The callee's BYE that overtook our knowledge of its 200.
     held_bye: Option<Transaction>,
     local_sdp: Vec<u8>,
@@ -73,12 +126,12 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// The call and the handle to it. `remote_sequence` is the CSeq of an incoming INVITE.
+    /// The call and the handle to it.
     pub(super) fn new(
         shared: Arc<Shared>,
         dialog: InviteDialog,
         states: DialogStateReceiver,
-        remote_sequence: Option<u32>,
+        rules: DialogRules,
         permit: OwnedSemaphorePermit,
     ) -> (Self, Control) {
         let (commands_out, commands) = mpsc::channel(QUEUE);
@@ -86,6 +139,7 @@ impl Call {
         let (ended, ended_out) = watch::channel(None);
         let (notes, notes_in) = mpsc::channel(QUEUE);
         let (route, requests) = Route::new(&shared, dialog.id());
+        let own_requests = Arc::new(Requests::new(shared.clone(), dialog.clone(), None, None));
         let call = Self {
             shared,
             dialog,
@@ -101,15 +155,47 @@ impl Call {
             outcome: None,
             phase: Phase::Early,
             hanging_up: false,
+            bye_reason: ByeReason::Normal,
             bye_sent: false,
+            bye_until: None,
             overruled: None,
-            remote_sequence,
-            offer_pending: false,
+            remote_sequence: None,
+            rules,
+            own_requests,
+            session_timer: SessionTimer::new(&rules),
+            session: SessionFields::default(),
+            reliable: None,
+            held_answer: None,
+            exchange: Exchange::None,
+            their_offer: false,
+            our_offer: None,
             held_bye: None,
             local_sdp: Vec::new(),
             _permit: permit,
         };
         (call, Control { commands: commands_out, events: events_out, ended: ended_out })
+    }
+
+    /// Makes it an incoming call: its INVITE, and the flow that it came on.
+    pub(super) fn incoming(mut self, invite: &Request, connection: Option<SipConnection>) -> Self {
+        self.remote_sequence = invite.cseq_header().and_then(|header| header.seq()).ok();
+        self.exchange = if invite.body.is_empty() { Exchange::None } else { Exchange::Theirs };
+        self.session = SessionFields::of(&invite.headers);
+        self.session_timer.allowed(&invite.headers);
+        self.reliable = early::reliable(invite, &self.rules, self.shared.t1);
+        self.own_requests = Arc::new(Requests::new(self.shared.clone(), self.dialog.clone(), connection, None));
+        self
+    }
+
+    /// Requests of ours within the dialog are sent on `connection` and answer challenges with `authorizer`.
+    #[allow(dead_code, reason = "for trunks")]
+    pub(super) fn authorized(
+        mut self,
+        connection: Option<SipConnection>,
+        authorizer: Option<Arc<dyn Authorizer>>,
+    ) -> Self {
+        self.own_requests = Arc::new(Requests::new(self.shared.clone(), self.dialog.clone(), connection, authorizer));
+        self
     }
 
     /// Makes it an outgoing call: where progress and the outcome go, and what was offered.
@@ -122,6 +208,7 @@ impl Call {
         self.progress = Some(progress);
         self.outcome = Some(outcome);
         self.local_sdp = offer;
+        self.exchange = Exchange::Ours;
         self
     }
 
@@ -153,6 +240,8 @@ impl Call {
         let mut shutting_down = false;
         let mut commands_open = true;
         loop {
+            let deadline = self.deadline();
+            let due = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now).into());
             let over = tokio::select! {
                 biased;
                 state = self.states.recv() => match state {
@@ -169,7 +258,7 @@ impl Call {
                         Some(command) => self.on_command(command),
                         None => {
                             commands_open = false;
-                            self.end(Rejection::Unavailable);
+                            self.end(Rejection::Unavailable, ByeReason::Normal);
                         }
                     }
                     None
@@ -177,13 +266,57 @@ impl Call {
                 () = stopped.cancelled() => Some(EndReason::Failed),
                 () = closing.cancelled(), if !shutting_down => {
                     shutting_down = true;
-                    self.end(Rejection::ServiceUnavailable);
+                    self.end(Rejection::ServiceUnavailable, ByeReason::Normal);
                     None
                 }
+                () = due, if deadline.is_some() => self.on_time(Instant::now()),
             };
+            self.drive();
             if let Some(reason) = over {
                 return self.overruled.unwrap_or(reason);
             }
+        }
+    }
+
+    /// When something is due that no message brings.
+    fn deadline(&self) -> Option<Instant> {
+        let reliable = self.reliable.as_ref().and_then(Reliable::poll_timeout);
+        let offer = self.our_offer.as_ref().and_then(OurOffer::due);
+        [self.session_timer.poll_timeout(), reliable, offer, self.bye_until].into_iter().flatten().min()
+    }
+
+    fn on_time(&mut self, now: Instant) -> Option<EndReason> {
+        if self.bye_until.is_some_and(|until| now >= until) {
+            return Some(EndReason::ByUs);
+        }
+        self.session_timer.handle_timeout(now);
+        if let Some(reliable) = &mut self.reliable {
+            reliable.handle_timeout(now);
+        }
+        if self.our_offer.as_ref().and_then(OurOffer::due).is_some_and(|due| now >= due) {
+            self.send_offer();
+        }
+        None
+    }
+
+    /// Does what the machines ask for.
+    fn drive(&mut self) {
+        while let Some(output) = self.reliable.as_mut().and_then(Reliable::poll) {
+            match output {
+                reliable::Output::Send { sequence, provisional } => self.send_reliably(sequence, provisional),
+                reliable::Output::Unacknowledged => {
+                    self.overruled = Some(EndReason::NoAck);
+                    self.log_failure("refusing", self.dialog.reject(Some(StatusCode::ServerTimeOut), None));
+                }
+            }
+        }
+        match self.session_timer.poll() {
+            Some(session_timer::Output::Refresh(refresh)) => self.refresh_session(refresh),
+            Some(session_timer::Output::Expired) => {
+                self.overruled = Some(EndReason::Expired);
+                self.end(Rejection::Unavailable, ByeReason::SessionExpired);
+            }
+            None => {}
         }
     }
 
@@ -195,6 +328,12 @@ impl Call {
         match state {
             DialogState::WaitAck(..) => self.phase = Phase::AwaitingAck,
             DialogState::Early(_, response) => {
+                if self.is_client() {
+                    self.session_timer.allowed(&response.headers);
+                    if !response.body.is_empty() && response.header_contains_token("Require", "100rel") {
+                        self.exchange = Exchange::Done;
+                    }
+                }
                 if let (Some(progress), Phase::Early) = (&self.progress, self.phase) {
                     let said = match response.body.is_empty() {
                         false => Some(Progress::EarlyMedia(response.body)),
@@ -209,7 +348,10 @@ impl Call {
             DialogState::Confirmed(id, response) if self.phase != Phase::Up => {
                 self.phase = Phase::Up;
                 self.progress = None;
+                self.exchange = Exchange::Done;
                 if self.is_client() {
+                    self.session_timer.allowed(&response.headers);
+                    self.session_timer.answered(Instant::now(), &SessionFields::of(&response.headers));
                     self.route.dialog_ids.push(id);
                     self.decode_remote_target();
                     if let Some(outcome) = self.outcome.take() {
@@ -271,15 +413,16 @@ impl Call {
             Note::Invite(None) if self.phase != Phase::Up => Some(EndReason::Failed),
             Note::Invite(_) => None,
             Note::Bye => Some(EndReason::ByUs),
-            Note::Offer { acked, sdp } => {
-                self.offer_pending = false;
-                if let Some(sdp) = sdp {
-                    self.local_sdp = sdp;
-                }
-                if !acked {
-                    self.overruled = Some(EndReason::NoAck);
-                    self.send_bye();
-                }
+            Note::Offer { acked, accepted } => {
+                self.on_their_offer_done(acked, accepted);
+                None
+            }
+            Note::OurOffer(outcome) => {
+                self.on_our_offer_done(outcome);
+                None
+            }
+            Note::Refreshed(outcome) => {
+                self.on_refreshed(outcome);
                 None
             }
         }
@@ -287,37 +430,23 @@ impl Call {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Ring => {
-                if self.phase == Phase::Early && !self.hanging_up {
-                    self.log_failure("ringing", self.dialog.ringing(None, None));
-                }
-            }
-            Command::Answer(sdp, done) => {
-                let outcome = if self.phase != Phase::Early || self.hanging_up {
-                    Err(SipError::Ended(EndReason::ByUs))
-                } else if self.dialog.state().is_terminated() {
-                    Err(SipError::Ended(EndReason::Cancelled))
-                } else {
-                    let headers = vec![Header::ContentType("application/sdp".into()), Header::Allow(ALLOW.into())];
-                    self.local_sdp = sdp.clone();
-                    self.dialog.accept(Some(headers), Some(sdp)).map_err(|error| SipError::Failed(error.to_string()))
-                };
-                if outcome.is_ok() {
-                    self.phase = Phase::AwaitingAck;
-                }
-                let _ = done.send(outcome);
-            }
-            Command::Reject(rejection) => self.end(rejection),
-            Command::HangUp => self.end(Rejection::Unavailable),
+            Command::Ring => self.ring(),
+            Command::EarlyMedia(sdp) => self.early_media(sdp),
+            Command::Answer(sdp, done) => self.answer(sdp, done),
+            Command::Reject(rejection) => self.end(rejection, ByeReason::Normal),
+            Command::HangUp(reason) => self.end(Rejection::Unavailable, reason),
+            Command::Offer(sdp, done) => self.offer(sdp, done),
+            Command::Request(request, done) => self.request(request, done),
         }
     }
 
     /// Ends the call in the way that its phase asks for: `rejection` or CANCEL, BYE after the ACK, or BYE.
-    fn end(&mut self, rejection: Rejection) {
+    fn end(&mut self, rejection: Rejection, reason: ByeReason) {
         if self.hanging_up {
             return;
         }
         self.hanging_up = true;
+        self.bye_reason = reason;
         match self.phase {
             Phase::Early if self.is_client() => {
                 self.fail(SipError::Cancelled);
@@ -330,6 +459,7 @@ impl Call {
                 });
             }
             Phase::Early => {
+                self.finish_provisional();
                 self.log_failure("rejecting", self.dialog.reject(Some(status_of(rejection)), None));
             }
             // RFC 3261 §15: the callee sends no BYE before the ACK; it follows when the ACK comes or has timed out.
@@ -343,113 +473,33 @@ impl Call {
             return;
         }
         self.hanging_up = true;
-        let (dialog, notes) = (self.dialog.clone(), self.notes.clone());
+        self.session_timer.stop();
+        self.bye_until = Some(Instant::now() + BYE_PATIENCE);
+        let headers = vec![Header::Reason(self.bye_reason.value().into())];
+        let bye = OwnRequest { method: Method::Bye, headers, body: vec![] };
+        let (requests, notes) = (self.own_requests.clone(), self.notes.clone());
         self.shared.spawn(async move {
-            if let Err(error) = dialog.bye().await {
+            if let Err(error) = requests.send(bye).await {
                 warn!(%error, "BYE was not delivered");
             }
+            // The call may be over already.
             let _ = notes.send(Note::Bye).await;
         });
     }
 
-    /// An in-dialog request; each answer runs in the task that owns its transaction.
-    fn on_request(&mut self, transaction: Transaction) {
-        let sequence = transaction.original.cseq_header().and_then(|header| header.seq()).ok();
-        if sequence.is_none() || sequence <= self.remote_sequence {
-            self.shared.counters.count(Counter::OutOfOrder);
-            self.respond(transaction, StatusCode::ServerInternalError, vec![]);
+    /// Sends a request that is the owner's own affair.
+    fn request(&mut self, request: OwnRequest, done: oneshot::Sender<Result<OwnResponse, SipError>>) {
+        if self.phase != Phase::Up || self.hanging_up {
+            let _ = done.send(Err(SipError::Ended(EndReason::ByUs)));
             return;
         }
-        self.remote_sequence = sequence;
-        match transaction.original.method {
-            Method::Bye => self.on_bye(transaction),
-            Method::Options => {
-                let headers = vec![Header::Allow(ALLOW.into()), Header::Accept("application/sdp".into())];
-                self.respond(transaction, StatusCode::OK, headers);
-            }
-            Method::Info => self.respond(transaction, StatusCode::OK, vec![]),
-            Method::Update if transaction.original.body.is_empty() => {
-                let contact = self.contact_header();
-                self.refresh_target(&transaction.original);
-                self.respond(transaction, StatusCode::OK, vec![contact]);
-            }
-            // RFC 3261 §14.2 and RFC 3311 §5.2: one exchange at a time; the first one is ours to answer.
-            Method::Invite | Method::Update if self.offer_pending || self.phase == Phase::Early => {
-                self.respond(transaction, StatusCode::ServerInternalError, vec![Header::RetryAfter("2".into())]);
-            }
-            Method::Invite | Method::Update => self.on_offer(transaction),
-            // Never asked for: our provisional responses are not reliable.
-            Method::PRack => self.respond(transaction, StatusCode::CallTransactionDoesNotExist, vec![]),
-            _ => {
-                self.shared.counters.count(Counter::Method);
-                self.respond(transaction, StatusCode::MethodNotAllowed, vec![Header::Allow(ALLOW.into())]);
-            }
-        }
-    }
-
-    fn on_bye(&mut self, mut transaction: Transaction) {
-        let mut dialog = self.dialog.clone();
-        if self.phase == Phase::Early {
-            if self.is_client() {
-                // The stack acknowledges the 200 before it tells of it; without a 200 the BYE goes with the call.
-                self.held_bye = Some(transaction);
-                return;
-            }
-            // RFC 3261 §15.1.2: BYE in an early dialog ends the INVITE with 487.
-            self.overruled = Some(EndReason::Cancelled);
-            self.respond(transaction, StatusCode::OK, vec![]);
-            self.log_failure("ending the INVITE", dialog.reject(Some(StatusCode::RequestTerminated), None));
-            return;
-        }
+        let requests = self.own_requests.clone();
         self.shared.spawn(async move {
-            if let Err(error) = dialog.handle(&mut transaction).await {
-                warn!("BYE could not be answered");
-                debug!(%error, "BYE could not be answered");
-            }
-        });
-    }
-
-    fn on_offer(&mut self, mut transaction: Transaction) {
-        self.offer_pending = true;
-        self.refresh_target(&transaction.original);
-        let (reply, replied) = oneshot::channel();
-        let offer = Offer { sdp: transaction.original.body.clone(), reply };
-        // Nobody looks, or too much waits: the dropped reply channel leads to our last SDP.
-        let _ = self.events.try_send(DialogEvent::Offer(offer));
-        let (last_sdp, contact) = (self.local_sdp.clone(), self.contact_header());
-        let (notes, events) = (self.notes.clone(), self.events.clone());
-        self.shared.spawn(async move {
-            let is_invite = transaction.original.method == Method::Invite;
-            if is_invite {
-                let _ = transaction.send_trying().await;
-            }
-            let answer = match tokio::time::timeout(OFFER_PATIENCE, replied).await {
-                Ok(Ok(answer)) => answer,
-                _ => Ok(last_sdp),
-            };
-            let (status, headers, sdp) = match answer {
-                Ok(sdp) => {
-                    let headers = vec![contact, Header::ContentType("application/sdp".into())];
-                    (StatusCode::OK, headers, Some(sdp))
-                }
-                Err(rejection) => (status_of(rejection), vec![], None),
-            };
-            let accepted = status == StatusCode::OK;
-            let late_offer = transaction.original.body.is_empty();
-            if let Err(error) = transaction.reply_with(status, headers, sdp.clone()).await {
-                warn!("a re-INVITE or UPDATE could not be answered");
-                debug!(%error, "a re-INVITE or UPDATE could not be answered");
-            }
-            let mut acked = true;
-            if is_invite {
-                let ack = await_ack(&mut transaction).await;
-                acked = ack.is_some() || !accepted;
-                if let (Some(sdp), true, true) = (ack, late_offer, accepted) {
-                    let _ = events.try_send(DialogEvent::Acknowledged { sdp });
-                }
-            }
-            let _ = notes.send(Note::Offer { acked, sdp }).await;
-            drain(transaction).await;
+            let outcome = requests.send(request).await.map(|(response, _)| OwnResponse {
+                code: response.status_code.code(),
+                reason: response.status_code.text().to_owned(),
+            });
+            let _ = done.send(outcome);
         });
     }
 
@@ -461,9 +511,9 @@ impl Call {
         rsip::typed::Contact::from(self.shared.contact.clone()).into()
     }
 
-    /// RFC 3261 §12.2.2: the Contact of a target refresh request is where later requests go.
-    fn refresh_target(&self, request: &rsip::Request) {
-        if let Ok(header) = request.contact_header()
+    /// RFC 3261 §12.2: the Contact of a target refresh request or of its 2xx is where later requests go.
+    fn refresh_target(&self, message: &impl HeadersExt) {
+        if let Ok(header) = message.contact_header()
             && let Ok(contact) = header.clone().typed()
         {
             self.set_target(contact.uri);

@@ -4,9 +4,11 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::call::OwnRequest;
 use super::{Party, SipError};
 
 /// Why a call is over.
@@ -19,8 +21,10 @@ pub enum EndReason {
     ByUs,
     /// It was cancelled before the answer (CANCEL, or BYE in an early dialog).
     Cancelled,
-    /// No ACK came for our 200 within 64·T1.
+    /// No ACK came for our 200, or no PRACK for a reliable provisional response, within 64·T1.
     NoAck,
+    /// The session timer ran out: the other side is gone, or has forgotten the call (RFC 4028).
+    Expired,
     /// The peer refused our INVITE.
     Refused,
     /// The stack gave up: no answer, or a message that cannot be worked with.
@@ -34,6 +38,7 @@ impl fmt::Display for EndReason {
             EndReason::ByUs => "ended by us",
             EndReason::Cancelled => "cancelled before the answer",
             EndReason::NoAck => "no ACK came for the answer",
+            EndReason::Expired => "the session timer ran out",
             EndReason::Refused => "refused by the peer",
             EndReason::Failed => "signalling failed",
         })
@@ -56,13 +61,50 @@ pub enum Rejection {
     ServiceUnavailable,
 }
 
+/// Why we hang up, as the Reason header of the BYE says it (RFC 3326).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ByeReason {
+    /// The conversation is over.
+    #[default]
+    Normal,
+    /// Nothing was heard from the peer for too long.
+    MediaTimeout,
+    /// The session timer ran out.
+    SessionExpired,
+    /// Something of ours failed.
+    Failure,
+}
+
+impl ByeReason {
+    /// The header's value; the causes are those of Q.850.
+    pub(super) const fn value(self) -> &'static str {
+        match self {
+            ByeReason::Normal => "Q.850;cause=16;text=\"Normal call clearing\"",
+            ByeReason::MediaTimeout => "Q.850;cause=102;text=\"Media timeout\"",
+            ByeReason::SessionExpired => "Q.850;cause=102;text=\"Session timer expired\"",
+            ByeReason::Failure => "Q.850;cause=41;text=\"Temporary failure\"",
+        }
+    }
+}
+
+/// The final response to a request of ours.
+#[derive(Debug)]
+pub(super) struct OwnResponse {
+    pub(super) code: u16,
+    pub(super) reason: String,
+}
+
 /// What the holder of a handle asks the call's task for.
 #[derive(Debug)]
 pub(super) enum Command {
     Ring,
+    EarlyMedia(Vec<u8>),
     Answer(Vec<u8>, oneshot::Sender<Result<(), SipError>>),
     Reject(Rejection),
-    HangUp,
+    HangUp(ByeReason),
+    Offer(Vec<u8>, oneshot::Sender<Result<Vec<u8>, SipError>>),
+    Request(OwnRequest, oneshot::Sender<Result<OwnResponse, SipError>>),
 }
 
 /// Commands to the call's task, events from it, and how it ended.
@@ -87,6 +129,23 @@ impl Control {
             biased;
             Some(event) = self.events.recv() => event,
             reason = ended(self.ended.clone()) => DialogEvent::Ended(reason),
+        }
+    }
+
+    /// Puts a command whose outcome comes back; may be dropped without harm.
+    fn ask<T: Send, F: FnOnce(oneshot::Sender<Result<T, SipError>>) -> Command>(
+        &self,
+        command: F,
+    ) -> impl Future<Output = Result<T, SipError>> + Send + use<T, F> {
+        let (done, outcome) = oneshot::channel();
+        let asked = self.commands.try_send(command(done));
+        let ended = self.ended.clone();
+        async move {
+            if let Err(mpsc::error::TrySendError::Full(_)) = asked {
+                return Err(SipError::Failed("too much is asked of the call at once".into()));
+            }
+            let over = || SipError::Ended(ended.borrow().unwrap_or(EndReason::Failed));
+            outcome.await.unwrap_or_else(|_| Err(over()))
         }
     }
 
@@ -123,7 +182,25 @@ impl IncomingCall {
         let _ = self.control.commands.try_send(Command::Ring);
     }
 
-    /// Sends 200 with `sdp`: the answer, or the offer when [`IncomingCall::offer`] is empty.
+    /// Sends 183 with `sdp`, reliably when the line's rules or the caller ask for it (RFC 3262).
+    ///
+    /// An answer that goes unreliably must come again, the same, in [`IncomingCall::answer`]. When
+    /// [`IncomingCall::offer`] is empty, `sdp` is the offer and the caller's answer comes as
+    /// [`DialogEvent::Acknowledged`] with the PRACK; where the response is not reliable that is impossible, and the
+    /// caller hears of 180 only.
+    pub fn early_media(&self, sdp: Vec<u8>) {
+        // A full queue means that the owner floods its own call.
+        let _ = self.control.commands.try_send(Command::EarlyMedia(sdp));
+    }
+
+    /// The next thing that happens before the answer: an answer with the PRACK, an offer by UPDATE, a digit, the end.
+    /// What is not taken here comes from [`Dialog::event`].
+    pub async fn event(&mut self) -> DialogEvent {
+        self.control.event().await
+    }
+
+    /// Sends 200 with `sdp`: the answer, or the offer when [`IncomingCall::offer`] is empty. After reliable early media
+    /// the 200 waits for the caller's PRACK and carries no SDP, since the caller has it.
     ///
     /// Retransmits it until the ACK comes; without one the dialog ends with [`EndReason::NoAck`].
     ///
@@ -195,7 +272,7 @@ impl OutgoingCall {
     /// Sends CANCEL; should the 200 cross it, the call is acknowledged and ended with BYE.
     pub fn cancel(&self) {
         if let Some(control) = &self.control {
-            let _ = control.commands.try_send(Command::HangUp);
+            let _ = control.commands.try_send(Command::HangUp(ByeReason::Normal));
         }
     }
 }
@@ -209,8 +286,15 @@ pub enum DialogEvent {
         /// The body of the ACK.
         sdp: Vec<u8>,
     },
-    /// The peer wants to change the media (re-INVITE or UPDATE), or asks for an offer.
+    /// The peer wants to change the media (re-INVITE, UPDATE or PRACK), or asks for an offer.
     Offer(Offer),
+    /// A key was pressed, told by INFO.
+    Dtmf {
+        /// `0` to `9`, `*`, `#`, `A` to `D`.
+        digit: char,
+        /// How long it was pressed.
+        duration: Duration,
+    },
     /// The call is over. Repeats for ever.
     Ended(EndReason),
 }
@@ -265,11 +349,38 @@ impl Dialog {
         }
     }
 
-    /// Sends BYE (after the ACK, should it still be outstanding: RFC 3261 §15) and waits until it is answered or
-    /// has timed out. The BYE goes out even if this future is dropped after its first poll.
+    /// Offers `sdp` in a re-INVITE and gives the peer's answer. One that meets another waits and tries again (RFC 3261
+    /// §14.1). Goes out even if the future is dropped.
+    ///
+    /// # Errors
+    /// [`SipError::Refused`] when the peer does not want it (the call goes on as it was), [`SipError::Ended`] when the
+    /// call is over, [`SipError::Failed`] while an offer of ours is under way already.
+    pub fn offer(&self, sdp: Vec<u8>) -> impl Future<Output = Result<Vec<u8>, SipError>> + Send + use<> {
+        self.control.ask(|done| Command::Offer(sdp, done))
+    }
+
+    /// Sends any other request within the dialog, with the line's password when it is asked for.
+    ///
+    /// # Errors
+    /// As [`Dialog::offer`]; a refusal is a response like any other here.
+    #[allow(dead_code, reason = "for transfer")]
+    pub(super) fn request(
+        &self,
+        request: OwnRequest,
+    ) -> impl Future<Output = Result<OwnResponse, SipError>> + Send + use<> {
+        self.control.ask(|done| Command::Request(request, done))
+    }
+
+    /// Sends BYE (after the ACK, should it still be outstanding: RFC 3261 §15) and waits until it is answered, for
+    /// four seconds at most. The BYE goes out even if this future is dropped after its first poll.
     pub async fn hang_up(&mut self) -> EndReason {
+        self.hang_up_because(ByeReason::Normal).await
+    }
+
+    /// [`Dialog::hang_up`], and tells the peer why.
+    pub async fn hang_up_because(&mut self, reason: ByeReason) -> EndReason {
         // A task that is gone has ended the call already.
-        let _ = self.control.commands.send(Command::HangUp).await;
+        let _ = self.control.commands.send(Command::HangUp(reason)).await;
         self.ended().await
     }
 }

@@ -16,10 +16,10 @@ use rsipstack::transaction::transaction::Transaction;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use super::call::{Call, Note};
+use super::call::{Call, Note, check_invite};
 use super::nameaddr::{parse_party, percent_decode, uri_user};
-use super::shared::{ALLOW, Shared, drain, respond};
-use super::{Counter, IncomingCall};
+use super::shared::{ALLOW, SUPPORTED, Shared, drain, respond, unsupported};
+use super::{Counter, DialogRules, IncomingCall};
 
 /// What a request outside of any dialog gets.
 #[derive(Debug, PartialEq)]
@@ -39,7 +39,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut incoming: TransactionReceiver, 
     let stopped = shared.stopped.clone();
     // The stack keeps a sender of this channel itself: it never closes.
     while let Some(Some(transaction)) = stopped.run_until_cancelled(incoming.recv()).await {
-        match judge(&transaction.original) {
+        match judge(&transaction.original, &shared.rules) {
             Verdict::InDialog => in_dialog(&shared, transaction),
             Verdict::NewCall => new_call(&shared, &pending, transaction, &calls),
             Verdict::Respond(status, headers, why) => {
@@ -59,7 +59,7 @@ fn refuse(shared: &Shared, transaction: Transaction, why: Counter, status: Statu
     respond(shared, transaction, status, headers);
 }
 
-fn judge(request: &Request) -> Verdict {
+fn judge(request: &Request, rules: &DialogRules) -> Verdict {
     let served =
         [Method::Invite, Method::Bye, Method::Cancel, Method::Options, Method::Info, Method::Update, Method::PRack];
     let to_tag = request.to_header().ok().and_then(|to| to.tag().ok().flatten());
@@ -77,30 +77,22 @@ fn judge(request: &Request) -> Verdict {
     if !known_scheme {
         return Verdict::Respond(StatusCode::UnsupportedUriScheme, vec![], Some(Counter::Unsupported));
     }
-    // §8.2.2.3: nothing is supported that could be required. CANCEL never comes here.
-    let required: Vec<&str> = request
-        .headers
-        .iter()
-        .filter_map(|header| match header {
-            Header::Require(require) => Some(require.value()),
-            _ => None,
-        })
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|tag| !tag.is_empty())
-        .collect();
-    if !required.is_empty() {
-        let headers = vec![Header::Unsupported(required.join(", ").into())];
-        return Verdict::Respond(StatusCode::BadExtension, headers, Some(Counter::Extension));
+    // CANCEL never comes here.
+    if let Some(unsupported) = unsupported(&request.headers, rules) {
+        return Verdict::Respond(StatusCode::BadExtension, vec![unsupported], Some(Counter::Extension));
     }
     match request.method {
         Method::Invite if !body_is_sdp(request) => {
             let headers = vec![Header::Accept("application/sdp".into()), Header::AcceptEncoding("identity".into())];
             Verdict::Respond(StatusCode::UnsupportedMediaType, headers, Some(Counter::Unsupported))
         }
-        Method::Invite => Verdict::NewCall,
+        Method::Invite => match check_invite(&request.headers, rules) {
+            Ok(()) => Verdict::NewCall,
+            Err((status, header)) => Verdict::Respond(status, vec![header], Some(Counter::Extension)),
+        },
         Method::Options => {
-            let headers = vec![Header::Allow(ALLOW.into()), Header::Accept("application/sdp".into())];
+            let mut headers = vec![Header::Allow(ALLOW.into()), Header::Accept("application/sdp".into())];
+            headers.push(Header::Supported(SUPPORTED.into()));
             Verdict::Respond(StatusCode::OK, headers, None)
         }
         _ => Verdict::Respond(StatusCode::CallTransactionDoesNotExist, vec![], Some(Counter::NoDialog)),
@@ -190,8 +182,8 @@ fn new_call(shared: &Arc<Shared>, pending: &Pending, transaction: Transaction, c
         }
     };
     let request = &transaction.original;
-    let sequence = Some(key.2);
-    let (call, control) = Call::new(shared.clone(), dialog.clone(), states, sequence, permit);
+    let (call, control) = Call::new(shared.clone(), dialog.clone(), states, shared.rules, permit);
+    let call = call.incoming(request, transaction.connection.clone());
     let from = request.from_header().map(|from| parse_party(from.value())).unwrap_or_default();
     let incoming = IncomingCall {
         id: key.0.clone(),
@@ -262,7 +254,7 @@ mod tests {
     }
 
     fn status(method: &str, replacements: &[(&str, &str)]) -> u16 {
-        match judge(&request(method, replacements)) {
+        match judge(&request(method, replacements), &DialogRules::default()) {
             Verdict::NewCall => 0,
             Verdict::InDialog => 1,
             Verdict::Respond(status, ..) => status.code(),

@@ -14,12 +14,12 @@
 //! Nothing outside this module names `rsipstack`. That crate logs whole messages, numbers and credentials included, at
 //! INFO: **whoever sets up logging must filter the target `rsipstack` to `warn`.**
 //!
-//! Not implemented: registration and digest, TCP and TLS, SRV lookup, reliable provisional responses (RFC 3262; `Require:
-//! 100rel` gets 420), session timers (RFC 4028), transfer, multipart bodies (415). An address given as `0.0.0.0` is
+//! Not implemented: registration and digest, TCP and TLS, SRV lookup, transfer, multipart bodies (415). An address given as `0.0.0.0` is
 //! advertised as the one address from which the route to the first allowed peer leaves.
 
 mod addresses;
 mod agent;
+mod authorizer;
 mod call;
 mod certificate;
 mod connection;
@@ -47,7 +47,7 @@ mod wire;
 pub use agent::{Timers, UserAgent, UserAgentOptions};
 pub use certificate::PeerCertificate;
 pub use counters::{Counter, Counters};
-pub use dialog::{Dialog, DialogEvent, EndReason, IncomingCall, Offer, OutgoingCall, Progress, Rejection};
+pub use dialog::{ByeReason, Dialog, DialogEvent, EndReason, IncomingCall, Offer, OutgoingCall, Progress, Rejection};
 pub use error::SipError;
 pub use nameaddr::Party;
 pub use resolve::{Query, Record, ResolveError, Resolved, Resolver, ResolverOptions, Source};

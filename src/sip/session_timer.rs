@@ -45,7 +45,8 @@ impl SessionFields {
             let number = fields::value(headers, name)?.split(';').next()?.trim();
             number.parse::<u32>().ok().map(|number| Duration::from_secs(number.into()))
         };
-        let refresher = fields::value(headers, "Session-Expires").and_then(|value| fields::parameter(value, "refresher"));
+        let refresher =
+            fields::value(headers, "Session-Expires").and_then(|value| fields::parameter(value, "refresher"));
         Self {
             expires: seconds("Session-Expires"),
             client_refreshes: refresher.and_then(|who| match who.to_ascii_lowercase().as_str() {
@@ -80,7 +81,7 @@ pub(super) enum Output {
     Expired,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Running {
     interval: Duration,
     refresher: Side,
@@ -90,7 +91,7 @@ struct Running {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct SessionTimer {
     interval: Duration,
     minimum: Duration,
@@ -173,7 +174,13 @@ impl SessionTimer {
         // A peer without the extension refreshes nothing (§9, table 2).
         let refresher = match (request.supported, request.client_refreshes, present, self.wish) {
             (false, ..) => Side::Us,
-            (true, Some(client), ..) => if client { Side::Peer } else { Side::Us },
+            (true, Some(client), ..) => {
+                if client {
+                    Side::Peer
+                } else {
+                    Side::Us
+                }
+            }
             (true, None, Some(present), _) => present,
             (true, None, None, Refresher::Uac) => Side::Peer,
             (true, None, None, Refresher::Auto | Refresher::Uas) => Side::Us,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rsipstack::dialog::DialogId;
 use rsipstack::dialog::dialog_layer::DialogLayer;
@@ -11,15 +12,30 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::Counters;
 use super::socket::RareWarning;
 use super::streams::Flows;
+use super::{Counters, DialogRules, fields};
+use crate::config::Policy;
 
 /// In-dialog requests that may wait for a call's task.
 const QUEUE: usize = 8;
 
 /// The methods that the agent serves, as the Allow header lists them.
-pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK";
+
+/// The extensions that the agent supports, as the Supported header lists them.
+pub(super) const SUPPORTED: &str = "100rel, timer";
+
+/// The Unsupported header of a 420, when something is required that is not there (RFC 3261 §8.2.2.3).
+pub(super) fn unsupported(headers: &rsip::Headers, rules: &DialogRules) -> Option<Header> {
+    let known = |tag: &str| match tag.to_ascii_lowercase().as_str() {
+        "100rel" => rules.reliable_provisional != Policy::Off,
+        "timer" => true,
+        _ => false,
+    };
+    let unknown: Vec<&str> = fields::items(headers, "Require").filter(|tag| !known(tag)).collect();
+    (!unknown.is_empty()).then(|| Header::Unsupported(unknown.join(", ").into()))
+}
 
 /// What the agent, its gate and its calls share.
 pub(super) struct Shared {
@@ -37,6 +53,9 @@ pub(super) struct Shared {
     pub(super) contact: rsip::Uri,
     /// The ways to peers over UDP, TCP and TLS.
     pub(super) flows: Flows,
+    pub(super) rules: DialogRules,
+    /// T1 (RFC 3261 §17).
+    pub(super) t1: Duration,
 }
 
 impl Shared {
