@@ -7,14 +7,18 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use offhook::config::Policy;
 use offhook::sip::{
-    Counter, Dialog, DialogEvent, EndReason, IncomingCall, Progress, Rejection, SipError, Timers, UserAgent,
+    ByeReason, Counter, Dialog, DialogEvent, EndReason, IncomingCall, Progress, Rejection, SipError, Timers, UserAgent,
     UserAgentOptions,
 };
 use tokio::net::UdpSocket;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
+
+#[path = "sip/dialogs.rs"]
+mod dialogs;
 
 const OFFER: &[u8] =
     b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 8\r\n";
@@ -53,13 +57,22 @@ struct Sipp {
 impl Sipp {
     fn start(peer: SocketAddr, arguments: &[&str]) -> Self {
         // SIPp cannot take port 0. The kernel does not give a port that was just free to the next who asks.
-        let port = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap().port();
+        let port = std::net::UdpSocket::bind((peer.ip(), 0)).and_then(|socket| socket.local_addr()).unwrap().port();
         Self::start_on(port, peer, arguments)
     }
 
     fn start_on(port: u16, peer: SocketAddr, arguments: &[&str]) -> Self {
         let child = Command::new("sipp")
-            .args(["-i", "127.0.0.1", "-p", &port.to_string(), "-nostdin", "-timeout", "15s", "-timeout_error"])
+            .args([
+                "-i",
+                &peer.ip().to_string(),
+                "-p",
+                &port.to_string(),
+                "-nostdin",
+                "-timeout",
+                "15s",
+                "-timeout_error",
+            ])
             .args(["-m", "1", "-s", "620"])
             .args(arguments)
             .arg(peer.to_string())
@@ -96,7 +109,7 @@ async fn answer_next(incoming: &mut Receiver<IncomingCall>) -> Dialog {
 #[tokio::test]
 async fn a_caller_is_answered_and_hangs_up() {
     let (agent, mut incoming) = agent().await;
-    let sipp = Sipp::start(agent.local_addr(), &["-sn", "uac", "-d", "20"]);
+    let sipp = Sipp::play("uac_basic", agent.local_addr());
     let call = next_call(&mut incoming).await;
     assert_eq!(call.caller.user, "sipp");
     assert_eq!(call.caller.display.as_deref(), Some("sipp"));
@@ -131,7 +144,7 @@ async fn a_hundred_calls_leave_nothing_behind() {
 #[tokio::test]
 async fn a_cancelled_call_gets_487_and_the_owner_learns_of_it() {
     let (agent, mut incoming) = agent().await;
-    let sipp = Sipp::play("cancel", agent.local_addr());
+    let sipp = Sipp::play("uac_cancel", agent.local_addr());
     let call = next_call(&mut incoming).await;
     call.ring();
     soon("the CANCEL", call.cancelled()).await;
@@ -142,7 +155,7 @@ async fn a_cancelled_call_gets_487_and_the_owner_learns_of_it() {
 #[tokio::test]
 async fn an_early_bye_ends_the_invite_with_487() {
     let (agent, mut incoming) = agent().await;
-    let sipp = Sipp::play("early_bye", agent.local_addr());
+    let sipp = Sipp::play("uac_early_bye", agent.local_addr());
     let call = next_call(&mut incoming).await;
     call.ring();
     soon("the BYE", call.cancelled()).await;
@@ -153,7 +166,7 @@ async fn an_early_bye_ends_the_invite_with_487() {
 #[tokio::test]
 async fn a_caller_who_never_acknowledges_gets_a_bye() {
     let (agent, mut incoming) = agent().await;
-    let sipp = Sipp::play("no_ack", agent.local_addr());
+    let sipp = Sipp::play("uac_no_ack", agent.local_addr());
     let mut dialog = answer_next(&mut incoming).await;
     assert_eq!(soon("the end of the wait", dialog.ended()).await, EndReason::NoAck);
     sipp.succeeds().await;
@@ -163,7 +176,7 @@ async fn a_caller_who_never_acknowledges_gets_a_bye() {
 #[tokio::test]
 async fn we_hang_up() {
     let (agent, mut incoming) = agent().await;
-    let sipp = Sipp::play("bye_by_us", agent.local_addr());
+    let sipp = Sipp::play("uac_bye_by_us", agent.local_addr());
     // Asked for before the ACK, the BYE waits for it.
     let mut dialog = answer_next(&mut incoming).await;
     assert_eq!(soon("the answered BYE", dialog.hang_up()).await, EndReason::ByUs);
@@ -173,7 +186,7 @@ async fn we_hang_up() {
 #[tokio::test]
 async fn a_dropped_dialog_is_hung_up() {
     let (agent, mut incoming) = agent().await;
-    let sipp = Sipp::play("bye_by_us", agent.local_addr());
+    let sipp = Sipp::play("uac_bye_by_us", agent.local_addr());
     drop(answer_next(&mut incoming).await);
     sipp.succeeds().await;
 }
@@ -181,7 +194,7 @@ async fn a_dropped_dialog_is_hung_up() {
 #[tokio::test]
 async fn shutting_down_hangs_up_every_call_and_frees_the_port() {
     let (agent, mut incoming) = agent().await;
-    let sipp = Sipp::play("bye_by_us", agent.local_addr());
+    let sipp = Sipp::play("uac_bye_by_us", agent.local_addr());
     let mut dialog = answer_next(&mut incoming).await;
     assert!(matches!(soon("the ACK", dialog.event()).await, DialogEvent::Acknowledged { .. }));
     let address = agent.local_addr();
@@ -202,7 +215,7 @@ async fn a_peer_that_is_not_allowed_gets_403_and_no_call() {
     let mut options = options();
     options.allowed_peers = vec!["192.0.2.0/24".parse().unwrap()];
     let (agent, mut incoming) = agent_with(options).await;
-    Sipp::play("forbidden", agent.local_addr()).succeeds().await;
+    Sipp::play("uac_forbidden", agent.local_addr()).succeeds().await;
     assert!(incoming.try_recv().is_err());
     assert!(agent.counters().of(Counter::RejectedPeer) >= 1);
 }
@@ -212,13 +225,13 @@ async fn a_call_over_the_limit_gets_486_and_the_first_goes_on() {
     let mut options = options();
     options.max_calls = 1;
     let (agent, mut incoming) = agent_with(options).await;
-    let first = Sipp::play("bye_by_us", agent.local_addr());
+    let first = Sipp::play("uac_bye_by_us", agent.local_addr());
     let mut dialog = answer_next(&mut incoming).await;
-    Sipp::play("busy", agent.local_addr()).succeeds().await;
+    Sipp::play("uac_busy", agent.local_addr()).succeeds().await;
     assert_eq!(agent.counters().of(Counter::Busy), 1);
     assert_eq!(soon("the answered BYE", dialog.hang_up()).await, EndReason::ByUs);
     first.succeeds().await;
-    let again = Sipp::play("bye_by_us", agent.local_addr());
+    let again = Sipp::play("uac_bye_by_us", agent.local_addr());
     answer_next(&mut incoming).await.hang_up().await;
     again.succeeds().await;
 }
@@ -226,7 +239,7 @@ async fn a_call_over_the_limit_gets_486_and_the_first_goes_on() {
 #[tokio::test]
 async fn a_declined_call_gets_603() {
     let (agent, mut incoming) = agent().await;
-    let sipp = Sipp::play("declined", agent.local_addr());
+    let sipp = Sipp::play("uac_declined", agent.local_addr());
     next_call(&mut incoming).await.reject(Rejection::Decline);
     sipp.succeeds().await;
 }
@@ -234,14 +247,14 @@ async fn a_declined_call_gets_603() {
 #[tokio::test]
 async fn an_unknown_required_extension_gets_420() {
     let (agent, _incoming) = agent().await;
-    Sipp::play("require_unknown", agent.local_addr()).succeeds().await;
+    Sipp::play("uac_require_unknown_420", agent.local_addr()).succeeds().await;
     assert_eq!(agent.counters().of(Counter::Extension), 1);
 }
 
 #[tokio::test]
 async fn a_hold_is_offered_and_answered_and_the_rest_gets_200() {
     let (agent, mut incoming) = agent().await;
-    let sipp = Sipp::play("hold", agent.local_addr());
+    let sipp = Sipp::play("uac_reinvite_hold_resume", agent.local_addr());
     let mut dialog = answer_next(&mut incoming).await;
     assert!(matches!(soon("the ACK", dialog.event()).await, DialogEvent::Acknowledged { .. }));
     match soon("the re-INVITE", dialog.event()).await {
@@ -259,7 +272,7 @@ async fn a_hold_is_offered_and_answered_and_the_rest_gets_200() {
 #[tokio::test]
 async fn a_bye_ends_a_call_whose_re_invite_was_never_acknowledged() {
     let (agent, mut incoming) = agent_with(UserAgentOptions { timers: Timers::default(), ..options() }).await;
-    let sipp = Sipp::play("reinvite_no_ack", agent.local_addr());
+    let sipp = Sipp::play("uac_reinvite_no_ack", agent.local_addr());
     let mut dialog = answer_next(&mut incoming).await;
     // Within the 10 s of `soon`; the retransmissions of the 200 last 32 s.
     assert_eq!(soon("the BYE", dialog.ended()).await, EndReason::ByPeer);
@@ -269,7 +282,7 @@ async fn a_bye_ends_a_call_whose_re_invite_was_never_acknowledged() {
 #[tokio::test]
 async fn the_answer_to_a_late_offer_comes_with_the_ack() {
     let (agent, mut incoming) = agent().await;
-    let sipp = Sipp::play("late_offer", agent.local_addr());
+    let sipp = Sipp::play("uac_late_offer", agent.local_addr());
     let call = next_call(&mut incoming).await;
     assert!(call.offer.is_empty());
     let mut dialog = call.answer(OFFER.to_vec()).await.unwrap();
@@ -284,7 +297,7 @@ async fn the_answer_to_a_late_offer_comes_with_the_ack() {
 #[tokio::test]
 async fn a_display_name_in_windows_1255_is_read() {
     let (agent, mut incoming) = agent().await;
-    let sipp = Sipp::play("hebrew_charset", agent.local_addr());
+    let sipp = Sipp::play("uac_hebrew_cp1255", agent.local_addr());
     let call = next_call(&mut incoming).await;
     assert_eq!(call.caller.display.as_deref(), Some("שלום"));
     let mut dialog = call.answer(ANSWER.to_vec()).await.unwrap();
@@ -296,7 +309,7 @@ async fn a_display_name_in_windows_1255_is_read() {
 #[tokio::test]
 async fn a_body_without_content_length_is_not_lost() {
     let (agent, mut incoming) = agent().await;
-    let sipp = Sipp::play("no_content_length", agent.local_addr());
+    let sipp = Sipp::play("uac_no_content_length", agent.local_addr());
     let call = next_call(&mut incoming).await;
     assert!(String::from_utf8_lossy(&call.offer).contains("m=audio 40000"));
     let mut dialog = call.answer(ANSWER.to_vec()).await.unwrap();

@@ -108,7 +108,7 @@ impl UserAgentOptions {
 
 /// A running user agent. Dropping it ends it as [`UserAgent::shutdown`] does, in the background.
 pub struct UserAgent {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     local: SocketAddr,
     advertised: SocketAddr,
     tcp: Option<SocketAddr>,
@@ -204,6 +204,7 @@ impl UserAgent {
             contact: own_uri(&options.user, local),
             flows,
             rules: options.rules,
+            authorizer: Default::default(),
             t1,
         });
         let (calls, incoming) = mpsc::channel(options.max_calls.max(1));

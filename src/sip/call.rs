@@ -23,7 +23,6 @@ use rsipstack::transport::SipConnection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tracing::{debug, warn};
 
-use super::authorizer::Authorizer;
 use super::dialog::{Command, Control, OwnResponse};
 use super::nameaddr::percent_decode;
 use super::reliable::{self, Reliable};
@@ -139,7 +138,8 @@ impl Call {
         let (ended, ended_out) = watch::channel(None);
         let (notes, notes_in) = mpsc::channel(QUEUE);
         let (route, requests) = Route::new(&shared, dialog.id());
-        let own_requests = Arc::new(Requests::new(shared.clone(), dialog.clone(), None, None));
+        let authorizer = shared.authorizer.get().cloned();
+        let own_requests = Arc::new(Requests::new(shared.clone(), dialog.clone(), None, authorizer));
         let call = Self {
             shared,
             dialog,
@@ -178,22 +178,12 @@ impl Call {
 
     /// Makes it an incoming call: its INVITE, and the flow that it came on.
     pub(super) fn incoming(mut self, invite: &Request, connection: Option<SipConnection>) -> Self {
+        let authorizer = self.shared.authorizer.get().cloned();
         self.remote_sequence = invite.cseq_header().and_then(|header| header.seq()).ok();
         self.exchange = if invite.body.is_empty() { Exchange::None } else { Exchange::Theirs };
         self.session = SessionFields::of(&invite.headers);
         self.session_timer.allowed(&invite.headers);
         self.reliable = early::reliable(invite, &self.rules, self.shared.t1);
-        self.own_requests = Arc::new(Requests::new(self.shared.clone(), self.dialog.clone(), connection, None));
-        self
-    }
-
-    /// Requests of ours within the dialog are sent on `connection` and answer challenges with `authorizer`.
-    #[allow(dead_code, reason = "for trunks")]
-    pub(super) fn authorized(
-        mut self,
-        connection: Option<SipConnection>,
-        authorizer: Option<Arc<dyn Authorizer>>,
-    ) -> Self {
         self.own_requests = Arc::new(Requests::new(self.shared.clone(), self.dialog.clone(), connection, authorizer));
         self
     }

@@ -1,7 +1,7 @@
 //! What the agent, its gate and its calls share, and how single transactions are answered and driven to their end.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rsipstack::dialog::DialogId;
@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::authorizer::Authorizer;
 use super::socket::RareWarning;
 use super::streams::Flows;
 use super::{Counters, DialogRules, fields};
@@ -54,6 +55,8 @@ pub(super) struct Shared {
     /// The ways to peers over UDP, TCP and TLS.
     pub(super) flows: Flows,
     pub(super) rules: DialogRules,
+    /// Answers challenges to our requests within calls.
+    pub(super) authorizer: OnceLock<Arc<dyn Authorizer>>,
     /// T1 (RFC 3261 §17).
     pub(super) t1: Duration,
 }

@@ -95,3 +95,88 @@ async fn calls_of_every_kind() -> (UserAgent, UserAgent) {
     assert_eq!(answered.ended().await, EndReason::ByPeer);
     (caller, callee)
 }
+
+/// A password that answers every challenge once.
+#[derive(Debug)]
+struct Password;
+
+struct Once(Option<String>);
+
+impl authorizer::Authorizer for Password {
+    fn begin(&self) -> Box<dyn authorizer::Authorization> {
+        Box::new(Once(None))
+    }
+}
+
+impl authorizer::Authorization for Once {
+    fn headers(&mut self, method: &str, uri: &str, _body: &[u8]) -> Vec<(&'static str, String)> {
+        self.0.iter().map(|nonce| ("Authorization", format!("Digest nonce=\"{nonce}\", {method} {uri}"))).collect()
+    }
+
+    fn challenged(&mut self, headers: &[(&str, &str)]) -> bool {
+        let challenge = headers.iter().find(|(name, _)| *name == "WWW-Authenticate");
+        let nonce = challenge.and_then(|(_, value)| value.split('"').nth(1)).map(str::to_owned);
+        nonce.is_some() && std::mem::replace(&mut self.0, nonce).is_none()
+    }
+
+    fn answered(&mut self, _headers: &[(&str, &str)]) {}
+}
+
+/// The lines of a request that its response repeats.
+fn repeated(request: &str) -> String {
+    let names = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
+    request
+        .lines()
+        .filter(|line| names.iter().any(|name| line.starts_with(name)))
+        .map(|line| format!("{line}\r\n"))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_bye_that_is_challenged_goes_again_with_the_answer() {
+    tokio::time::timeout(Duration::from_secs(10), challenged_bye()).await.expect("the call ends within 10 s");
+}
+
+async fn challenged_bye() {
+    let (agent, mut incoming) = agent().await;
+    agent.shared.authorizer.set(std::sync::Arc::new(Password)).unwrap();
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(agent.local_addr()).await.unwrap();
+    let from = socket.local_addr().unwrap();
+    let receive = async || {
+        let mut buffer = [0; 4096];
+        let len = socket.recv(&mut buffer).await.unwrap();
+        String::from_utf8_lossy(&buffer[..len]).into_owned()
+    };
+    let request = |method: &str, tag: &str, body: &str| {
+        format!(
+            "{method} sip:620@box SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bK-{method};rport\r\n\
+             From: <sip:pbx@{from}>;tag=pbx\r\nTo: <sip:620@box>{tag}\r\nCall-ID: challenged\r\nCSeq: 7 {method}\r\n\
+             Contact: <sip:pbx@{from}>\r\nMax-Forwards: 70\r\nContent-Type: application/sdp\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    socket.send(request("INVITE", "", std::str::from_utf8(SDP).unwrap()).as_bytes()).await.unwrap();
+    let mut dialog = incoming.recv().await.unwrap().answer(SDP.to_vec()).await.unwrap();
+    let mut answer = receive().await;
+    while !answer.starts_with("SIP/2.0 200") {
+        answer = receive().await;
+    }
+    let tag = answer.lines().find_map(|line| line.strip_prefix("To:")).and_then(|to| to.split(";tag=").nth(1)).unwrap();
+    socket.send(request("ACK", &format!(";tag={tag}"), "").as_bytes()).await.unwrap();
+    assert!(matches!(dialog.event().await, DialogEvent::Acknowledged { .. }));
+
+    let end = tokio::spawn(async move { dialog.hang_up().await });
+    let first = receive().await;
+    assert!(first.starts_with("BYE ") && first.contains("CSeq: 8 BYE") && !first.contains("Authorization"), "{first}");
+    let challenge = "WWW-Authenticate: Digest nonce=\"n1\"\r\nContent-Length: 0\r\n\r\n";
+    socket.send(format!("SIP/2.0 401 Unauthorized\r\n{}{challenge}", repeated(&first)).as_bytes()).await.unwrap();
+    let second = receive().await;
+    assert!(second.contains("CSeq: 9 BYE"), "{second}");
+    let uri = first.split(' ').nth(1).unwrap();
+    assert!(second.contains(&format!("Authorization: Digest nonce=\"n1\", BYE {uri}\r\n")), "{second}");
+    assert!(!end.is_finished());
+    socket.send(format!("SIP/2.0 200 OK\r\n{}Content-Length: 0\r\n\r\n", repeated(&second)).as_bytes()).await.unwrap();
+    assert_eq!(end.await.unwrap(), EndReason::ByUs);
+}
