@@ -29,7 +29,10 @@ use super::shared::{ALLOW, SUPPORTED, Shared};
 use super::socket::GuardedSocket;
 use super::streams::{FlowOptions, Flows, Listener, Locator, mark_signalling};
 use super::wire::WireGate;
-use super::{Counter, Counters, DialogRules, HeaderCharset, IncomingCall, OutgoingCall, SipError, TlsError, TlsSettings, gate, tls};
+use super::{
+    Counter, Counters, DialogRules, HeaderCharset, IncomingCall, OutgoingCall, SipError, TlsError, TlsSettings, gate,
+    tls,
+};
 
 /// The timers of RFC 3261 §17 that the rest follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
