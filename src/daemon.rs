@@ -21,7 +21,7 @@ use crate::gemini::{self, Gemini, SetupError};
 use crate::http::{Http, HttpError};
 use crate::media::{MediaCounters, MediaThread};
 use crate::playout::clips::{ClipError, Clips};
-use crate::sip::{IncomingCall, SipError, UserAgent, UserAgentOptions};
+use crate::sip::{InboundUsers, InboundUsersError, IncomingCall, SipError, UserAgent, UserAgentOptions};
 use crate::timeline::TurnReport;
 use crate::tts::{self, CommandSynthesizer};
 
@@ -58,6 +58,22 @@ pub enum StartError {
     /// No media thread.
     #[error("the media thread cannot be started: {0}")]
     Media(std::io::Error),
+    /// The file of users who may call cannot be read.
+    #[error("{path}: {source}; sip.inbound_users_file needs a file that the service may read")]
+    InboundUsersFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file of users who may call is wrong.
+    #[error("{path}: {source}")]
+    InboundUsers {
+        /// The file.
+        path: PathBuf,
+        /// The line and what is wrong with it.
+        source: InboundUsersError,
+    },
     /// The SIP port cannot be opened.
     #[error(transparent)]
     Sip(#[from] SipError),
@@ -93,7 +109,11 @@ impl Daemon {
         let (agent, incoming) = UserAgent::start(UserAgentOptions {
             public_address: config.sip.public_address,
             allowed_peers: config.sip.allowed_peers.clone(),
+            silent_to_strangers: config.sip.silent_to_strangers,
+            inbound_users: config.sip.inbound_users_file.as_deref().map(inbound_users).transpose()?,
+            trunks: config.trunk.clone(),
             max_calls: config.sip.max_calls,
+            max_calls_per_second: config.sip.max_calls_per_second,
             ..UserAgentOptions::new(config.sip.listen)
         })
         .await?;
@@ -185,6 +205,14 @@ impl Daemon {
         drop(parts);
         let _ = tokio::time::timeout(FAREWELL, writer).await;
         ended
+    }
+}
+
+fn inbound_users(path: &Path) -> Result<InboundUsers, StartError> {
+    let path = path.to_owned();
+    match std::fs::read_to_string(&path) {
+        Ok(text) => InboundUsers::parse(&text).map_err(|source| StartError::InboundUsers { path, source }),
+        Err(source) => Err(StartError::InboundUsersFile { path, source }),
     }
 }
 

@@ -74,9 +74,9 @@ impl Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let exit = match &error {
-            StartError::Clips(_) | StartError::Secret(_) => Exit::NoInput,
+            StartError::Clips(_) | StartError::Secret(_) | StartError::InboundUsersFile { .. } => Exit::NoInput,
             StartError::Voice(_) => Exit::Unavailable,
-            StartError::Http(_) | StartError::Gemini(_) => Exit::Config,
+            StartError::Http(_) | StartError::Gemini(_) | StartError::InboundUsers { .. } => Exit::Config,
             StartError::Media(_) | StartError::Sip(_) => Exit::Os,
         };
         Self::new(exit, error)

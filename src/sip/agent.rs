@@ -1,9 +1,10 @@
 //! The user agent: binds the sockets, starts the stack and the gate, places calls, and shuts all of it down.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use rsipstack::EndpointBuilder;
@@ -22,17 +23,19 @@ use tracing::{info, warn};
 
 use super::addresses::Addresses;
 use super::call::{Call, Note};
+use super::inbound::Inbound;
 use super::nameaddr::percent_decode;
 use super::peers::Peers;
 use super::session_timer::SessionTimer;
-use super::shared::{ALLOW, SUPPORTED, Shared};
+use super::shared::{ALLOW, CallTrunk, SUPPORTED, Shared};
 use super::socket::GuardedSocket;
 use super::streams::{FlowOptions, Flows, Listener, Locator, mark_signalling};
-use super::wire::WireGate;
+use super::wire::{Calls, Rules, WireGate};
 use super::{
-    Counter, Counters, DialogRules, HeaderCharset, IncomingCall, OutgoingCall, SipError, TlsError, TlsSettings, gate,
+    Counter, Counters, DialogRules, InboundUsers, IncomingCall, OutgoingCall, SipError, TlsError, TlsSettings, gate,
     tls,
 };
+use crate::config::{HeaderCharset, Trunk};
 
 /// The timers of RFC 3261 §17 that the rest follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,13 +62,21 @@ pub struct UserAgentOptions {
     pub listen: SocketAddr,
     /// The address to show to peers when it is not the one listened on (static NAT).
     pub public_address: Option<IpAddr>,
-    /// From where requests are taken; all others get 403. Empty: from nowhere.
+    /// From where requests are taken besides the trunks. Empty: from nowhere.
     pub allowed_peers: Vec<IpNet>,
+    /// All others get no answer at all instead of 403.
+    pub silent_to_strangers: bool,
+    /// Who of the allowed peers that are no trunk's may call; none: all of them.
+    pub inbound_users: Option<InboundUsers>,
+    /// The lines, by name.
+    pub trunks: BTreeMap<String, Trunk>,
     /// Calls at once, both ways; more get 486.
     pub max_calls: usize,
+    /// New calls a second; more get 503 with Retry-After. What else a peer may send follows from it.
+    pub max_calls_per_second: u32,
     /// Retransmission timers; other than the default only in tests.
     pub timers: Timers,
-    /// The charset of header bytes that are not UTF-8.
+    /// The charset of header bytes that are not UTF-8, from peers that are no trunk's.
     pub header_charset: HeaderCharset,
     /// Our own user part, in Contact and in the From of calls that we place.
     pub user: String,
@@ -94,7 +105,11 @@ impl UserAgentOptions {
             allowed_peers: [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)]
                 .map(IpNet::from)
                 .to_vec(),
+            silent_to_strangers: true,
+            inbound_users: None,
+            trunks: BTreeMap::new(),
             max_calls: 8,
+            max_calls_per_second: 30,
             timers: Timers::default(),
             header_charset: HeaderCharset::default(),
             user: "offhook".to_owned(),
@@ -150,15 +165,21 @@ impl UserAgent {
         let user_agent = concat!("offhook/", env!("CARGO_PKG_VERSION"));
 
         let counters = Arc::new(Counters::default());
-        let wire = Arc::new(WireGate {
-            allowed_peers: options.allowed_peers.clone(),
+        let peers_of_trunks = options.trunks.values().map(|trunk| trunk.allowed_peers.clone()).collect();
+        let peers = Arc::new(Peers::new(options.allowed_peers.clone(), peers_of_trunks));
+        let rules = Rules {
+            silent_to_strangers: options.silent_to_strangers,
+            calls_per_second: options.max_calls_per_second,
             charset: options.header_charset,
+            charsets: options.trunks.values().map(|trunk| trunk.header_charset).collect(),
             user_agent: user_agent.to_owned(),
-        });
-        let peers = Arc::new(Peers::new(options.allowed_peers.clone(), Vec::new()));
+        };
+        let now = Instant::now();
+        let inbound = options.inbound_users.clone().map(|users| Inbound::new(users, &options.user, now));
+        let wire = Arc::new(WireGate::new(rules, peers.clone(), counters.clone(), inbound, now));
         let addresses = Arc::new(Addresses::new(bound, options.public_address));
         let ends = (bound, local);
-        let socket = Arc::new(GuardedSocket::new(socket, ends, addresses.clone(), wire.clone(), counters.clone()));
+        let socket = Arc::new(GuardedSocket::new(socket, ends, addresses.clone(), wire.clone()));
         let token = CancellationToken::new();
         let transport = UdpConnection::from_socket(socket.clone(), None, Some(token.child_token()))
             .await
@@ -181,15 +202,15 @@ impl UserAgent {
 
         let flows = Flows::new(FlowOptions {
             endpoint: endpoint.inner.clone(),
-            gate: wire,
-            peers,
+            gate: wire.clone(),
+            peers: peers.clone(),
             counters: counters.clone(),
             addresses,
             udp,
             placeholder: local,
             listen: bound,
             max_connections: options.max_connections,
-            trunk_tls: options.trunk_tls,
+            trunk_tls: options.trunk_tls.clone(),
             closing: token.clone(),
         });
         locator.serve(&flows);
@@ -201,6 +222,10 @@ impl UserAgent {
             counters,
             permits: Arc::new(Semaphore::new(options.max_calls)),
             max_calls: options.max_calls,
+            peers,
+            trunks: options.trunks.iter().map(|(name, trunk)| CallTrunk::new(name, trunk, options.max_calls)).collect(),
+            pending: Default::default(),
+            max_pending: max_pending(&options),
             busy: Default::default(),
             closing: CancellationToken::new(),
             stopped: CancellationToken::new(),
@@ -210,6 +235,8 @@ impl UserAgent {
             authorizer: Default::default(),
             t1,
         });
+        let calls_in_progress: Weak<dyn Calls> = Arc::downgrade(&shared) as _;
+        wire.attach(calls_in_progress);
         let (calls, incoming) = mpsc::channel(options.max_calls.max(1));
         tokio::spawn(async move { endpoint.serve().await });
         tokio::spawn(gate::run(shared.clone(), transactions, calls));
@@ -274,7 +301,7 @@ impl UserAgent {
         if self.shared.closing.is_cancelled() {
             return Err(full());
         }
-        let permit = self.shared.permits.clone().try_acquire_owned().map_err(|_| full())?;
+        let permit = self.shared.permit(None).ok_or_else(full)?;
         let mut headers = vec![rsip::Header::Allow(ALLOW.into()), rsip::Header::Supported(SUPPORTED.into())];
         headers.extend(SessionTimer::new(&self.shared.rules).proposal());
         let option = InviteOption {
@@ -354,6 +381,11 @@ async fn listeners(options: &UserAgentOptions) -> Result<[Option<Listener>; 2], 
         None => None,
     };
     Ok([tcp, tls])
+}
+
+/// How many INVITEs may be unanswered or unacknowledged: each takes about 23 kB.
+fn max_pending(options: &UserAgentOptions) -> usize {
+    64 + 4 * options.max_calls + 2 * options.max_calls_per_second as usize
 }
 
 fn own_uri(user: &str, address: SocketAddr) -> rsip::Uri {

@@ -20,14 +20,14 @@ use rsipstack::rsip::{self, Header, Method, Request, Response, StatusCode};
 use rsipstack::transaction::key::TransactionRole;
 use rsipstack::transaction::transaction::Transaction;
 use rsipstack::transport::SipConnection;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, warn};
 
 use super::dialog::{Command, Control, OwnResponse};
 use super::nameaddr::percent_decode;
 use super::reliable::{self, Reliable};
 use super::session_timer::{self, SessionFields, SessionTimer};
-use super::shared::{Route, Shared, respond};
+use super::shared::{CallPermit, Route, Shared, respond};
 use super::{ByeReason, Counter, DialogEvent, DialogRules, EndReason, Progress, Rejection, SipError};
 pub(super) use early::check_invite;
 use offers::OurOffer;
@@ -121,7 +121,7 @@ pub(super) struct Call {
     /// The callee's BYE that overtook our knowledge of its 200.
     held_bye: Option<Transaction>,
     local_sdp: Vec<u8>,
-    _permit: OwnedSemaphorePermit,
+    _permit: CallPermit,
 }
 
 impl Call {
@@ -131,7 +131,7 @@ impl Call {
         dialog: InviteDialog,
         states: DialogStateReceiver,
         rules: DialogRules,
-        permit: OwnedSemaphorePermit,
+        permit: CallPermit,
     ) -> (Self, Control) {
         let (commands_out, commands) = mpsc::channel(QUEUE);
         let (events, events_out) = mpsc::channel(QUEUE);

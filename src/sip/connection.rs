@@ -28,7 +28,7 @@ use tracing::debug;
 use super::framing::{Frame, Framing, FramingFault};
 use super::stamp::Stamp;
 use super::streams::{FlowError, Flows, Slot};
-use super::wire::Verdict;
+use super::wire::{Source, Verdict};
 use super::{Counter, Target, Transport};
 
 /// Bytes that may wait to be written; more mean that the peer does not take them.
@@ -268,7 +268,7 @@ async fn read(
         debug!(peer = %connection.peer, %fault, "SIP connection closed");
         let status = fault.status().filter(|_| !framing.rest().starts_with(b"SIP/"));
         let refusal =
-            status.and_then(|status| connection.flows.gate().refusal(framing.rest(), status, connection.peer));
+            status.and_then(|status| connection.flows.gate().refusal(framing.rest(), status, connection.source()));
         if let Some(response) = refusal {
             let _ = controls.try_send(Control::Bytes(response));
         }
@@ -281,6 +281,10 @@ async fn read(
 }
 
 impl Connection {
+    fn source(&self) -> Source {
+        Source { peer: self.peer, transport: self.transport }
+    }
+
     fn unanswered(&self) -> MutexGuard<'_, Unanswered> {
         self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -310,25 +314,16 @@ impl Connection {
 
     fn take_message(&self, message: &[u8], to_stack: &ToStack, controls: &mpsc::Sender<Control>) {
         let count = |counter| self.flows.count(counter);
-        count(Counter::Received);
-        let message = match self.flows.gate().inspect(message, self.peer) {
-            Verdict::Pass { message, repairs } => {
-                repairs.into_iter().for_each(count);
-                message
-            }
-            Verdict::Answer { response, why } => {
-                count(why);
-                debug!(peer = %self.peer, reason = why.name(), "SIP message refused");
+        // The gate counts and reports.
+        let message = match self.flows.gate().inspect(message, self.source(), Instant::now()) {
+            Verdict::Pass { message, .. } => message,
+            Verdict::Answer { response, .. } => {
                 if controls.try_send(Control::Bytes(response)).is_err() {
                     count(Counter::Unanswered);
                 }
                 return;
             }
-            Verdict::Drop { why, what } => {
-                count(why);
-                debug!(peer = %self.peer, reason = why.name(), what, "SIP message dropped");
-                return;
-            }
+            Verdict::Drop { .. } => return,
         };
         // The gate lets nothing through that the stack cannot read.
         let Ok(message) = SipMessage::try_from(&message[..]) else { return count(Counter::Malformed) };

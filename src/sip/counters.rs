@@ -42,19 +42,29 @@ counters! {
     Malformed => "malformed",
     /// Requests of another SIP version, answered 505.
     BadVersion => "bad_version",
-    /// Requests from outside the allowed peers, answered 403.
+    /// Requests from outside the allowed peers, answered 403 or not at all.
     RejectedPeer => "rejected_peer",
-    /// Stateless answers not sent, since too many were due at once.
+    /// Strangers who did not even get their 403, since too many were due at once.
     Unanswered => "unanswered",
     /// Messages whose header bytes were not UTF-8 and were read in the legacy charset.
     RepairedCharset => "repaired_charset",
     /// Messages without Content-Length, which was put in (RFC 3261 §18.3).
     RepairedLength => "repaired_length",
+    /// Messages with blanks and folds that had to go before the stack could read them.
+    RepairedBlanks => "repaired_blanks",
+    /// Requests outside of any call that were answered as they should, OPTIONS above all.
+    Answered => "answered",
+    /// ACKs of answers for which nothing was remembered.
+    StatelessAck => "stateless_ack",
+    /// INVITEs from peers that are no trunk's, answered 401 until they show a password.
+    Challenged => "challenged",
+    /// INVITEs over the number of calls a second or of unacknowledged ones, answered 503 with Retry-After.
+    Overload => "overload",
     /// Requests whose method is unknown (501) or not served (405).
     Method => "method",
     /// Requests that require an extension that is not there, answered 420.
     Extension => "extension",
-    /// INVITEs whose body or Request-URI scheme is not understood, answered 415 or 416.
+    /// Requests whose body or Request-URI scheme is not understood, or that take no SDP; answered 415, 416 or 406.
     Unsupported => "unsupported",
     /// Requests for a dialog that does not exist, answered 481.
     NoDialog => "no_dialog",
@@ -94,6 +104,13 @@ counters! {
     NoPong => "no_pong",
     /// Requests answered by ourselves with 503, since their connection ended and there was no other.
     FlowFailed => "flow_failed",
+}
+
+impl Counter {
+    /// Whether it is nothing that anybody should look at.
+    pub(super) fn is_ordinary(self) -> bool {
+        matches!(self, Counter::Keepalive | Counter::Answered | Counter::StatelessAck | Counter::Challenged)
+    }
 }
 
 /// The counts of one user agent; all start at nought and never fall.

@@ -4,12 +4,13 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::call::OwnRequest;
-use super::{Party, SipError};
+use super::{Caller, SipError};
 
 /// Why a call is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,8 +167,14 @@ pub struct IncomingCall {
     pub id: String,
     /// Where the INVITE came from.
     pub peer: SocketAddr,
-    /// Who calls, as the From header says.
-    pub caller: Party,
+    /// The name of the trunk that it came by; none for an allowed peer that is no trunk's.
+    pub trunk: Option<Arc<str>>,
+    /// That trunk's place in the options.
+    pub trunk_index: Option<usize>,
+    /// The INVITE came over TLS.
+    pub secure: bool,
+    /// Who calls.
+    pub caller: Caller,
     /// The user part of the Request-URI: the number dialled.
     pub called: String,
     /// The SDP offer; empty when the peer leaves the offer to us (then the answer comes with the ACK).

@@ -1,47 +1,49 @@
-//! First look at each new transaction: what the agent takes on, what it refuses, what belongs to a call in progress.
+//! What the agent takes on, what it refuses, what belongs to a call in progress, and whose call it is.
 //!
-//! RFC 3261 §8.2 (the order of the checks), §12.2.2. The peers' ACL was applied on the wire. Not implemented: digest
-//! challenges, Max-Forwards (a user agent server is the last hop).
+//! RFC 3261 §8.2 (the order of the checks), §12.2.2. [`judge`] is asked on the wire, where refusals cost nothing; what comes as
+//! a transaction is a call or belongs to one, as a rule. Not implemented: Max-Forwards (a user agent server is the last hop).
 
-use std::collections::HashSet;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use rsipstack::dialog::invite_dialog::InviteDialog;
 use rsipstack::rsip::prelude::HeadersExt;
+use rsipstack::rsip::transport::Transport;
 use rsipstack::rsip::{Header, Method, Request, Scheme, StatusCode, Uri};
 use rsipstack::transaction::TransactionReceiver;
 use rsipstack::transaction::transaction::Transaction;
+use rsipstack::transport::SipConnection;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::call::{Call, Note, check_invite};
-use super::nameaddr::{parse_party, percent_decode, uri_user};
+use super::identity::Identification;
+use super::nameaddr::{percent_decode, uri_user};
 use super::shared::{ALLOW, SUPPORTED, Shared, drain, respond, unsupported};
-use super::{Counter, DialogRules, IncomingCall};
+use super::wire::{Calls, Room};
+use super::{Caller, Counter, DialogRules, IncomingCall};
+use crate::config::IdentityHeader;
 
 /// What a request outside of any dialog gets.
 #[derive(Debug, PartialEq)]
-enum Verdict {
+pub(super) enum Verdict {
     NewCall,
     InDialog,
     Respond(StatusCode, Vec<Header>, Option<Counter>),
 }
 
 /// An INVITE as it arrives twice when it was forked on the way and merged again (§8.2.2.2).
-type MergeKey = (String, String, u32);
-type Pending = Arc<Mutex<HashSet<MergeKey>>>;
+pub(super) type MergeKey = (String, String, u32);
 
 /// Takes transactions from the stack until it stops.
 pub(super) async fn run(shared: Arc<Shared>, mut incoming: TransactionReceiver, calls: mpsc::Sender<IncomingCall>) {
-    let pending = Pending::default();
     let stopped = shared.stopped.clone();
     // The stack keeps a sender of this channel itself: it never closes.
     while let Some(Some(transaction)) = stopped.run_until_cancelled(incoming.recv()).await {
         match judge(&transaction.original, &shared.rules) {
             Verdict::InDialog => in_dialog(&shared, transaction),
-            Verdict::NewCall => new_call(&shared, &pending, transaction, &calls),
+            Verdict::NewCall => new_call(&shared, transaction, &calls),
             Verdict::Respond(status, headers, why) => {
                 if let Some(why) = why {
                     refuse(&shared, transaction, why, status, headers);
@@ -59,7 +61,33 @@ fn refuse(shared: &Shared, transaction: Transaction, why: Counter, status: Statu
     respond(shared, transaction, status, headers);
 }
 
-fn judge(request: &Request, rules: &DialogRules) -> Verdict {
+impl Calls for Shared {
+    fn closing(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
+    fn has_dialog(&self, call_id: &str, local_tag: &str) -> bool {
+        let key = (call_id.to_owned(), local_tag.to_owned());
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&key)
+    }
+
+    fn judge(&self, request: &Request) -> Verdict {
+        judge(request, &self.rules)
+    }
+
+    fn room(&self, peer: IpAddr, request: &Request) -> Room {
+        let trunk = self.trunk_of(peer, &called_user(&request.uri)).and_then(|trunk| self.trunks.get(trunk));
+        if self.permits.available_permits() == 0 || trunk.is_some_and(|trunk| trunk.permits.available_permits() == 0) {
+            return Room::Busy;
+        }
+        match self.pending.lock().unwrap_or_else(PoisonError::into_inner).len() < self.max_pending {
+            true => Room::Free,
+            false => Room::Overloaded,
+        }
+    }
+}
+
+pub(super) fn judge(request: &Request, rules: &DialogRules) -> Verdict {
     let served =
         [Method::Invite, Method::Bye, Method::Cancel, Method::Options, Method::Info, Method::Update, Method::PRack];
     let to_tag = request.to_header().ok().and_then(|to| to.tag().ok().flatten());
@@ -82,6 +110,9 @@ fn judge(request: &Request, rules: &DialogRules) -> Verdict {
         return Verdict::Respond(StatusCode::BadExtension, vec![unsupported], Some(Counter::Extension));
     }
     match request.method {
+        Method::Invite if !takes_sdp(request) => {
+            Verdict::Respond(StatusCode::NotAcceptable, vec![], Some(Counter::Unsupported))
+        }
         Method::Invite if !body_is_sdp(request) => {
             let headers = vec![Header::Accept("application/sdp".into()), Header::AcceptEncoding("identity".into())];
             Verdict::Respond(StatusCode::UnsupportedMediaType, headers, Some(Counter::Unsupported))
@@ -91,8 +122,11 @@ fn judge(request: &Request, rules: &DialogRules) -> Verdict {
             Err((status, header)) => Verdict::Respond(status, vec![header], Some(Counter::Extension)),
         },
         Method::Options => {
-            let mut headers = vec![Header::Allow(ALLOW.into()), Header::Accept("application/sdp".into())];
-            headers.push(Header::Supported(SUPPORTED.into()));
+            let headers = vec![
+                Header::Allow(ALLOW.into()),
+                Header::Accept("application/sdp".into()),
+                Header::Supported(SUPPORTED.into()),
+            ];
             Verdict::Respond(StatusCode::OK, headers, None)
         }
         _ => Verdict::Respond(StatusCode::CallTransactionDoesNotExist, vec![], Some(Counter::NoDialog)),
@@ -112,6 +146,20 @@ fn body_is_sdp(request: &Request) -> bool {
         Header::ContentEncoding(encoding) => encoding.value().trim().eq_ignore_ascii_case("identity"),
         _ => true,
     })
+}
+
+/// §20.1: whether the answer may be SDP. An Accept header without a value accepts nothing.
+fn takes_sdp(request: &Request) -> bool {
+    let mut accepts = request.headers.iter().filter_map(|header| match header {
+        Header::Accept(accept) => Some(accept.value()),
+        _ => None,
+    });
+    let sdp = |value: &str| {
+        let kind = value.split(';').next().unwrap_or_default().trim();
+        ["application/sdp", "application/*", "*/*"].iter().any(|accepted| kind.eq_ignore_ascii_case(accepted))
+    };
+    let Some(first) = accepts.next() else { return true };
+    std::iter::once(first).chain(accepts).flat_map(|value| value.split(',')).any(sdp)
 }
 
 fn in_dialog(shared: &Shared, transaction: Transaction) {
@@ -146,19 +194,22 @@ fn merge_key(request: &Request) -> Option<MergeKey> {
     Some((request.call_id_header().ok()?.value().to_owned(), from_tag, request.cseq_header().ok()?.seq().ok()?))
 }
 
-fn new_call(shared: &Arc<Shared>, pending: &Pending, transaction: Transaction, calls: &mpsc::Sender<IncomingCall>) {
+fn new_call(shared: &Arc<Shared>, transaction: Transaction, calls: &mpsc::Sender<IncomingCall>) {
     let refuse = |transaction, why, status| refuse(shared, transaction, why, status, vec![]);
     let Some(key) = merge_key(&transaction.original) else {
         return refuse(transaction, Counter::Malformed, StatusCode::BadRequest);
     };
-    if pending.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
+    if shared.pending.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
         return refuse(transaction, Counter::Merged, StatusCode::LoopDetected);
     }
     if shared.closing.is_cancelled() {
         return refuse(transaction, Counter::Closing, StatusCode::ServiceUnavailable);
     }
-    let Ok(permit) = shared.permits.clone().try_acquire_owned() else {
-        let peer = peer_of(&transaction);
+    let peer = peer_of(&transaction);
+    let called = called_user(&transaction.original.uri);
+    let trunk = shared.trunk_of(peer.ip(), &called);
+    // There was room when the wire looked; two may have come for the last place.
+    let Some(permit) = shared.permit(trunk) else {
         let due = shared.busy.lock().unwrap_or_else(PoisonError::into_inner).due(Instant::now());
         match due {
             Some(suppressed) => {
@@ -184,25 +235,52 @@ fn new_call(shared: &Arc<Shared>, pending: &Pending, transaction: Transaction, c
     let request = &transaction.original;
     let (call, control) = Call::new(shared.clone(), dialog.clone(), states, shared.rules, permit);
     let call = call.incoming(request, transaction.connection.clone());
-    let from = request.from_header().map(|from| parse_party(from.value())).unwrap_or_default();
     let incoming = IncomingCall {
         id: key.0.clone(),
-        peer: peer_of(&transaction),
-        caller: from,
-        called: called_user(&request.uri),
+        peer,
+        trunk: trunk.and_then(|trunk| shared.trunks.get(trunk)).map(|trunk| trunk.name.clone()),
+        trunk_index: trunk,
+        secure: is_secure(&transaction),
+        caller: caller_of(shared, trunk, request),
+        called,
         offer: request.body.clone(),
         control,
     };
-    info!(call = %incoming.id, peer = %incoming.peer, "SIP call comes in");
+    info!(call = %incoming.id, %peer, trunk = incoming.trunk.as_deref(), "SIP call comes in");
     shared.counters.count(Counter::CallsIn);
-    pending.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
-    let (notes, pending) = (call.notes(), pending.clone());
+    shared.pending.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+    let notes = call.notes();
+    let pending = PendingInvite { shared: shared.clone(), key };
     shared.spawn(async move {
         own_invite(dialog, transaction, notes).await;
-        pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        drop(pending);
     });
     tokio::spawn(call.run());
     slot.send(incoming);
+}
+
+/// An INVITE in progress; it counts until this is dropped.
+struct PendingInvite {
+    shared: Arc<Shared>,
+    key: MergeKey,
+}
+
+impl Drop for PendingInvite {
+    fn drop(&mut self) {
+        self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+fn caller_of(shared: &Shared, trunk: Option<usize>, request: &Request) -> Caller {
+    let trunk = trunk.and_then(|trunk| shared.trunks.get(trunk));
+    let identification = Identification {
+        headers: trunk.map_or(&[IdentityHeader::From], |trunk| &trunk.config.identity_headers[..]),
+        trusted: trunk.is_some(),
+        country: trunk.and_then(|trunk| trunk.country),
+    };
+    let lines: Vec<String> = request.headers.iter().map(ToString::to_string).collect();
+    let headers = lines.iter().filter_map(|line| line.split_once(':'));
+    identification.caller(headers.map(|(name, value)| (name.trim(), value.trim())))
 }
 
 /// Owns the INVITE server transaction to its end: 100, the responses that the call's task asks for, ACK or CANCEL.
@@ -224,12 +302,22 @@ fn called_user(uri: &Uri) -> String {
 }
 
 fn peer_of(transaction: &Transaction) -> SocketAddr {
+    // A stream of ours is known by its peer's address.
+    let address = |connection: &SipConnection| match connection {
+        SipConnection::Channel(_) => Some(connection.get_addr().clone()),
+        _ => connection.get_remote_addr().cloned(),
+    };
     transaction
         .connection
         .as_ref()
-        .and_then(|connection| connection.get_remote_addr())
+        .and_then(address)
         .and_then(|address| address.get_socketaddr().ok())
         .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+}
+
+fn is_secure(transaction: &Transaction) -> bool {
+    let address = transaction.connection.as_ref().map(SipConnection::get_addr);
+    address.and_then(|address| address.r#type) == Some(Transport::Tls)
 }
 
 #[cfg(test)]
@@ -272,6 +360,8 @@ mod tests {
         assert_eq!(status("INVITE", &[("sip:620@box SIP", "soap.beep:x SIP"), ("soap.beep", "nobody")]), 416);
         assert_eq!(status("INVITE", &[("Content-Type", "Require: 100rel, x\r\nContent-Type")]), 420);
         assert_eq!(status("OPTIONS", &[]), 200);
+        assert_eq!(status("INVITE", &[("Content-Type", "Accept: text/nobodyKnowsThis\r\nContent-Type")]), 406);
+        assert_eq!(status("INVITE", &[("Content-Type", "Accept: text/plain, application/*;q=0.1\r\nContent-Type")]), 0);
         assert_eq!(status("BYE", &[]), 481);
         for method in ["REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE", "REFER", "NOTIFY"] {
             assert_eq!(status(method, &[]), 405, "{method}");

@@ -1,8 +1,8 @@
 //! The SIP user agent: takes and places calls over UDP (RFC 3261, 3581, 6026), behind a face of our own types.
 //!
 //! ```text
-//!   datagram ─► wire (size, ACL 403, grammar 400/505/501, charset, Content-Length) ─► rsipstack transactions
-//!            ─► gate (405, 415, 416, 420, 481, 482, 486) ─► one task a call ◄─ channels ─► IncomingCall / Dialog
+//!   message ─► wire (peers, rates, grammar, repairs; 4xx and 5xx, and OPTIONS, without state) ─► rsipstack transactions
+//!           ─► gate (whose call, 482) ─► one task a call ◄─ channels ─► IncomingCall / Dialog
 //! ```
 //!
 //! [`UserAgent::start`] gives the agent and a bounded channel of [`IncomingCall`]s. An incoming call is rung, answered
@@ -20,6 +20,7 @@
 mod addresses;
 mod agent;
 mod authorizer;
+mod answer;
 mod call;
 mod certificate;
 mod connection;
@@ -29,17 +30,19 @@ mod digest;
 mod error;
 mod framing;
 mod gate;
+mod head;
+mod identity;
+mod inbound;
+mod limits;
 mod nameaddr;
+mod number;
 mod peers;
 mod resolve;
 mod fields;
-mod fields;
-mod gate;
-mod nameaddr;
-mod peers;
 mod reliable;
 mod rules;
 mod session_timer;
+mod repair;
 mod shared;
 mod socket;
 mod stamp;
@@ -53,12 +56,13 @@ pub use certificate::PeerCertificate;
 pub use counters::{Counter, Counters};
 pub use dialog::{ByeReason, Dialog, DialogEvent, EndReason, IncomingCall, Offer, OutgoingCall, Progress, Rejection};
 pub use error::SipError;
-pub use nameaddr::Party;
+pub use identity::Caller;
+pub use inbound::{InboundUsers, InboundUsersError};
+pub use number::Country;
 pub use resolve::{Query, Record, ResolveError, Resolved, Resolver, ResolverOptions, Source};
 pub use rules::DialogRules;
 pub use target::{Target, Transport};
 pub use tls::{TlsError, TlsSettings, probe as probe_tls};
-pub use wire::HeaderCharset;
 
 #[cfg(test)]
 mod tests;

@@ -1,56 +1,124 @@
-//! Reads a name-addr (`"Display" <sip:user@host>;params`), quote-aware (RFC 3261 §20.10, §25.1).
+//! Reads name-addrs (`"Display" <sip:user@host>;params`) and lists of them, quote-aware (RFC 3261 §20.10, §25.1; RFC 3966).
 //!
 //! The stack's own reader takes the first `<` even inside a quoted display name, so that a caller could choose
-//! whose number is shown. Not implemented: header parameters other than by skipping them; `tel:` parameters.
+//! whose number is shown. Not implemented: the host and port of the URI beyond finding the host; comments.
 
-/// Who is at one end of a call, as the peer's header says; nothing of it is verified.
+/// One address with what belongs to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Party {
-    /// The display name without quotes and escapes; none when absent or empty.
-    pub display: Option<String>,
-    /// The user part of the URI (a number as a rule) with `%` escapes resolved; empty when the URI has none.
-    pub user: String,
+pub(super) struct NameAddr<'a> {
+    /// The display name without quotes and escapes; empty when there is none.
+    pub(super) display: String,
+    /// What stands in the brackets.
+    pub(super) uri: &'a str,
+    /// The header's parameters, from the first semicolon.
+    pub(super) parameters: &'a str,
 }
 
-/// Reads a From, To or P-Asserted-Identity value. Whatever cannot be read is left out; never fails.
-pub(super) fn parse_party(value: &str) -> Party {
-    let value = value.trim();
-    let (display, rest) = match value.strip_prefix('"') {
-        Some(quoted) => match unquote(quoted) {
-            Some((display, rest)) => (display, rest),
-            // A quote that never closes: nothing in it can be trusted to be the address.
-            None => return Party::default(),
-        },
-        None => match value.find('<') {
-            Some(at) => (value[..at].trim().to_owned(), &value[at..]),
-            None => (String::new(), value),
-        },
-    };
-    let rest = rest.trim_start();
-    let uri = match rest.strip_prefix('<') {
-        Some(inside) => inside.split('>').next().unwrap_or(""),
-        // Without brackets every parameter belongs to the header (§20).
-        None => rest.split(';').next().unwrap_or(""),
-    };
-    Party { display: Some(display.trim().to_owned()).filter(|display| !display.is_empty()), user: uri_user(uri) }
+impl<'a> NameAddr<'a> {
+    /// Reads one value. None: a quote or a bracket does not close, so that nothing in it can be trusted to be the address.
+    pub(super) fn read(value: &'a str) -> Option<Self> {
+        let value = value.trim();
+        let (display, rest) = match value.strip_prefix('"') {
+            Some(quoted) => unquote(quoted)?,
+            None => match value.find('<') {
+                Some(at) => (value[..at].trim().to_owned(), &value[at..]),
+                None => (String::new(), value),
+            },
+        };
+        let rest = rest.trim_start();
+        let (uri, parameters) = match rest.strip_prefix('<') {
+            Some(inside) => inside.split_once('>')?,
+            // Without brackets every parameter belongs to the header (§20).
+            None => rest.split_at(rest.find(';').unwrap_or(rest.len())),
+        };
+        let parameters = parameters.trim_start();
+        Some(Self { display: display.trim().to_owned(), uri: uri.trim(), parameters })
+    }
+
+    /// The value of a header parameter, without quotes; empty for one that has none.
+    pub(super) fn parameter(&self, name: &str) -> Option<String> {
+        parameter(self.parameters, name)
+    }
+}
+
+/// Splits a header's value at the commas that are neither quoted nor in brackets.
+pub(super) fn split_list(value: &str) -> impl Iterator<Item = &str> {
+    split_outside(value, ',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// The value of a parameter in `;a=b;c="d"`, without quotes; empty for one that has none.
+pub(super) fn parameter(parameters: &str, name: &str) -> Option<String> {
+    split_outside(parameters, ';').find_map(|part| {
+        let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        let value = value.trim();
+        key.trim().eq_ignore_ascii_case(name).then(|| match value.strip_prefix('"') {
+            Some(quoted) => unquote(quoted).map(|(text, _)| text).unwrap_or_default(),
+            None => value.to_owned(),
+        })
+    })
+}
+
+/// Splits where a separator stands outside quotes and angle brackets.
+fn split_outside(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let (mut quoted, mut escaped, mut bracket) = (false, false, false);
+        for (at, char) in text.char_indices() {
+            match char {
+                _ if escaped => escaped = false,
+                '\\' if quoted => escaped = true,
+                '"' if !bracket => quoted = !quoted,
+                '<' if !quoted => bracket = true,
+                '>' if !quoted => bracket = false,
+                _ if char == separator && !quoted && !bracket => {
+                    rest = Some(&text[at + char.len_utf8()..]);
+                    return Some(&text[..at]);
+                }
+                _ => {}
+            }
+        }
+        rest = None;
+        Some(text)
+    })
+}
+
+/// A SIP, SIPS or tel URI in its parts, escapes resolved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct UriParts<'a> {
+    /// A number as a rule; empty when there is none.
+    pub(super) user: String,
+    /// Of a tel URI, or within a SIP URI's user part: what a local number is local to.
+    pub(super) phone_context: Option<String>,
+    /// Without port; empty for a tel URI.
+    pub(super) host: &'a str,
+}
+
+impl<'a> UriParts<'a> {
+    pub(super) fn read(uri: &'a str) -> Self {
+        let Some((scheme, rest)) = uri.trim().split_once(':') else {
+            return Self::default();
+        };
+        let (user, host) = if scheme.eq_ignore_ascii_case("tel") {
+            (rest.split('?').next().unwrap_or(""), "")
+        } else {
+            // §25.1 has no `@` beyond this one that is not escaped.
+            rest.split_once('@').unwrap_or(("", rest))
+        };
+        let parameters = user.find(';').map_or("", |at| &user[at..]);
+        let host = match host.strip_prefix('[') {
+            Some(literal) => literal.split(']').next().unwrap_or(""),
+            None => host.split([':', ';', '?']).next().unwrap_or(""),
+        };
+        // `user:password` and user parameters (`;phone-context=`) are not the user.
+        let user = user.split([':', ';']).next().unwrap_or("");
+        Self { user: percent_decode(user), phone_context: parameter(parameters, "phone-context"), host }
+    }
 }
 
 /// The user part of a SIP, SIPS or tel URI, `%` escapes resolved; empty when there is none.
 pub(super) fn uri_user(uri: &str) -> String {
-    let uri = uri.trim();
-    let Some((scheme, rest)) = uri.split_once(':') else {
-        return String::new();
-    };
-    let user = if scheme.eq_ignore_ascii_case("tel") {
-        rest.split([';', '?']).next().unwrap_or("")
-    } else {
-        match rest.split_once('@') {
-            // `user:password` and user parameters (`;phone-context=`) are not the user.
-            Some((user_info, _)) => user_info.split([':', ';']).next().unwrap_or(""),
-            None => "",
-        }
-    };
-    percent_decode(user)
+    UriParts::read(uri).user
 }
 
 /// Resolves `%41` escapes; what is not an escape, or would not be UTF-8, stays as it is.
@@ -97,32 +165,61 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn party(value: &str) -> (Option<String>, String) {
-        let party = parse_party(value);
-        (party.display, party.user)
+    fn party(value: &str) -> Option<(String, String)> {
+        NameAddr::read(value).map(|address| (address.display.clone(), uri_user(address.uri)))
+    }
+
+    fn is(display: &str, user: &str) -> Option<(String, String)> {
+        Some((display.into(), user.into()))
     }
 
     #[test]
     fn a_bracket_inside_quotes_is_not_the_address() {
-        assert_eq!(party(r#""a<sip:boss@bank>b" <sip:1@x>;tag=7"#), (Some("a<sip:boss@bank>b".into()), "1".into()));
-        assert_eq!(party(r#""she said \"<\"" <sip:2@x>"#), (Some(r#"she said "<""#.into()), "2".into()));
+        assert_eq!(party(r#""a<sip:boss@bank>b" <sip:1@x>;tag=7"#), is("a<sip:boss@bank>b", "1"));
+        assert_eq!(party(r#""she said \"<\"" <sip:2@x>"#), is(r#"she said "<""#, "2"));
     }
 
     #[test]
     fn every_shape_of_an_address_is_read() {
-        assert_eq!(party("<sip:+972501234567@10.0.0.1:5060;user=phone>;tag=1"), (None, "+972501234567".into()));
-        assert_eq!(party("sip:620@fritz.box;tag=1"), (None, "620".into()));
-        assert_eq!(party("Front Desk <sip:100:secret@pbx>"), (Some("Front Desk".into()), "100".into()));
-        assert_eq!(party("\"שלום\" <sip:03;phone-context=+972@pbx>"), (Some("שלום".into()), "03".into()));
-        assert_eq!(party("<tel:+972-3-555;ext=2>"), (None, "+972-3-555".into()));
-        assert_eq!(party("\"\" <sip:10%30%2a@pbx>"), (None, "100*".into()));
-        assert_eq!(party("<sip:pbx.example>"), (None, String::new()));
+        assert_eq!(party("<sip:+972501234567@10.0.0.1:5060;user=phone>;tag=1"), is("", "+972501234567"));
+        assert_eq!(party("sip:620@fritz.box;tag=1"), is("", "620"));
+        assert_eq!(party("Front Desk <sip:100:secret@pbx>"), is("Front Desk", "100"));
+        assert_eq!(party("\"שלום\" <sip:03;phone-context=+972@pbx>"), is("שלום", "03"));
+        assert_eq!(party("<tel:+972-3-555;ext=2>"), is("", "+972-3-555"));
+        assert_eq!(party("\"\" <sip:10%30%2a@pbx>"), is("", "100*"));
+        assert_eq!(party("<sip:pbx.example>"), is("", ""));
     }
 
     #[test]
-    fn an_open_quote_gives_nobody() {
-        assert_eq!(party(r#""boss <sip:1@x>"#), (None, String::new()));
-        assert_eq!(party(r#""boss\"#), (None, String::new()));
+    fn what_does_not_close_gives_nobody() {
+        assert_eq!(party(r#""boss <sip:1@x>"#), None);
+        assert_eq!(party(r#""boss\"#), None);
+        assert_eq!(party("<sip:1@x"), None);
+    }
+
+    #[test]
+    fn a_list_is_split_at_its_own_commas_only() {
+        let value = r#""Doe, \"J\", Jr." <sip:1,2@x>;a="b,c", , <tel:+1>,sip:3@y;p=4"#;
+        let parts: Vec<_> = split_list(value).collect();
+        assert_eq!(parts, [r#""Doe, \"J\", Jr." <sip:1,2@x>;a="b,c""#, "<tel:+1>", "sip:3@y;p=4"]);
+    }
+
+    #[test]
+    fn parameters_are_found_whatever_their_case_and_quotes() {
+        let address = NameAddr::read(r#"<sip:1@x;tag=no> ; Reason="a;tag=no" ;screen ; TAG = z"#).unwrap();
+        assert_eq!(address.parameter("tag").as_deref(), Some("z"));
+        assert_eq!(address.parameter("reason").as_deref(), Some("a;tag=no"));
+        assert_eq!(address.parameter("screen").as_deref(), Some(""));
+        assert_eq!(address.parameter("privacy"), None);
+    }
+
+    #[test]
+    fn a_uri_has_a_user_a_host_and_perhaps_a_context() {
+        let parts = UriParts::read("sip:03;phone-context=+972:secret@[2001:db8::1]:5060;x?y=z");
+        assert_eq!((parts.user.as_str(), parts.host), ("03", "2001:db8::1"));
+        assert_eq!(UriParts::read("tel:0501;phone-context=+972").phone_context.as_deref(), Some("+972"));
+        assert_eq!(UriParts::read("sip:a@anonymous.invalid;x").host, "anonymous.invalid");
+        assert_eq!(UriParts::read("sip:pbx.example:5060").host, "pbx.example");
     }
 
     #[test]
@@ -136,7 +233,12 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_makes_it_panic(value in "\\PC{0,80}") {
-            parse_party(&value);
+            for part in split_list(&value) {
+                if let Some(address) = NameAddr::read(part) {
+                    UriParts::read(address.uri);
+                    address.parameter("tag");
+                }
+            }
         }
     }
 }

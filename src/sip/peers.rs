@@ -43,13 +43,19 @@ impl Peers {
 
     /// Whose address it is; trunks come before the peers that are merely allowed.
     pub(super) fn of(&self, address: IpAddr) -> Option<Peer> {
+        let trunk = self.trunks_of(address).next().map(Peer::Trunk);
         let address = address.to_canonical();
-        let is_trunk = |trunk: &TrunkPeers| {
+        trunk.or_else(|| self.allowed.iter().any(|net| net.contains(&address)).then_some(Peer::Allowed))
+    }
+
+    /// Every trunk whose peer it is.
+    pub(super) fn trunks_of(&self, address: IpAddr) -> impl Iterator<Item = usize> {
+        let address = address.to_canonical();
+        let is_trunk = move |trunk: &TrunkPeers| {
             trunk.resolved.read().unwrap_or_else(PoisonError::into_inner).contains(&address)
                 || trunk.configured.iter().any(|net| net.contains(&address))
         };
-        let trunk = self.trunks.iter().position(is_trunk).map(Peer::Trunk);
-        trunk.or_else(|| self.allowed.iter().any(|net| net.contains(&address)).then_some(Peer::Allowed))
+        self.trunks.iter().enumerate().filter(move |(_, trunk)| is_trunk(trunk)).map(|(index, _)| index)
     }
 }
 
@@ -67,6 +73,9 @@ mod tests {
         assert_eq!(peers.of(ip("::ffff:192.0.2.9")), Some(Peer::Trunk(1)));
         assert_eq!(peers.of(ip("192.0.2.8")), Some(Peer::Allowed));
         assert_eq!(peers.of(ip("203.0.113.1")), None);
+        peers.resolved(0, vec![ip("192.0.2.9")]);
+        assert_eq!(peers.trunks_of(ip("192.0.2.9")).collect::<Vec<_>>(), [0, 1]);
+        peers.resolved(0, vec![]);
         peers.resolved(1, vec![]);
         assert_eq!(peers.of(ip("192.0.2.9")), Some(Peer::Allowed));
     }

@@ -1,6 +1,7 @@
 //! What the agent, its gate and its calls share, and how single transactions are answered and driven to their end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -8,15 +9,17 @@ use rsipstack::dialog::DialogId;
 use rsipstack::dialog::dialog_layer::DialogLayer;
 use rsipstack::rsip::{self, Header, Method, StatusCode, StatusCodeKind};
 use rsipstack::transaction::transaction::Transaction;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::authorizer::Authorizer;
-use super::socket::RareWarning;
+use super::gate::MergeKey;
+use super::limits::RareWarning;
+use super::peers::Peers;
 use super::streams::Flows;
-use super::{Counters, DialogRules, fields};
-use crate::config::Policy;
+use super::{Counters, Country, DialogRules, fields};
+use crate::config::{Policy, Trunk};
 
 /// In-dialog requests that may wait for a call's task.
 const QUEUE: usize = 8;
@@ -45,6 +48,12 @@ pub(super) struct Shared {
     pub(super) counters: Arc<Counters>,
     pub(super) permits: Arc<Semaphore>,
     pub(super) max_calls: usize,
+    pub(super) peers: Arc<Peers>,
+    /// In the order of the options, as [`Peers`] counts them.
+    pub(super) trunks: Vec<CallTrunk>,
+    /// INVITEs that are not answered, or not acknowledged; bounded by `max_pending`.
+    pub(super) pending: Mutex<HashSet<MergeKey>>,
+    pub(super) max_pending: usize,
     /// That all calls are taken is said once in a while, not for every caller who is refused.
     pub(super) busy: Mutex<RareWarning>,
     /// The order to end all calls.
@@ -61,7 +70,52 @@ pub(super) struct Shared {
     pub(super) t1: Duration,
 }
 
+/// A trunk as its calls need it.
+pub(super) struct CallTrunk {
+    pub(super) name: Arc<str>,
+    pub(super) config: Trunk,
+    pub(super) country: Option<&'static Country>,
+    pub(super) permits: Arc<Semaphore>,
+}
+
+impl CallTrunk {
+    /// `max_calls`: of the whole agent.
+    pub(super) fn new(name: &str, config: &Trunk, max_calls: usize) -> Self {
+        Self {
+            name: name.into(),
+            country: config.country.as_deref().and_then(Country::find),
+            permits: Arc::new(Semaphore::new(config.max_calls.unwrap_or(max_calls))),
+            config: config.clone(),
+        }
+    }
+}
+
+/// The right to one call, on a trunk or on none.
+pub(super) struct CallPermit(
+    #[allow(dead_code)] OwnedSemaphorePermit,
+    #[allow(dead_code)] Option<OwnedSemaphorePermit>,
+);
+
 impl Shared {
+    /// A permit for a call on a trunk, by its place in the options; none when all are taken.
+    pub(super) fn permit(&self, trunk: Option<usize>) -> Option<CallPermit> {
+        let trunk = trunk.and_then(|trunk| self.trunks.get(trunk));
+        let of_trunk = trunk.map(|trunk| trunk.permits.clone().try_acquire_owned()).transpose().ok()?;
+        Some(CallPermit(self.permits.clone().try_acquire_owned().ok()?, of_trunk))
+    }
+
+    /// The trunk that a call from this address to this user of ours belongs to. Several trunks may share an address: then the
+    /// one whose user is called, else the first.
+    pub(super) fn trunk_of(&self, peer: IpAddr, called: &str) -> Option<usize> {
+        let mut trunks = self.peers.trunks_of(peer).peekable();
+        let first = trunks.peek().copied();
+        let names = |trunk: &usize| {
+            let config = self.trunks.get(*trunk).map(|trunk| &trunk.config);
+            config.is_some_and(|config| config.contact_user.as_deref().unwrap_or(&config.user) == called)
+        };
+        trunks.find(names).or(first)
+    }
+
     /// Spawns a task that owns a transaction. It is dropped when the stack stops, since it would never end otherwise.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stopped = self.stopped.clone();

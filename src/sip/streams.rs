@@ -25,8 +25,8 @@ use tracing::{debug, warn};
 
 use super::addresses::Addresses;
 use super::connection::{self, Bytes, Flow, sip_addr};
+use super::limits::RareWarning;
 use super::peers::Peers;
-use super::socket::RareWarning;
 use super::stamp::Stamp;
 use super::tls::ClientTls;
 use super::wire::WireGate;

@@ -1,24 +1,35 @@
-//! First look at each datagram, before the stack: what passes, what is repaired, what is answered without state.
+//! First look at each message, before the stack: what passes, what is repaired, what is answered without state.
 //!
-//! The stack is lax or silent where RFC 3261 asks for an answer (RFC 4475 names the cases), loses a body without
-//! Content-Length (§18.3 says: the rest of the datagram), and loses a message whose header bytes are not UTF-8.
-//! Pure: no socket, no clock. Not implemented: bare-LF messages and blanks around the `=` of a
-//! tag (`wsinv` of RFC 4475), which the stack cannot read: both get 400.
+//! The stack is lax or silent where RFC 3261 asks for an answer (RFC 4475 names the cases), and keeps whatever it answers for
+//! half a minute, 2 to 23 kB each. So only requests of calls in progress and INVITEs that will become calls go on to it; all
+//! else is answered here, the same way each time (§8.2.7). No socket, and the clock is an argument. Not implemented: messages
+//! whose lines end in a bare LF (400).
 
 use std::borrow::Cow;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 
-use ipnet::IpNet;
-use rsipstack::rsip::SipMessage;
-use rsipstack::transaction::key::{TransactionKey, TransactionRole};
+use rsipstack::rsip::{Request, SipMessage};
+use tracing::{debug, warn};
 
-use super::Counter;
+use super::answer::{Answers, to_tag};
+use super::gate;
+use super::head::{Head, MAX_HEADERS, is_request_line, is_token};
+use super::inbound::Inbound;
+use super::limits::{Class, Limits, RareWarning};
+use super::nameaddr::NameAddr;
+use super::peers::{Peer, Peers};
+use super::repair::{Readable, repair};
+use super::{Counter, Counters, Transport};
+use crate::config::HeaderCharset;
 
-/// The longest message that the stack takes in (its receive buffer).
-pub(super) const MAX_MESSAGE_BYTES: usize = 8192;
-/// The most header lines in a message; honest ones have about twenty.
-const MAX_HEADERS: usize = 200;
+/// The longest datagram that the stack takes in (its receive buffer).
+const MAX_DATAGRAM_BYTES: usize = 8192;
+/// The longest message on a stream.
+const MAX_STREAM_BYTES: usize = 65_536;
+/// What is asked for of callers who come too fast; as long as the bucket needs to fill again.
+const RETRY_AFTER_SECONDS: u32 = 2;
 
 /// The methods of which the stack knows the names; any other gets 501.
 const METHODS: [&str; 14] = [
@@ -38,340 +49,430 @@ const METHODS: [&str; 14] = [
     "UPDATE",
 ];
 
-/// In which charset header bytes that are not UTF-8 are read; old PBXes send display names in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum HeaderCharset {
-    /// Hebrew.
-    #[default]
-    Windows1255,
-    /// Cyrillic.
-    Windows1251,
-    /// Western Europe, a superset of Latin-1.
-    Windows1252,
+/// Headers that a message has at most one of.
+const SINGLE: [&str; 6] = ["from", "to", "call-id", "cseq", "max-forwards", "content-type"];
+
+/// Where a message came from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source {
+    pub(super) peer: SocketAddr,
+    pub(super) transport: Transport,
 }
 
-impl HeaderCharset {
-    fn decode(self, bytes: &[u8]) -> Cow<'_, str> {
-        let encoding = match self {
-            HeaderCharset::Windows1255 => encoding_rs::WINDOWS_1255,
-            HeaderCharset::Windows1251 => encoding_rs::WINDOWS_1251,
-            HeaderCharset::Windows1252 => encoding_rs::WINDOWS_1252,
-        };
-        encoding.decode_without_bom_handling(bytes).0
-    }
-}
-
-/// What becomes of a datagram.
+/// What becomes of a message. All of it is counted already.
 #[derive(Debug, PartialEq)]
 pub(super) enum Verdict<'a> {
     /// The stack gets it, with the repairs that were made.
     Pass { message: Cow<'a, [u8]>, repairs: Vec<Counter> },
-    /// This goes back to where it came from.
-    Answer { response: Vec<u8>, why: Counter },
+    /// This is sent: over the connection that the message came by, else to this address.
+    Answer { response: Vec<u8>, to: SocketAddr, why: Counter },
     /// Nothing is answered.
     Drop { why: Counter, what: &'static str },
 }
 
-/// The rules that datagrams are held against.
-#[derive(Debug)]
-pub(super) struct WireGate {
-    pub(super) allowed_peers: Vec<IpNet>,
+/// Whether another call can be taken on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    Free,
+    /// All calls, or all of the trunk's, are in progress.
+    Busy,
+    /// Too many INVITEs are unanswered or unacknowledged.
+    Overloaded,
+}
+
+/// What is asked of the calls in progress.
+pub(super) trait Calls: Send + Sync {
+    /// Whether the agent shuts down.
+    fn closing(&self) -> bool;
+    /// Whether there is a dialog with this Call-ID and this tag of ours.
+    fn has_dialog(&self, call_id: &str, local_tag: &str) -> bool;
+    /// What a request outside of any dialog gets.
+    fn judge(&self, request: &Request) -> gate::Verdict;
+    /// Whether an INVITE from there can become a call.
+    fn room(&self, peer: IpAddr, request: &Request) -> Room;
+}
+
+/// The rules that messages are held against.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    pub(super) silent_to_strangers: bool,
+    pub(super) calls_per_second: u32,
+    /// Of peers that are no trunk's.
     pub(super) charset: HeaderCharset,
+    /// Of each trunk.
+    pub(super) charsets: Vec<HeaderCharset>,
     pub(super) user_agent: String,
 }
 
-/// The parts of a message that are looked at, as raw bytes.
-#[derive(Default)]
-struct Head<'a> {
-    start: &'a [u8],
-    /// Logical header lines: lower-case long name, value with its folds, the whole line.
-    headers: Vec<(String, &'a [u8], &'a [u8])>,
+/// The gate of one user agent, for all its sockets and connections.
+pub(super) struct WireGate {
+    rules: Rules,
+    peers: Arc<Peers>,
+    counters: Arc<Counters>,
+    answers: Answers,
+    /// Who must know a password.
+    inbound: Option<Inbound>,
+    limits: Mutex<Limits>,
+    warnings: Mutex<[RareWarning; Counter::ALL.len()]>,
+    calls: OnceLock<Weak<dyn Calls>>,
 }
 
-/// What is wrong with a message.
+/// What is wrong with a message: status, reason phrase, and what it is counted as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Fault(u16, &'static str, Counter);
+pub(super) struct Fault(pub(super) u16, pub(super) &'static str, pub(super) Counter);
 
-const fn malformed(what: &'static str) -> Fault {
+pub(super) const fn malformed(what: &'static str) -> Fault {
     Fault(400, what, Counter::Malformed)
 }
 
+const OVERLOADED: Fault = Fault(503, "Service Unavailable", Counter::Overload);
+const NO_DIALOG: Fault = Fault(481, "Call/Transaction Does Not Exist", Counter::NoDialog);
+
 impl WireGate {
-    /// Judges one datagram from `peer`.
-    pub(super) fn inspect<'a>(&self, datagram: &'a [u8], peer: SocketAddr) -> Verdict<'a> {
-        if datagram.is_empty() {
+    pub(super) fn new(
+        rules: Rules,
+        peers: Arc<Peers>,
+        counters: Arc<Counters>,
+        inbound: Option<Inbound>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            answers: Answers::new(rules.user_agent.clone()),
+            limits: Mutex::new(Limits::new(now, rules.calls_per_second)),
+            warnings: Mutex::new([RareWarning::default(); Counter::ALL.len()]),
+            calls: OnceLock::new(),
+            rules,
+            peers,
+            counters,
+            inbound,
+        }
+    }
+
+    /// Connects the gate with the calls; until then every new request gets 503.
+    pub(super) fn attach(&self, calls: Weak<dyn Calls>) {
+        let _ = self.calls.set(calls);
+    }
+
+    /// Judges one message, counts it, and says once in a while why some are refused.
+    pub(super) fn inspect<'a>(&self, message: &'a [u8], from: Source, now: Instant) -> Verdict<'a> {
+        self.counters.count(Counter::Received);
+        let verdict = self.judge(message, from, now);
+        match &verdict {
+            Verdict::Pass { repairs, .. } => repairs.iter().for_each(|&repair| self.counters.count(repair)),
+            Verdict::Answer { response, why, .. } => self.report(*why, first_line(response), from.peer, now),
+            Verdict::Drop { why, what } => self.report(*why, what, from.peer, now),
+        }
+        verdict
+    }
+
+    /// Counts something that went wrong on the wire.
+    pub(super) fn report(&self, why: Counter, what: &str, peer: SocketAddr, now: Instant) {
+        self.counters.count(why);
+        if why.is_ordinary() {
+            return;
+        }
+        let due = self.warnings.lock().unwrap_or_else(PoisonError::into_inner)[why as usize].due(now);
+        match due {
+            Some(suppressed) => warn!(%peer, reason = why.name(), suppressed, "SIP message refused: {what}"),
+            None => debug!(%peer, reason = why.name(), "SIP message refused: {what}"),
+        }
+    }
+
+    fn judge<'a>(&self, message: &'a [u8], from: Source, now: Instant) -> Verdict<'a> {
+        let peer = from.peer.ip();
+        if message.is_empty() {
             return Verdict::Drop { why: Counter::Empty, what: "empty datagram" };
         }
-        let allowed = self.allows(peer);
-        if datagram.iter().all(|byte| matches!(byte, b'\r' | b'\n' | b' ' | 0)) && datagram.len() <= 16 {
-            return match allowed && datagram == b"\r\n\r\n" {
-                true => Verdict::Answer { response: b"\r\n".to_vec(), why: Counter::Keepalive },
+        let who = self.peers.of(peer);
+        if message.len() <= 16 && message.iter().all(|byte| matches!(byte, b'\r' | b'\n' | b' ' | 0)) {
+            let asks = message == b"\r\n\r\n" && who.is_some() && self.limits().admit(peer, Class::Keepalive, now);
+            return match asks {
+                true => Verdict::Answer { response: b"\r\n".to_vec(), to: from.peer, why: Counter::Keepalive },
                 false => Verdict::Drop { why: Counter::Keepalive, what: "keepalive" },
             };
         }
         // RFC 3261 §7.5: empty lines before the start line are ignored.
-        let blank = datagram.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        let message = &datagram[blank..];
+        let blank = message.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let message = &message[blank..];
         let line = message.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        if line.starts_with(b"SIP/") {
-            return self.inspect_response(message);
+        let class = match line.starts_with(b"SIP/") {
+            true => Class::Response,
+            false if is_request_line(line) => class_of(message),
+            false => return Verdict::Drop { why: Counter::Garbage, what: "not a SIP message" },
+        };
+        let Some(who) = who else {
+            return self.judge_stranger(message, class, from, now);
+        };
+        if !self.limits().admit(peer, class, now) {
+            return Verdict::Drop { why: Counter::Flood, what: "too many messages" };
         }
-        if !mentions_sip(line) {
-            return Verdict::Drop { why: Counter::Garbage, what: "not a SIP message" };
+        if class == Class::Response {
+            return self.judge_response(message, self.charset_of(Some(who)), from);
         }
-        let (head, body_at) = split_head(message);
-        if !allowed {
-            let fault = Fault(403, "Forbidden", Counter::RejectedPeer);
-            return self.refuse(&head, fault, peer);
-        }
-        if message.len() > MAX_MESSAGE_BYTES {
-            return self.refuse(&head, Fault(513, "Message Too Large", Counter::Oversized), peer);
-        }
-        let checked = check_request(&head).and_then(|()| self.repair(message, &head, body_at));
-        match checked {
-            Ok((message, repairs)) => Verdict::Pass { message, repairs },
-            Err(fault) => self.refuse(&head, fault, peer),
-        }
+        let head = Head::split(message);
+        self.judge_request(message, &head, who, from, now).unwrap_or_else(|fault| self.refuse(&head, fault, &[], from))
     }
 
     /// What becomes of a request on a stream that cannot go on after it; `message` may be incomplete.
-    pub(super) fn refusal(&self, message: &[u8], status: (u16, &'static str), peer: SocketAddr) -> Option<Vec<u8>> {
-        match self.refuse(&split_head(message).0, Fault(status.0, status.1, Counter::Framing), peer) {
+    pub(super) fn refusal(&self, message: &[u8], status: (u16, &'static str), from: Source) -> Option<Vec<u8>> {
+        match self.refuse(&Head::split(message), Fault(status.0, status.1, Counter::Framing), &[], from) {
             Verdict::Answer { response, .. } => Some(response),
-            Verdict::Pass { .. } | Verdict::Drop { .. } => None,
+            _ => None,
         }
     }
 
-    /// Whether requests from there are taken at all.
-    pub(super) fn allows(&self, peer: SocketAddr) -> bool {
-        let ip = peer.ip().to_canonical();
-        self.allowed_peers.iter().any(|net| net.contains(&ip))
+    /// Callees that we call may answer from anywhere; nobody else is heard.
+    fn judge_stranger<'a>(&self, message: &'a [u8], class: Class, from: Source, now: Instant) -> Verdict<'a> {
+        if class == Class::Response {
+            return match self.limits().admit_stranger(now) {
+                true => self.judge_response(message, self.charset_of(None), from),
+                false => Verdict::Drop { why: Counter::Flood, what: "too many responses from strangers" },
+            };
+        }
+        if self.rules.silent_to_strangers {
+            return Verdict::Drop { why: Counter::RejectedPeer, what: "a request from outside the allowed peers" };
+        }
+        if !self.limits().answer_stranger(now) {
+            return Verdict::Drop { why: Counter::Unanswered, what: "too many strangers to answer each" };
+        }
+        self.refuse(&Head::split(message), Fault(403, "Forbidden", Counter::RejectedPeer), &[], from)
     }
 
-    fn inspect_response<'a>(&self, message: &'a [u8]) -> Verdict<'a> {
-        if message.len() > MAX_MESSAGE_BYTES {
+    fn judge_response<'a>(&self, message: &'a [u8], charset: HeaderCharset, from: Source) -> Verdict<'a> {
+        let limit = limit_of(from.transport);
+        if message.len() > limit {
             return Verdict::Drop { why: Counter::Oversized, what: "response too long" };
         }
-        let (head, body_at) = split_head(message);
+        let head = Head::split(message);
         if !head.start.starts_with(b"SIP/2.0 ") {
             return Verdict::Drop { why: Counter::BadVersion, what: "response of another SIP version" };
         }
-        match self.repair(message, &head, body_at) {
-            Ok((message, repairs)) => Verdict::Pass { message, repairs },
+        match repair(message, &head, charset, limit) {
+            Ok(Readable { bytes, repairs, .. }) => Verdict::Pass { message: bytes, repairs },
             Err(fault) => Verdict::Drop { why: fault.2, what: fault.1 },
         }
     }
 
-    /// Puts Content-Length in and legacy charsets right, and makes sure that the stack will not lose the message.
-    fn repair<'a>(
+    fn judge_request<'a>(
         &self,
         message: &'a [u8],
         head: &Head<'a>,
-        body_at: Option<usize>,
-    ) -> Result<(Cow<'a, [u8]>, Vec<Counter>), Fault> {
-        let body_at = body_at.ok_or(malformed("Headers Not Terminated"))?;
-        let body = &message[body_at..];
-        let missing_length = match content_length(head)? {
-            Some(length) if length > body.len() => return Err(malformed("Body Shorter Than Content-Length")),
-            Some(_) => false,
-            None => true,
-        };
-        let foreign = std::str::from_utf8(&message[..body_at]).is_err();
-        let mut repairs = Vec::new();
-        let mut repaired = Cow::Borrowed(message);
-        if missing_length || foreign {
-            let mut text = Vec::with_capacity(message.len() + 64);
-            for line in std::iter::once(head.start).chain(head.headers.iter().map(|(_, _, line)| *line)) {
-                match std::str::from_utf8(line) {
-                    Ok(_) => text.extend_from_slice(line),
-                    Err(_) => text.extend_from_slice(self.charset.decode(line).as_bytes()),
-                }
-                text.extend_from_slice(b"\r\n");
-            }
-            if missing_length {
-                text.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
-                repairs.push(Counter::RepairedLength);
-            }
-            if foreign {
-                repairs.push(Counter::RepairedCharset);
-            }
-            text.extend_from_slice(b"\r\n");
-            text.extend_from_slice(body);
-            repaired = Cow::Owned(text);
-        }
-        if repaired.len() > MAX_MESSAGE_BYTES {
+        who: Peer,
+        from: Source,
+        now: Instant,
+    ) -> Result<Verdict<'a>, Fault> {
+        let limit = limit_of(from.transport);
+        if message.len() > limit {
             return Err(Fault(513, "Message Too Large", Counter::Oversized));
         }
-        // What the stack cannot read it drops without a word; its own reader has the last say.
-        let readable = match SipMessage::try_from(&repaired[..]) {
-            Ok(SipMessage::Request(request)) => TransactionKey::from_request(&request, TransactionRole::Server).is_ok(),
-            Ok(SipMessage::Response(response)) => {
-                TransactionKey::from_response(&response, TransactionRole::Client).is_ok()
-            }
-            Err(_) => false,
-        };
-        match readable {
-            true => Ok((repaired, repairs)),
-            false => Err(malformed("Bad Request")),
+        check_request(head)?;
+        let Readable { bytes, message, repairs } = repair(message, head, self.charset_of(Some(who)), limit)?;
+        let SipMessage::Request(request) = message else { return Err(malformed("Bad Request")) };
+        let pass = Verdict::Pass { message: bytes, repairs };
+        if head.method() == b"ACK" {
+            // One that belongs to nothing costs the stack nothing.
+            return Ok(match self.answers.is_ack_of_ours(head) {
+                true => Verdict::Drop { why: Counter::StatelessAck, what: "the ACK of a stateless response" },
+                false => pass,
+            });
         }
+        let identity = self.answers.identity(head);
+        let seen = self.limits().passed.get(identity, now).is_some();
+        if seen {
+            return Ok(pass);
+        }
+        let calls = self.calls.get().and_then(Weak::upgrade);
+        if head.method() == b"CANCEL" {
+            return Err(NO_DIALOG);
+        }
+        if let Some(tag) = head.first("to").and_then(to_tag) {
+            let call_id = head.text("call-id").unwrap_or_default();
+            if !calls.is_some_and(|calls| calls.has_dialog(call_id, &tag)) {
+                return Err(NO_DIALOG);
+            }
+            let mut limits = self.limits();
+            if !limits.take_transaction(now) {
+                return Ok(Verdict::Drop { why: Counter::Flood, what: "too many requests in a dialog" });
+            }
+            limits.passed.insert(identity, 0, now);
+            return Ok(pass);
+        }
+        let calls = calls.filter(|calls| !calls.closing());
+        let calls = calls.ok_or(Fault(503, "Service Unavailable", Counter::Closing))?;
+        match calls.judge(&request) {
+            gate::Verdict::NewCall => {}
+            gate::Verdict::InDialog => return Ok(pass),
+            gate::Verdict::Respond(status, headers, why) => {
+                let headers: Vec<String> = headers.iter().map(ToString::to_string).collect();
+                let why = why.unwrap_or(Counter::Answered);
+                return Ok(match self.answers.make(head, (status.code(), status.text()), &headers, from) {
+                    Some((response, to)) => Verdict::Answer { response, to, why },
+                    None => Verdict::Drop { why, what: "no Via to answer by" },
+                });
+            }
+        }
+        let again = self.limits().refused.get(identity, now);
+        let refusal = match again {
+            Some(486) => Some(Fault(486, "Busy Here", Counter::Busy)),
+            Some(_) => Some(OVERLOADED),
+            None => {
+                if let (Some(inbound), Peer::Allowed) = (&self.inbound, who)
+                    && let Err(challenge) = inbound.check(head, now)
+                {
+                    let fault = Fault(401, "Unauthorized", Counter::Challenged);
+                    return Ok(self.refuse(head, fault, &challenge, from));
+                }
+                match calls.room(from.peer.ip(), &request) {
+                    Room::Busy => Some(Fault(486, "Busy Here", Counter::Busy)),
+                    Room::Overloaded => Some(OVERLOADED),
+                    Room::Free => (!self.limits().take_call(now)).then_some(OVERLOADED),
+                }
+            }
+        };
+        let Some(fault) = refusal else {
+            self.limits().passed.insert(identity, 0, now);
+            return Ok(pass);
+        };
+        self.limits().refused.insert(identity, fault.0, now);
+        let headers = match fault.0 {
+            503 => vec![format!("Retry-After: {RETRY_AFTER_SECONDS}")],
+            _ => vec![],
+        };
+        Ok(self.refuse(head, fault, &headers, from))
     }
 
-    /// The stateless response (RFC 3261 §8.2.7), or nothing where none can or may be made.
-    fn refuse(&self, head: &Head<'_>, fault: Fault, peer: SocketAddr) -> Verdict<'static> {
+    /// The stateless response, or nothing where none can or may be made.
+    fn refuse(&self, head: &Head<'_>, fault: Fault, headers: &[String], from: Source) -> Verdict<'static> {
         let Fault(code, reason, why) = fault;
         // §17.1.1.3: an ACK is never answered.
-        if head.start.starts_with(b"ACK ") {
+        if head.method() == b"ACK" {
             return Verdict::Drop { why, what: reason };
         }
-        match self.response(head, code, reason, peer) {
-            Some(response) => Verdict::Answer { response, why },
+        let allow = (code == 501).then(|| format!("Allow: {}", super::shared::ALLOW));
+        let headers: Vec<String> = headers.iter().cloned().chain(allow).collect();
+        match self.answers.make(head, (code, reason), &headers, from) {
+            Some((response, to)) => Verdict::Answer { response, to, why },
             None => Verdict::Drop { why, what: reason },
         }
     }
 
-    fn response(&self, head: &Head<'_>, code: u16, reason: &str, peer: SocketAddr) -> Option<Vec<u8>> {
-        let mut response = format!("SIP/2.0 {code} {reason}\r\n").into_bytes();
-        let mut push = |name: &str, value: &[u8]| {
-            response.extend_from_slice(name.as_bytes());
-            response.extend_from_slice(b": ");
-            // A fold that is copied is one space (§7.3.1).
-            response.extend(value.iter().map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
-            response.extend_from_slice(b"\r\n");
-        };
-        let mut vias = head.values("via");
-        push("Via", &stamp_via(vias.next()?, peer));
-        vias.for_each(|via| push("Via", via));
-        push("From", head.single("from")?);
-        let to = head.single("to")?;
-        if to.windows(4).any(|part| part.eq_ignore_ascii_case(b"tag=")) {
-            push("To", to);
-        } else {
-            // The same request must get the same tag each time.
-            let mut hasher = DefaultHasher::new();
-            (head.single("call-id"), head.values("via").next(), head.single("cseq")).hash(&mut hasher);
-            push("To", &[to, format!(";tag={:016x}", hasher.finish()).as_bytes()].concat());
-        }
-        push("Call-ID", head.single("call-id")?);
-        push("CSeq", head.single("cseq")?);
-        if code == 405 || code == 501 {
-            push("Allow", super::shared::ALLOW.as_bytes());
-        }
-        push("User-Agent", self.user_agent.as_bytes());
-        push("Content-Length", b"0");
-        response.extend_from_slice(b"\r\n");
-        Some(response)
-    }
-}
-
-impl<'a> Head<'a> {
-    fn values<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'a [u8]> + 's {
-        self.headers.iter().filter(move |(header, _, _)| header == name).map(|(_, value, _)| *value)
-    }
-
-    /// The value of a header that there is exactly one of.
-    fn single(&self, name: &str) -> Option<&'a [u8]> {
-        let mut values = self.values(name);
-        let value = values.next()?;
-        values.next().is_none().then_some(value)
-    }
-}
-
-/// Whether a first line may be a request line at all: three words, the last of them `SIP/…`.
-fn mentions_sip(line: &[u8]) -> bool {
-    let line = line.trim_ascii_end();
-    let Some(at) = line.iter().rposition(|byte| matches!(byte, b' ' | b'\t')) else {
-        return false;
-    };
-    let method = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
-    line[at + 1..].starts_with(b"SIP/") && is_token(method)
-}
-
-/// RFC 3261 §25.1: what methods and header names are made of.
-fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(byte))
-}
-
-/// Splits a message into its logical header lines; `None` for the body when the head does not end.
-fn split_head(message: &[u8]) -> (Head<'_>, Option<usize>) {
-    let end = message.windows(4).position(|four| four == b"\r\n\r\n");
-    let text = &message[..end.unwrap_or(message.len())];
-    let mut head = Head::default();
-    let mut at = 0;
-    while at < text.len() && head.headers.len() <= MAX_HEADERS {
-        let from = at;
-        // A line goes on while the next one starts with white space.
-        loop {
-            at += text[at..].iter().position(|&byte| byte == b'\n').map_or(text.len() - at, |newline| newline + 1);
-            if from == 0 || !matches!(text.get(at), Some(b' ' | b'\t')) {
-                break;
-            }
-        }
-        let line = text[from..at].trim_ascii_end();
-        if from == 0 {
-            head.start = line;
-        } else if let Some(colon) = line.iter().position(|&byte| byte == b':') {
-            let name = String::from_utf8_lossy(line[..colon].trim_ascii()).to_ascii_lowercase();
-            head.headers.push((long_name(name), line[colon + 1..].trim_ascii(), line));
-        } else {
-            // Without a colon it is no header; the empty name is found by `check_request`.
-            head.headers.push((String::new(), b"", line));
+    fn charset_of(&self, who: Option<Peer>) -> HeaderCharset {
+        match who {
+            Some(Peer::Trunk(trunk)) => self.rules.charsets.get(trunk).copied().unwrap_or(self.rules.charset),
+            _ => self.rules.charset,
         }
     }
-    (head, end.map(|end| end + 4))
-}
 
-fn long_name(name: String) -> String {
-    match name.as_str() {
-        "v" => "via".into(),
-        "f" => "from".into(),
-        "t" => "to".into(),
-        "i" => "call-id".into(),
-        "l" => "content-length".into(),
-        _ => name,
+    fn limits(&self) -> MutexGuard<'_, Limits> {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The faults of RFC 4475 that a server must not let pass.
+fn first_line(response: &[u8]) -> &str {
+    std::str::from_utf8(response).ok().and_then(|text| text.lines().next()).unwrap_or("answered")
+}
+
+fn limit_of(transport: Transport) -> usize {
+    match transport {
+        Transport::Udp => MAX_DATAGRAM_BYTES,
+        Transport::Tcp | Transport::Tls => MAX_STREAM_BYTES,
+    }
+}
+
+/// What a request costs, at a glance: whether it says that it belongs to a dialog.
+fn class_of(message: &[u8]) -> Class {
+    if message.starts_with(b"ACK ") || message.starts_with(b"CANCEL ") {
+        return Class::Dialog;
+    }
+    for line in message.split(|&byte| byte == b'\n').skip(1) {
+        let line = line.trim_ascii_end();
+        let Some(&first) = line.first() else { break };
+        if !matches!(first, b'T' | b't') {
+            continue;
+        }
+        let Some(colon) = line.iter().position(|&byte| byte == b':') else { continue };
+        let name = line[..colon].trim_ascii();
+        if name.eq_ignore_ascii_case(b"to") || name.eq_ignore_ascii_case(b"t") {
+            return match line.windows(4).any(|part| part.eq_ignore_ascii_case(b"tag=")) {
+                true => Class::Dialog,
+                false => Class::New,
+            };
+        }
+    }
+    Class::New
+}
+
+/// The faults of RFC 4475 that a server must not let pass, in the order of RFC 3261 §8.2.
 fn check_request(head: &Head<'_>) -> Result<(), Fault> {
     let mut words = head.start.split(|byte| byte.is_ascii_whitespace());
-    let (method, _uri, version) = (words.next(), words.next(), words.next());
+    let (method, uri, version) = (words.next().unwrap_or_default(), words.next().unwrap_or_default(), words.next());
     if head.start.windows(2).any(|pair| pair.iter().all(u8::is_ascii_whitespace)) || words.next().is_some() {
         return Err(malformed("Bad Request-Line"));
     }
     if version != Some(b"SIP/2.0") {
         return Err(Fault(505, "Version Not Supported", Counter::BadVersion));
     }
-    if head.headers.len() > MAX_HEADERS {
+    if !std::str::from_utf8(method).is_ok_and(|method| METHODS.contains(&method)) {
+        return Err(Fault(501, "Not Implemented", Counter::Method));
+    }
+    if head.lines.len() > MAX_HEADERS {
         return Err(malformed("Too Many Headers"));
     }
     let control = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\r' | b'\n');
-    if head.headers.iter().any(|(name, _, line)| !is_token(name.as_bytes()) || line.iter().any(control)) {
+    if head.lines.iter().any(|line| !is_token(line.name) || line.whole.iter().any(control)) {
         return Err(malformed("Bad Header Line"));
+    }
+    if has_headers(uri) || uri.starts_with(b"<") {
+        return Err(malformed("Bad Request-URI"));
     }
     if head.values("via").next().is_none() {
         return Err(malformed("Missing Via"));
     }
-    head.single("to").ok_or(malformed("Missing Or Repeated To"))?;
-    head.single("call-id").filter(|id| !id.is_empty()).ok_or(malformed("Missing Or Repeated Call-ID"))?;
-    let from = head.single("from").ok_or(malformed("Missing Or Repeated From"))?;
-    if !from.windows(3).any(|part| part.eq_ignore_ascii_case(b"tag")) {
-        return Err(malformed("Missing From Tag"));
+    if head.values("via").any(has_empty_part) {
+        return Err(malformed("Bad Via"));
     }
-    let cseq = head.single("cseq").ok_or(malformed("Missing Or Repeated CSeq"))?;
+    if SINGLE.iter().any(|name| head.values(name).nth(1).is_some()) {
+        return Err(malformed("Repeated Header"));
+    }
+    head.single("call-id").filter(|id| !id.is_empty()).ok_or(malformed("Missing Call-ID"))?;
+    let address = |name: &str, missing| head.single(name).map(String::from_utf8_lossy).ok_or(malformed(missing));
+    NameAddr::read(&address("to", "Missing To")?).ok_or(malformed("Bad To"))?;
+    let from = address("from", "Missing From")?;
+    let from = NameAddr::read(&from).ok_or(malformed("Bad From"))?;
+    from.parameter("tag").filter(|tag| !tag.is_empty()).ok_or(malformed("Missing From Tag"))?;
+    let cseq = head.single("cseq").ok_or(malformed("Missing CSeq"))?;
     let mut cseq = cseq.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
     // §8.1.1.5: less than 2^31.
     cseq.next().and_then(decimal).filter(|&number| number < 1 << 31).ok_or(malformed("Bad CSeq Number"))?;
-    if cseq.next() != method {
+    if cseq.next() != Some(method) {
         return Err(malformed("CSeq Method Does Not Match"));
     }
-    content_length(head)?;
-    match method.and_then(|method| std::str::from_utf8(method).ok()) {
-        Some(method) if METHODS.contains(&method) => Ok(()),
-        _ => Err(Fault(501, "Not Implemented", Counter::Method)),
-    }
+    content_length(head).map(|_| ())
 }
 
-fn content_length(head: &Head<'_>) -> Result<Option<usize>, Fault> {
+/// §19.1.5: a Request-URI holds no headers. A `?` may stand in the user part.
+fn has_headers(uri: &[u8]) -> bool {
+    let sip = [&b"sip:"[..], b"sips:"]
+        .iter()
+        .any(|scheme| uri.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
+    let host = uri.iter().position(|&byte| byte == b'@').unwrap_or(0);
+    sip && uri[host..].contains(&b'?')
+}
+
+/// Separators with nothing between them, or nothing behind.
+fn has_empty_part(value: &[u8]) -> bool {
+    let separator = |byte: u8| matches!(byte, b';' | b',');
+    let mut last = b',';
+    for &byte in value.iter().filter(|byte| !byte.is_ascii_whitespace()) {
+        if separator(byte) && separator(last) {
+            return true;
+        }
+        last = byte;
+    }
+    separator(last)
+}
+
+pub(super) fn content_length(head: &Head<'_>) -> Result<Option<usize>, Fault> {
     let mut values = head.values("content-length");
     let Some(value) = values.next() else {
         return Ok(None);
@@ -388,30 +489,6 @@ fn decimal(text: &[u8]) -> Option<usize> {
         return None;
     }
     std::str::from_utf8(text).ok()?.parse().ok()
-}
-
-/// The top Via with `received` and `rport` (RFC 3261 §18.2.1, RFC 3581 §4) as the stack would set them.
-fn stamp_via(via: &[u8], peer: SocketAddr) -> Vec<u8> {
-    // Several Vias on one line: only the first is the top one.
-    let end = via.iter().position(|&byte| byte == b',').unwrap_or(via.len());
-    let (top, rest) = via.split_at(end);
-    let mut stamped = Vec::with_capacity(via.len() + 48);
-    for (index, part) in top.split(|&byte| byte == b';').enumerate() {
-        let name = part.trim_ascii();
-        if index > 0 && name.to_ascii_lowercase().starts_with(b"received") {
-            continue;
-        }
-        if index > 0 {
-            stamped.push(b';');
-        }
-        stamped.extend_from_slice(part.trim_ascii_end());
-        if index > 0 && name.eq_ignore_ascii_case(b"rport") {
-            stamped.extend_from_slice(format!("={}", peer.port()).as_bytes());
-        }
-    }
-    stamped.extend_from_slice(format!(";received={}", peer.ip().to_canonical()).as_bytes());
-    stamped.extend_from_slice(rest);
-    stamped
 }
 
 #[cfg(test)]
