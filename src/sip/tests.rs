@@ -96,32 +96,6 @@ async fn calls_of_every_kind() -> (UserAgent, UserAgent) {
     (caller, callee)
 }
 
-/// A password that answers every challenge once.
-#[derive(Debug)]
-struct Password;
-
-struct Once(Option<String>);
-
-impl authorizer::Authorizer for Password {
-    fn begin(&self) -> Box<dyn authorizer::Authorization> {
-        Box::new(Once(None))
-    }
-}
-
-impl authorizer::Authorization for Once {
-    fn headers(&mut self, method: &str, uri: &str, _body: &[u8]) -> Vec<(&'static str, String)> {
-        self.0.iter().map(|nonce| ("Authorization", format!("Digest nonce=\"{nonce}\", {method} {uri}"))).collect()
-    }
-
-    fn challenged(&mut self, headers: &[(&str, &str)]) -> bool {
-        let challenge = headers.iter().find(|(name, _)| *name == "WWW-Authenticate");
-        let nonce = challenge.and_then(|(_, value)| value.split('"').nth(1)).map(str::to_owned);
-        nonce.is_some() && std::mem::replace(&mut self.0, nonce).is_none()
-    }
-
-    fn answered(&mut self, _headers: &[(&str, &str)]) {}
-}
-
 /// The lines of a request that its response repeats.
 fn repeated(request: &str) -> String {
     let names = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
@@ -139,7 +113,9 @@ async fn a_bye_that_is_challenged_goes_again_with_the_answer() {
 
 async fn challenged_bye() {
     let (agent, mut incoming) = agent().await;
-    agent.shared.authorizer.set(std::sync::Arc::new(Password)).unwrap();
+    let credentials = digest::Credentials::new("620", crate::privacy::Secret::new("secret"));
+    let credentials = std::sync::Arc::new(std::sync::Mutex::new(credentials));
+    agent.shared.authorizer.set(std::sync::Arc::new(credentials)).unwrap();
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     socket.connect(agent.local_addr()).await.unwrap();
     let from = socket.local_addr().unwrap();
@@ -170,12 +146,15 @@ async fn challenged_bye() {
     let end = tokio::spawn(async move { dialog.hang_up().await });
     let first = receive().await;
     assert!(first.starts_with("BYE ") && first.contains("CSeq: 8 BYE") && !first.contains("Authorization"), "{first}");
-    let challenge = "WWW-Authenticate: Digest nonce=\"n1\"\r\nContent-Length: 0\r\n\r\n";
+    let challenge = "WWW-Authenticate: Digest realm=\"pbx\", nonce=\"n1\", qop=\"auth\"\r\nContent-Length: 0\r\n\r\n";
     socket.send(format!("SIP/2.0 401 Unauthorized\r\n{}{challenge}", repeated(&first)).as_bytes()).await.unwrap();
     let second = receive().await;
     assert!(second.contains("CSeq: 9 BYE"), "{second}");
     let uri = first.split(' ').nth(1).unwrap();
-    assert!(second.contains(&format!("Authorization: Digest nonce=\"n1\", BYE {uri}\r\n")), "{second}");
+    let answer = second.lines().find_map(|line| line.strip_prefix("Authorization: Digest ")).expect("credentials");
+    for part in ["username=\"620\"", "nonce=\"n1\"", &format!("uri=\"{uri}\""), "response="] {
+        assert!(answer.contains(part), "{part}: {answer}");
+    }
     assert!(!end.is_finished());
     socket.send(format!("SIP/2.0 200 OK\r\n{}Content-Length: 0\r\n\r\n", repeated(&second)).as_bytes()).await.unwrap();
     assert_eq!(end.await.unwrap(), EndReason::ByUs);

@@ -1,18 +1,17 @@
 //! Requests of ours within a dialog (RFC 3261 §12.2.1), built and sent here with a CSeq of our own.
 //!
 //! The stack's dialog takes a 401 or 407 without a password of its own for the end of the call, so its `request`, `bye`
-//! and `reinvite` are not used once the dialog stands. Not implemented: strict routers (a Route without `lr`).
+//! and `reinvite` are not used once the dialog stands. The Via is a placeholder that is stamped when the request
+//! leaves; the way is the first Route's or the remote target's, unless the flow of the INVITE is kept. Not implemented: strict routers (a Route without `lr`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rsipstack::dialog::invite_dialog::InviteDialog;
-use rsipstack::rsip::prelude::ToTypedHeader;
-use rsipstack::rsip::uri::ParamsExt;
 use rsipstack::rsip::{self, Header, Method, Response, SipMessage, StatusCode, StatusCodeKind};
 use rsipstack::transaction::key::{TransactionKey, TransactionRole};
 use rsipstack::transaction::transaction::Transaction;
-use rsipstack::transport::{SipAddr, SipConnection};
+use rsipstack::transport::SipConnection;
 
 use super::super::SipError;
 use super::super::authorizer::{Authorization, Authorizer};
@@ -99,24 +98,13 @@ impl Requests {
             |connection: &&SipConnection| !connection.cancel_token().is_some_and(|token| token.is_cancelled());
         let connection = self.connection.as_ref().filter(is_alive).cloned();
 
-        let first_route = dialog.route_set.first().and_then(|route| route.typed().ok()).map(|route| route.uri);
-        let transport = match (&connection, &first_route) {
-            (Some(connection), _) => connection.get_addr().r#type,
-            (None, Some(route)) => route.transport().cloned(),
-            (None, None) => dialog.remote_uri.transport().cloned(),
-        };
-        let via_address = transport.filter(|transport| *transport != rsip::Transport::Udp).and_then(|transport| {
-            let mut address = endpoint.transport_layer.get_listen_addrs().into_iter().next()?;
-            address.r#type = Some(transport);
-            Some(address)
-        });
         let (local, remote) = match dialog.role {
             TransactionRole::Client => (dialog.from.to_string(), dialog.to.to_string()),
             TransactionRole::Server => (dialog.to.to_string(), dialog.from.to_string()),
         };
         let sequence = rsip::typed::CSeq { seq: self.next_sequence(), method: request.method };
         let mut headers: Vec<Header> = vec![
-            Header::Via(endpoint.get_via(via_address, None)?.into()),
+            Header::Via(endpoint.get_via(None, None)?.into()),
             Header::MaxForwards(70.into()),
             Header::From(local.into()),
             Header::To(remote.into()),
@@ -149,9 +137,7 @@ impl Requests {
             body: request.body.clone(),
         };
         let key = TransactionKey::from_request(&built, TransactionRole::Client)?;
-        let mut transaction = Transaction::new_client(key, built, endpoint.clone(), connection);
-        transaction.destination = first_route.and_then(|route| SipAddr::try_from(&route).ok());
-        Ok(transaction)
+        Ok(Transaction::new_client(key, built, endpoint.clone(), connection))
     }
 }
 
