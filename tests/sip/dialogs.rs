@@ -109,11 +109,10 @@ async fn digits_by_info_are_told() {
 }
 
 #[tokio::test]
-async fn required_reliable_responses_wait_for_their_prack_and_the_200_for_the_sdps() {
+async fn the_200_waits_for_the_prack_of_the_answer_in_a_reliable_183() {
     let (agent, mut incoming) = agent().await;
     let sipp = Sipp::play("uac_100rel_required", agent.local_addr());
     let call = next_call(&mut incoming).await;
-    call.ring();
     call.early_media(ANSWER.to_vec());
     let mut dialog = soon("the answer", call.answer(ANSWER.to_vec())).await.unwrap();
     assert_eq!(soon("the BYE", dialog.ended()).await, EndReason::ByPeer);
@@ -169,8 +168,7 @@ async fn an_offer_before_the_200_is_answered_once_the_first_exchange_is_complete
         }
         other => panic!("{other:?}"),
     }
-    // The caller's second UPDATE has no offer; the 200 may come before it, the scenario takes both orders.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Asked for at once, the 200 waits for the answer to the UPDATE.
     let mut dialog = soon("the answer", call.answer(ANSWER.to_vec())).await.unwrap();
     assert_eq!(soon("the BYE", dialog.ended()).await, EndReason::ByPeer);
     sipp.succeeds().await;

@@ -88,10 +88,14 @@ impl Call {
         self.log_failure("ringing", self.dialog.ringing(Some(headers), sdp));
     }
 
-    /// Answers, as soon as no PRACK is outstanding that the 200 has to wait for.
+    /// Whether the 200 has to wait: for a PRACK (RFC 3262 §3), or for our answer to an offer in an early UPDATE.
+    fn holds_answer(&self) -> bool {
+        self.their_offer || self.reliable.as_ref().is_some_and(Reliable::holds_answer)
+    }
+
+    /// Answers, as soon as nothing is outstanding that the 200 has to wait for.
     pub(super) fn answer(&mut self, sdp: Vec<u8>, done: oneshot::Sender<Result<(), SipError>>) {
-        if self.phase == Phase::Early && !self.hanging_up && self.reliable.as_ref().is_some_and(Reliable::holds_answer)
-        {
+        if self.phase == Phase::Early && !self.hanging_up && self.holds_answer() {
             self.held_answer = Some((sdp, done));
             return;
         }
@@ -105,9 +109,9 @@ impl Call {
         let _ = done.send(outcome);
     }
 
-    /// A PRACK came.
+    /// Something that the 200 may have waited for has come.
     pub(super) fn release_answer(&mut self) {
-        if !self.reliable.as_ref().is_some_and(Reliable::holds_answer)
+        if !self.holds_answer()
             && let Some((sdp, done)) = self.held_answer.take()
         {
             self.answer(sdp, done);

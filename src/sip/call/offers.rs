@@ -124,6 +124,7 @@ impl Call {
         } else if self.our_offer.as_ref().is_some_and(|offer| matches!(offer.progress, Sending::Behind)) {
             self.send_offer();
         }
+        self.release_answer();
     }
 
     /// The owner's offer.
