@@ -9,14 +9,15 @@ mod early;
 mod offers;
 mod requests;
 mod sending;
+mod target;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rsipstack::dialog::dialog::{Dialog as StackDialog, DialogState, DialogStateReceiver, TerminatedReason};
+use rsipstack::dialog::dialog::{DialogState, DialogStateReceiver, TerminatedReason};
 use rsipstack::dialog::invite_dialog::InviteDialog;
-use rsipstack::rsip::prelude::{HeadersExt, ToTypedHeader};
-use rsipstack::rsip::{self, Header, Method, Request, Response, StatusCode};
+use rsipstack::rsip::prelude::HeadersExt;
+use rsipstack::rsip::{Header, Method, Request, Response, StatusCode};
 use rsipstack::transaction::key::TransactionRole;
 use rsipstack::transaction::transaction::Transaction;
 use rsipstack::transport::SipConnection;
@@ -24,7 +25,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, warn};
 
 use super::dialog::{Command, Control, OwnResponse};
-use super::nameaddr::percent_decode;
 use super::reliable::{self, Reliable};
 use super::session_timer::{self, SessionFields, SessionTimer};
 use super::shared::{CallPermit, Route, Shared, respond};
@@ -68,6 +68,9 @@ enum Phase {
     AwaitingAck,
     Up,
 }
+
+/// Where it is told that the 200 has gone.
+type Answered = oneshot::Sender<Result<(), SipError>>;
 
 /// How far the first exchange of offer and answer is (RFC 3261 §13.2.1, RFC 3262 §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +116,7 @@ pub(super) struct Call {
     /// An incoming call's provisional responses, when they are reliable.
     reliable: Option<Reliable>,
     /// An answer that waits for a PRACK.
-    held_answer: Option<(Vec<u8>, oneshot::Sender<Result<(), SipError>>)>,
+    held_answer: Option<(Vec<u8>, Answered)>,
     exchange: Exchange,
     /// An offer of the peer waits for our answer, or our answer for its ACK.
     their_offer: bool,
@@ -495,35 +498,6 @@ impl Call {
 
     fn respond(&self, transaction: Transaction, status: StatusCode, headers: Vec<Header>) {
         respond(&self.shared, transaction, status, headers);
-    }
-
-    fn contact_header(&self) -> Header {
-        rsip::typed::Contact::from(self.shared.contact.clone()).into()
-    }
-
-    /// RFC 3261 §12.2: the Contact of a target refresh request or of its 2xx is where later requests go.
-    fn refresh_target(&self, message: &impl HeadersExt) {
-        if let Ok(header) = message.contact_header()
-            && let Ok(contact) = header.clone().typed()
-        {
-            self.set_target(contact.uri);
-        }
-    }
-
-    fn set_target(&self, mut uri: rsip::Uri) {
-        if let Some(auth) = &mut uri.auth {
-            auth.user = percent_decode(&auth.user);
-        }
-        let contact = self.dialog.snapshot().remote_contact;
-        StackDialog::Invite(self.dialog.clone()).set_remote_target(uri, contact);
-    }
-
-    /// The stack escapes the user part when it writes a URI but does not resolve the escapes when it reads one.
-    fn decode_remote_target(&self) {
-        let uri = self.dialog.snapshot().remote_uri;
-        if uri.auth.as_ref().is_some_and(|auth| auth.user.contains('%')) {
-            self.set_target(uri);
-        }
     }
 
     fn log_failure(&self, what: &str, outcome: Result<(), rsipstack::Error>) {

@@ -91,6 +91,7 @@ impl ByeReason {
 
 /// The final response to a request of ours.
 #[derive(Debug)]
+#[allow(dead_code, reason = "for transfer")]
 pub(super) struct OwnResponse {
     pub(super) code: u16,
     pub(super) reason: String,

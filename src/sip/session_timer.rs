@@ -222,7 +222,6 @@ impl SessionTimer {
             408 | 481 => {
                 self.running = None;
                 self.output = Some(Output::Expired);
-                return;
             }
             491 => running.refresh_at = Some(now + glare_delay(owns_call_id, random)),
             422 => {

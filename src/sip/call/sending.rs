@@ -60,7 +60,7 @@ impl Requests {
         let mut sendings = 0;
         loop {
             sendings += 1;
-            let mut transaction = self.transaction(&request, authorization.as_deref_mut()).map_err(failed)?;
+            let mut transaction = self.transaction(&request, authorization.as_deref_mut())?;
             transaction.send().await.map_err(failed)?;
             let response = final_response(&mut transaction).await;
             let response = response.ok_or_else(|| SipError::Failed("the SIP stack has stopped".into()))?;
@@ -91,7 +91,7 @@ impl Requests {
         &self,
         request: &OwnRequest,
         authorization: Option<&mut (dyn Authorization + 'static)>,
-    ) -> Result<Transaction, rsipstack::Error> {
+    ) -> Result<Transaction, SipError> {
         let endpoint = &self.shared.layer.endpoint;
         let dialog = self.dialog.snapshot();
         let is_alive =
@@ -104,7 +104,7 @@ impl Requests {
         };
         let sequence = rsip::typed::CSeq { seq: self.next_sequence(), method: request.method };
         let mut headers: Vec<Header> = vec![
-            Header::Via(endpoint.get_via(None, None)?.into()),
+            Header::Via(endpoint.get_via(None, None).map_err(failed)?.into()),
             Header::MaxForwards(70.into()),
             Header::From(local.into()),
             Header::To(remote.into()),
@@ -136,7 +136,7 @@ impl Requests {
             headers: headers.into(),
             body: request.body.clone(),
         };
-        let key = TransactionKey::from_request(&built, TransactionRole::Client)?;
+        let key = TransactionKey::from_request(&built, TransactionRole::Client).map_err(failed)?;
         Ok(Transaction::new_client(key, built, endpoint.clone(), connection))
     }
 }
