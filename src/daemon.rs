@@ -21,7 +21,7 @@ use crate::gemini::{self, Gemini, SetupError};
 use crate::http::{Http, HttpError};
 use crate::media::{MediaCounters, MediaThread};
 use crate::playout::clips::{ClipError, Clips};
-use crate::sip::{InboundUsers, InboundUsersError, IncomingCall, SipError, UserAgent, UserAgentOptions};
+use crate::sip::{InboundUsers, InboundUsersError, IncomingCall, SipError, TlsSettings, UserAgent, UserAgentOptions};
 use crate::timeline::TurnReport;
 use crate::tts::{self, CommandSynthesizer};
 
@@ -114,6 +114,12 @@ impl Daemon {
             trunks: config.trunk.clone(),
             max_calls: config.sip.max_calls,
             max_calls_per_second: config.sip.max_calls_per_second,
+            listen_tcp: config.sip.listen_tcp,
+            listen_tls: config.sip.listen_tls,
+            tls_certificate_file: config.sip.tls_certificate_file.clone(),
+            tls_key_file: config.sip.tls_key_file.clone(),
+            max_connections: config.sip.max_connections,
+            trunk_tls: config.trunk.values().map(TlsSettings::from).collect(),
             ..UserAgentOptions::new(config.sip.listen)
         })
         .await?;

@@ -423,6 +423,69 @@ async fn a_port_that_is_taken_is_said_with_its_key() {
     assert!(error.contains("sip.listen_tcp") && error.contains(&taken.local_addr().unwrap().to_string()), "{error}");
 }
 
+/// An offer that makes an INVITE too large for a datagram.
+fn large_offer() -> Vec<u8> {
+    [OFFER, "a=x-filler:0123456789\r\n".repeat(70).as_bytes()].concat()
+}
+
+/// A UDP socket and a listener for TCP with the same port.
+async fn same_ports() -> (tokio::net::UdpSocket, TcpListener) {
+    loop {
+        let listener = TcpListener::bind(ANY_PORT).await.unwrap();
+        if let Ok(socket) = tokio::net::UdpSocket::bind(listener.local_addr().unwrap()).await {
+            return (socket, listener);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_invite_goes_over_tcp_with_its_cancel() {
+    let (agent, _incoming, _) = agent().await;
+    let (socket, listener) = same_ports().await;
+    let uri = format!("sip:620@{}", socket.local_addr().unwrap());
+    let outgoing = agent.invite(&uri, large_offer()).await.unwrap();
+    let mut peer = Peer::of(soon("a connection", listener.accept()).await.unwrap().0);
+    let invite = peer.hear_one("INVITE ").await;
+    assert!(invite.header("Via").starts_with("SIP/2.0/TCP "), "{}", invite.head);
+    assert!(invite.header("Contact").contains(";transport=tcp>"), "{}", invite.head);
+    let ringing = format!(
+        "SIP/2.0 180 Ringing\r\nVia: {}\r\nFrom: {}\r\nTo: {};tag=2\r\nCall-ID: {}\r\nCSeq: {}\r\n\
+         Content-Length: 0\r\n\r\n",
+        invite.header("Via"),
+        invite.header("From"),
+        invite.header("To"),
+        invite.header("Call-ID"),
+        invite.header("CSeq")
+    );
+    peer.say(ringing).await;
+    drop(outgoing);
+    // Retransmissions have no place on a connection.
+    let cancel = peer.hear().await;
+    assert!(cancel.head.starts_with("CANCEL "), "{}", cancel.head);
+    assert_eq!(cancel.header("Via"), invite.header("Via"));
+    assert!(socket.try_recv(&mut [0; 10]).is_err(), "something went over UDP");
+}
+
+#[tokio::test]
+async fn a_large_invite_goes_over_udp_when_tcp_is_refused_or_ends() {
+    let (agent, _incoming, _) = agent().await;
+    let mut buffer = vec![0; 65_536];
+    // Refused.
+    let (socket, listener) = same_ports().await;
+    drop(listener);
+    let uri = format!("sip:620@{}", socket.local_addr().unwrap());
+    let _outgoing = agent.invite(&uri, large_offer()).await.unwrap();
+    let length = soon("the INVITE", socket.recv(&mut buffer)).await.unwrap();
+    assert!(length > 1300 && String::from_utf8_lossy(&buffer[..length]).contains("Via: SIP/2.0/UDP "));
+    // Taken, and closed by something that is no SIP.
+    let (socket, listener) = same_ports().await;
+    let uri = format!("sip:620@{}", socket.local_addr().unwrap());
+    let _outgoing = agent.invite(&uri, large_offer()).await.unwrap();
+    drop(soon("a connection", listener.accept()).await.unwrap());
+    soon("the INVITE", socket.recv(&mut buffer)).await.unwrap();
+    assert!(buffer.starts_with(b"INVITE "));
+}
+
 /// Certificate and key for `name`, signed by themselves, as files.
 struct Identity {
     _folder: tempfile::TempDir,

@@ -178,8 +178,9 @@ impl UserAgent {
         let inbound = options.inbound_users.clone().map(|users| Inbound::new(users, &options.user, now));
         let wire = Arc::new(WireGate::new(rules, peers.clone(), counters.clone(), inbound, now));
         let addresses = Arc::new(Addresses::new(bound, options.public_address));
-        let ends = (bound, local);
-        let socket = Arc::new(GuardedSocket::new(socket, ends, addresses.clone(), wire.clone()));
+        let locator = Locator::default();
+        let sending = (addresses.clone(), locator.clone());
+        let socket = Arc::new(GuardedSocket::new(socket, (bound, local), sending, wire.clone()));
         let token = CancellationToken::new();
         let transport = UdpConnection::from_socket(socket.clone(), None, Some(token.child_token()))
             .await
@@ -187,7 +188,6 @@ impl UserAgent {
         let udp = SipConnection::from(transport);
         let transports = TransportLayer::new(token.clone());
         transports.add_transport(udp.clone());
-        let locator = Locator::default();
         let Timers { t1, t2, t4 } = options.timers;
         let callid_format = CallIdFormat::Uuid;
         let timers = EndpointOption { t1, t2, t4, t1x64: t1 * 64, callid_format, ..Default::default() };
@@ -253,6 +253,12 @@ impl UserAgent {
             socket,
         };
         Ok((agent, incoming))
+    }
+
+    /// The ways to peers.
+    #[cfg(test)]
+    pub(super) fn flows(&self) -> &Flows {
+        &self.shared.flows
     }
 
     /// Where it listens: the port that was bound, and an address that is never unspecified.

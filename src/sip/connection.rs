@@ -26,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::framing::{Frame, Framing, FramingFault};
-use super::stamp::Stamp;
 use super::streams::{FlowError, Flows, Slot};
 use super::wire::{Source, Verdict};
 use super::{Counter, Target, Transport};
@@ -71,6 +70,13 @@ impl std::fmt::Debug for Flow {
 }
 
 impl Flow {
+    /// Sends a message that the stack takes for a datagram.
+    pub(super) async fn send_raw(&self, message: &[u8]) -> Result<(), FlowError> {
+        let pinger = self.pinger.as_ref().ok_or(FlowError::Lost)?;
+        let bytes = pinger.connection.stamped(message);
+        pinger.controls.send(Control::Bytes(bytes)).await.map_err(|_| FlowError::Lost)
+    }
+
     /// Sends a keepalive. On streams it waits for the pong: `false` says that this peer answers none. Over UDP nothing
     /// answers, and it is `false` at once.
     ///
@@ -340,13 +346,8 @@ impl Connection {
     }
 
     /// What a message of the stack is on the wire.
-    fn wire(&self, message: &SipMessage) -> Vec<u8> {
-        let bytes = message.to_bytes();
-        let stamp: Stamp = self.flows.stamp_for(self.peer, self.transport, self.local);
-        match stamp.apply(&bytes) {
-            std::borrow::Cow::Borrowed(_) => bytes.to_vec(),
-            std::borrow::Cow::Owned(stamped) => stamped,
-        }
+    fn stamped(&self, message: &[u8]) -> Vec<u8> {
+        self.flows.stamp_for(self.peer, self.transport, self.local).apply(message).into_owned()
     }
 }
 
@@ -417,7 +418,7 @@ async fn write(
                     if let SipMessage::Request(request) = &message {
                         connection.unanswered().sent(request, Instant::now());
                     }
-                    out.push(&connection.wire(&message));
+                    out.push(&connection.stamped(&message.to_bytes()));
                 }
             }
             Some(control) = controls.recv() => match control {

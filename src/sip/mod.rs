@@ -35,6 +35,7 @@ mod head;
 mod identity;
 mod inbound;
 mod limits;
+mod large;
 mod nameaddr;
 mod number;
 mod peers;

@@ -10,6 +10,7 @@ use tracing::debug;
 
 use super::addresses::Addresses;
 use super::stamp::Stamp;
+use super::streams::Locator;
 use super::wire::{Source, Verdict, WireGate};
 use super::{Counter, Transport};
 
@@ -25,6 +26,8 @@ pub(super) struct GuardedSocket {
     /// Where it listens, perhaps on every address.
     listen: SocketAddr,
     addresses: Arc<Addresses>,
+    /// Where requests go that are too large for a datagram.
+    streams: Locator,
     gate: Arc<WireGate>,
     buffer: Mutex<Box<[u8]>>,
     #[cfg(test)]
@@ -35,7 +38,7 @@ impl GuardedSocket {
     pub(super) fn new(
         socket: UdpSocket,
         (listen, local): (SocketAddr, SocketAddr),
-        addresses: Arc<Addresses>,
+        (addresses, streams): (Arc<Addresses>, Locator),
         gate: Arc<WireGate>,
     ) -> Self {
         // The kernel's default holds a few hundred datagrams: an honest one would be lost among a flood.
@@ -47,6 +50,7 @@ impl GuardedSocket {
             local,
             listen,
             addresses,
+            streams,
             gate,
             buffer: Mutex::new(vec![0; 65_536].into_boxed_slice()),
             #[cfg(test)]
@@ -110,6 +114,9 @@ impl rsipstack::platform::net::UdpSocket for GuardedSocket {
     }
 
     async fn send_to(&self, message: &[u8], peer: SocketAddr) -> rsipstack::Result<usize> {
+        if self.streams.send_large(message, peer).await {
+            return Ok(message.len());
+        }
         let shown = peer.ip().to_canonical();
         let stamp = Stamp {
             placeholder: self.local,

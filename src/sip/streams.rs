@@ -25,6 +25,7 @@ use tracing::{debug, warn};
 
 use super::addresses::Addresses;
 use super::connection::{self, Bytes, Flow, sip_addr};
+use super::large::{LargeRequests, Way};
 use super::limits::RareWarning;
 use super::peers::Peers;
 use super::stamp::Stamp;
@@ -98,6 +99,7 @@ struct Inner {
     /// Our ports for TCP and TLS.
     ports: OnceLock<(Option<u16>, Option<u16>)>,
     table: Mutex<Table>,
+    large: Mutex<LargeRequests>,
     warnings: Mutex<HashMap<&'static str, RareWarning>>,
 }
 
@@ -181,9 +183,8 @@ pub(super) fn mark_signalling(socket: &SockRef<'_>, local: SocketAddr) {
 
 impl Flows {
     pub(super) fn new(options: FlowOptions) -> Self {
-        let table = Mutex::default();
-        let warnings = Mutex::default();
-        Self { inner: Arc::new(Inner { options, ports: OnceLock::new(), table, warnings }), trunk: None }
+        let (table, large, warnings) = Default::default();
+        Self { inner: Arc::new(Inner { options, ports: OnceLock::new(), table, large, warnings }), trunk: None }
     }
 
     /// The same ways, with the certificates of a trunk.
@@ -374,6 +375,37 @@ impl Flows {
         }
     }
 
+    /// Sends a request to a UDP peer over TCP, if that is how it should go; otherwise it remains to be sent.
+    async fn send_large(&self, request: &[u8], peer: SocketAddr) -> bool {
+        let now = std::time::Instant::now;
+        let way = self.large().way(request, peer, now());
+        let flow = match way {
+            Way::Datagram => return false,
+            Way::Swallowed => return true,
+            Way::Over(flow) => flow,
+            Way::Connect => {
+                let target = Target { address: peer, transport: Transport::Tcp, name: peer.ip().to_string() };
+                match self.reach(&target).await {
+                    Ok(flow) => flow,
+                    Err(error) => {
+                        debug!(%error, "a large SIP request goes over UDP");
+                        self.large().refused(peer, now());
+                        return false;
+                    }
+                }
+            }
+        };
+        let sent = flow.send_raw(request).await.is_ok();
+        if sent {
+            self.large().sent(request, flow, now());
+        }
+        sent
+    }
+
+    fn large(&self) -> MutexGuard<'_, LargeRequests> {
+        self.inner.large.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn endpoint(&self) -> &EndpointInnerRef {
         &self.options().endpoint
     }
@@ -488,13 +520,21 @@ fn set_options(stream: &TcpStream) {
     }
 }
 
-/// Makes the stack use our connections where it would dial itself.
+/// The connections for those who are there before them: the socket, and the stack, which asks where it would dial itself.
 #[derive(Clone, Default)]
 pub(super) struct Locator(Arc<OnceLock<Weak<Inner>>>);
 
 impl Locator {
     pub(super) fn serve(&self, flows: &Flows) {
         let _ = self.0.set(Arc::downgrade(&flows.inner));
+    }
+
+    /// Whether a datagram went over a connection instead.
+    pub(super) async fn send_large(&self, message: &[u8], peer: SocketAddr) -> bool {
+        match self.0.get().and_then(Weak::upgrade).filter(|_| !message.starts_with(b"SIP/")) {
+            Some(inner) => Flows { inner, trunk: None }.send_large(message, peer).await,
+            None => false,
+        }
     }
 }
 
@@ -517,3 +557,6 @@ impl TargetLocator for Locator {
         Ok(flow.destination)
     }
 }
+
+#[cfg(test)]
+mod tests;
