@@ -64,9 +64,7 @@ impl LargeRequests {
 
     /// A request went over a connection.
     pub(super) fn sent(&mut self, request: &[u8], flow: Flow, now: Instant) {
-        if self.sent.len() >= REMEMBERED {
-            self.sent.retain(|_, (at, _)| now.saturating_duration_since(*at) < REMEMBERED_FOR);
-        }
+        self.sent.retain(|_, (at, _)| now.saturating_duration_since(*at) < REMEMBERED_FOR);
         if let Some(branch) = top_branch(request).filter(|_| self.sent.len() < REMEMBERED) {
             self.sent.insert(branch.to_owned(), (now, flow));
         }

@@ -248,7 +248,8 @@ fn named(name: &str, error: &rustls::Error) -> TlsError {
         CertificateError::NotValidForNameContext { presented, .. } => {
             TlsError::WrongName { name, shown: presented.clone() }
         }
-        CertificateError::UnknownIssuer => TlsError::UnknownIssuer { name },
+        // A CA of the same name with another key: one that was made anew, and whose old certificate we have.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsError::UnknownIssuer { name },
         other => TlsError::Certificate { name, reason: other.to_string() },
     }
 }

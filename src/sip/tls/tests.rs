@@ -16,7 +16,12 @@ struct Authority {
 
 impl Authority {
     fn new() -> Self {
+        Self::called("CA")
+    }
+
+    fn called(name: &str) -> Self {
         let mut parameters = CertificateParams::default();
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap();
         let authority = Self { folder: tempfile::tempdir().unwrap(), issuer };
@@ -97,16 +102,10 @@ async fn each_fault_of_a_certificate_has_its_error() {
     let wrong = probed("other.example.com", (2020, 2051), "sip.example.com", &trusted).await;
     assert!(wrong.to_string().contains("not for sip.example.com but for"), "{wrong}");
     assert!(matches!(&wrong, TlsError::WrongName { shown, .. } if shown[0].contains("other.example.com")), "{wrong:?}");
-    let stranger = Authority::new().trusted_copy();
-    let unknown = probed("sip.example.com", (2020, 2051), "sip.example.com", &stranger.1).await;
-    assert!(matches!(&unknown, TlsError::UnknownIssuer { .. }), "{unknown}");
-}
-
-impl Authority {
-    /// Keeps the files as long as the settings are used.
-    fn trusted_copy(self) -> (Self, TlsSettings) {
-        let settings = self.trusted();
-        (self, settings)
+    // Another CA, and another one of the same name.
+    for stranger in [Authority::called("other CA"), Authority::new()] {
+        let unknown = probed("sip.example.com", (2020, 2051), "sip.example.com", &stranger.trusted()).await;
+        assert!(matches!(&unknown, TlsError::UnknownIssuer { .. }), "{unknown}");
     }
 }
 
