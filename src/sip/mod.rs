@@ -27,6 +27,8 @@ mod connection;
 mod counters;
 mod dialog;
 mod digest;
+#[doc(hidden)]
+pub mod edge;
 mod error;
 mod fields;
 mod framing;
