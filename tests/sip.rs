@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use offhook::config::Policy;
+use offhook::config::{Policy, Trunk};
 use offhook::sip::{
     ByeReason, Counter, Dialog, DialogEvent, EndReason, IncomingCall, Progress, Rejection, SipError, Timers, UserAgent,
     UserAgentOptions,
@@ -214,10 +214,65 @@ async fn shutting_down_hangs_up_every_call_and_frees_the_port() {
 async fn a_peer_that_is_not_allowed_gets_403_and_no_call() {
     let mut options = options();
     options.allowed_peers = vec!["192.0.2.0/24".parse().unwrap()];
+    options.silent_to_strangers = false;
     let (agent, mut incoming) = agent_with(options).await;
     Sipp::play("uac_forbidden", agent.local_addr()).succeeds().await;
     assert!(incoming.try_recv().is_err());
     assert!(agent.counters().of(Counter::RejectedPeer) >= 1);
+}
+
+#[tokio::test]
+async fn a_stranger_hears_nothing() {
+    let mut options = options();
+    options.allowed_peers = vec!["192.0.2.0/24".parse().unwrap()];
+    let (agent, mut incoming) = agent_with(options).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(agent.local_addr()).await.unwrap();
+    let invite = raw_invite(socket.local_addr().unwrap(), agent.local_addr(), "stranger");
+    for message in [&invite[..], &raw_request(&socket, "OPTIONS", 1, "stranger", ""), b"\r\n\r\n"] {
+        socket.send(message).await.unwrap();
+    }
+    let received = || agent.counters().of(Counter::Received) == 3;
+    soon("the three datagrams", async {
+        while !received() {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    // Nothing is under way: an answer would have been sent before the next datagram was read.
+    assert!(socket.try_recv(&mut [0; 64]).is_err());
+    assert!(incoming.try_recv().is_err());
+    assert_eq!(agent.counters().of(Counter::RejectedPeer), 2);
+}
+
+#[tokio::test]
+async fn a_trunk_has_its_own_limit_and_says_who_calls() {
+    let mut options = options();
+    options.allowed_peers = vec![];
+    let trunk = Trunk {
+        allowed_peers: vec!["127.0.0.1/32".parse().unwrap()],
+        country: Some("IL".into()),
+        max_calls: Some(1),
+        ..Trunk::default()
+    };
+    options.trunks.insert("provider".into(), trunk);
+    let (agent, mut incoming) = agent_with(options).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(agent.local_addr()).await.unwrap();
+    let (from, to) = (socket.local_addr().unwrap(), agent.local_addr());
+    let identity = "P-Asserted-Identity: \"Bank, Ltd\" <sip:035551234@gw>\r\nContact:";
+    let invite = String::from_utf8(raw_invite(from, to, "first")).unwrap().replace("Contact:", identity);
+    socket.send(invite.as_bytes()).await.unwrap();
+    let call = next_call(&mut incoming).await;
+    assert_eq!((call.trunk.as_deref(), call.trunk_index, call.secure), (Some("provider"), Some(0), false));
+    assert_eq!(call.caller.number.as_deref(), Some("+97235551234"));
+    assert_eq!(call.caller.display.as_deref(), Some("Bank, Ltd"));
+    assert!(call.caller.asserted);
+    assert_eq!(status_line(&socket).await, "SIP/2.0 100 Trying");
+    socket.send(&raw_invite(from, to, "second")).await.unwrap();
+    assert_eq!(status_line(&socket).await, "SIP/2.0 486 Busy Here");
+    drop(call);
+    assert_eq!(status_line(&socket).await, "SIP/2.0 480 Temporarily Unavailable");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use super::nameaddr::split_list;
 use super::number::Country;
 use super::peers::Peers;
 use super::wire::{Calls, Room, Rules, Source, Verdict, WireGate};
-use super::{Caller, Counter, Transport};
+use super::{Caller, Counter, DialogRules, Transport};
 use crate::config::{HeaderCharset, IdentityHeader};
 
 /// What becomes of a message.
@@ -45,8 +45,8 @@ impl Calls for Line {
         local_tag == "ours"
     }
 
-    fn judge(&self, request: &Request) -> gate::Verdict {
-        gate::judge(request)
+    fn judge(&self, _peer: IpAddr, request: &Request) -> gate::Verdict {
+        gate::judge(request, &DialogRules::default())
     }
 
     fn room(&self, _peer: IpAddr, _request: &Request) -> Room {

@@ -422,8 +422,14 @@ fn check_request(head: &Head<'_>) -> Result<(), Fault> {
     if head.lines.iter().any(|line| !is_token(line.name) || line.whole.iter().any(control)) {
         return Err(malformed("Bad Header Line"));
     }
-    if has_headers(uri) || uri.starts_with(b"<") {
+    let scheme = uri.split(|&byte| byte == b':').next().filter(|scheme| scheme.len() < uri.len());
+    let scheme = scheme.filter(|scheme| is_token(scheme)).ok_or(malformed("Bad Request-URI"))?;
+    if has_headers(uri) {
         return Err(malformed("Bad Request-URI"));
+    }
+    // The stack finds no scheme in some that it does not know.
+    if !["sip", "sips", "tel"].iter().any(|known| scheme.eq_ignore_ascii_case(known.as_bytes())) {
+        return Err(Fault(416, "Unsupported URI Scheme", Counter::Unsupported));
     }
     if head.values("via").next().is_none() {
         return Err(malformed("Missing Via"));
