@@ -41,7 +41,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut incoming: TransactionReceiver, 
     let stopped = shared.stopped.clone();
     // The stack keeps a sender of this channel itself: it never closes.
     while let Some(Some(transaction)) = stopped.run_until_cancelled(incoming.recv()).await {
-        match judge(&transaction.original, &shared.rules) {
+        match shared.judge(peer_of(&transaction).ip(), &transaction.original) {
             Verdict::InDialog => in_dialog(&shared, transaction),
             Verdict::NewCall => new_call(&shared, transaction, &calls),
             Verdict::Respond(status, headers, why) => {
@@ -71,8 +71,8 @@ impl Calls for Shared {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&key)
     }
 
-    fn judge(&self, request: &Request) -> Verdict {
-        judge(request, &self.rules)
+    fn judge(&self, peer: IpAddr, request: &Request) -> Verdict {
+        judge(request, &self.rules_of(self.trunk_of(peer, &called_user(&request.uri))))
     }
 
     fn room(&self, peer: IpAddr, request: &Request) -> Room {
@@ -233,7 +233,7 @@ fn new_call(shared: &Arc<Shared>, transaction: Transaction, calls: &mpsc::Sender
         }
     };
     let request = &transaction.original;
-    let (call, control) = Call::new(shared.clone(), dialog.clone(), states, shared.rules, permit);
+    let (call, control) = Call::new(shared.clone(), dialog.clone(), states, shared.rules_of(trunk), permit);
     let call = call.incoming(request, transaction.connection.clone());
     let incoming = IncomingCall {
         id: key.0.clone(),

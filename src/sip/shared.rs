@@ -116,6 +116,12 @@ impl Shared {
         trunks.find(names).or(first)
     }
 
+    /// How the dialogs of a trunk are led, by its place in the options.
+    pub(super) fn rules_of(&self, trunk: Option<usize>) -> DialogRules {
+        let trunk = trunk.and_then(|trunk| self.trunks.get(trunk));
+        trunk.map_or(self.rules, |trunk| DialogRules::from(&trunk.config))
+    }
+
     /// Spawns a task that owns a transaction. It is dropped when the stack stops, since it would never end otherwise.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stopped = self.stopped.clone();

@@ -87,7 +87,7 @@ pub(super) trait Calls: Send + Sync {
     /// Whether there is a dialog with this Call-ID and this tag of ours.
     fn has_dialog(&self, call_id: &str, local_tag: &str) -> bool;
     /// What a request outside of any dialog gets.
-    fn judge(&self, request: &Request) -> gate::Verdict;
+    fn judge(&self, peer: IpAddr, request: &Request) -> gate::Verdict;
     /// Whether an INVITE from there can become a call.
     fn room(&self, peer: IpAddr, request: &Request) -> Room;
 }
@@ -165,6 +165,14 @@ impl WireGate {
         verdict
     }
 
+    /// What becomes of a request on a stream that cannot go on after it; `message` may be incomplete.
+    pub(super) fn refusal(&self, message: &[u8], status: (u16, &'static str), from: Source) -> Option<Vec<u8>> {
+        match self.refuse(&Head::split(message), Fault(status.0, status.1, Counter::Framing), &[], from) {
+            Verdict::Answer { response, .. } => Some(response),
+            Verdict::Pass { .. } | Verdict::Drop { .. } => None,
+        }
+    }
+
     /// Counts something that went wrong on the wire.
     pub(super) fn report(&self, why: Counter, what: &str, peer: SocketAddr, now: Instant) {
         self.counters.count(why);
@@ -211,14 +219,6 @@ impl WireGate {
         }
         let head = Head::split(message);
         self.judge_request(message, &head, who, from, now).unwrap_or_else(|fault| self.refuse(&head, fault, &[], from))
-    }
-
-    /// What becomes of a request on a stream that cannot go on after it; `message` may be incomplete.
-    pub(super) fn refusal(&self, message: &[u8], status: (u16, &'static str), from: Source) -> Option<Vec<u8>> {
-        match self.refuse(&Head::split(message), Fault(status.0, status.1, Counter::Framing), &[], from) {
-            Verdict::Answer { response, .. } => Some(response),
-            _ => None,
-        }
     }
 
     /// Callees that we call may answer from anywhere; nobody else is heard.
@@ -299,7 +299,7 @@ impl WireGate {
         }
         let calls = calls.filter(|calls| !calls.closing());
         let calls = calls.ok_or(Fault(503, "Service Unavailable", Counter::Closing))?;
-        match calls.judge(&request) {
+        match calls.judge(from.peer.ip(), &request) {
             gate::Verdict::NewCall => {}
             gate::Verdict::InDialog => return Ok(pass),
             gate::Verdict::Respond(status, headers, why) => {
@@ -422,14 +422,8 @@ fn check_request(head: &Head<'_>) -> Result<(), Fault> {
     if head.lines.iter().any(|line| !is_token(line.name) || line.whole.iter().any(control)) {
         return Err(malformed("Bad Header Line"));
     }
-    let scheme = uri.split(|&byte| byte == b':').next().filter(|scheme| scheme.len() < uri.len());
-    let scheme = scheme.filter(|scheme| is_token(scheme)).ok_or(malformed("Bad Request-URI"))?;
-    if has_headers(uri) {
+    if has_headers(uri) || uri.starts_with(b"<") {
         return Err(malformed("Bad Request-URI"));
-    }
-    // The stack finds no scheme in some that it does not know.
-    if !["sip", "sips", "tel"].iter().any(|known| scheme.eq_ignore_ascii_case(known.as_bytes())) {
-        return Err(Fault(416, "Unsupported URI Scheme", Counter::Unsupported));
     }
     if head.values("via").next().is_none() {
         return Err(malformed("Missing Via"));

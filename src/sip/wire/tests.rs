@@ -27,8 +27,8 @@ impl Calls for Line {
         (call_id, local_tag) == ("c1", "ours")
     }
 
-    fn judge(&self, request: &Request) -> gate::Verdict {
-        gate::judge(request, &crate::sip::DialogRules::default())
+    fn judge(&self, _peer: IpAddr, request: &Request) -> gate::Verdict {
+        gate::judge(request, &super::super::DialogRules::default())
     }
 
     fn room(&self, _peer: IpAddr, _request: &Request) -> Room {
