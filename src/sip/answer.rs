@@ -44,7 +44,7 @@ impl Answers {
             push("From", from);
         }
         if let Some(to) = head.first("to") {
-            match to_tag(to) {
+            match tag_of(to) {
                 Some(_) => push("To", to),
                 None => push("To", &[to, b";tag=", self.tag(head).as_bytes()].concat()),
             }
@@ -65,7 +65,7 @@ impl Answers {
 
     /// Whether an ACK acknowledges a response that was made here (§17.1.1.3: its Via, From, Call-ID and CSeq number are the INVITE's).
     pub(super) fn is_ack_of_ours(&self, head: &Head<'_>) -> bool {
-        head.method() == b"ACK" && head.first("to").and_then(to_tag).is_some_and(|tag| tag == self.tag(head))
+        head.method() == b"ACK" && head.first("to").and_then(tag_of).is_some_and(|tag| tag == self.tag(head))
     }
 
     fn tag(&self, head: &Head<'_>) -> String {
@@ -82,11 +82,19 @@ impl Answers {
     }
 }
 
-type Identity<'a> = (Option<&'a [u8]>, Option<&'a [u8]>, Option<&'a [u8]>, Option<&'a [u8]>);
+/// Sent-by and branch of the top Via, tag of the From, Call-ID and number of the CSeq (§17.2.3): what a CANCEL and the ACK of a
+/// refusal have in common with their INVITE, however differently they are written.
+type Identity<'a> = (&'a [u8], &'a [u8], Option<String>, Option<&'a [u8]>, Option<&'a [u8]>);
 
 fn request_identity<'a>(head: &Head<'a>) -> Identity<'a> {
+    let mut via = head.first("via").map(top_of).unwrap_or_default().split(|&byte| byte == b';');
+    let sent_by = via.next().unwrap_or_default().trim_ascii();
+    let branch = via.find_map(|part| {
+        let equals = part.iter().position(|&byte| byte == b'=')?;
+        part[..equals].trim_ascii().eq_ignore_ascii_case(b"branch").then(|| part[equals + 1..].trim_ascii())
+    });
     let number = head.first("cseq").and_then(|cseq| cseq.split(u8::is_ascii_whitespace).next());
-    (head.first("via").map(top_of), head.first("from"), head.first("call-id"), number)
+    (sent_by, branch.unwrap_or_default(), head.first("from").and_then(tag_of), head.first("call-id"), number)
 }
 
 /// The first of several Vias on one line.
@@ -95,10 +103,10 @@ fn top_of(via: &[u8]) -> &[u8] {
     via[..end].trim_ascii()
 }
 
-/// The tag of a To that has one.
-pub(super) fn to_tag(to: &[u8]) -> Option<String> {
-    let to = String::from_utf8_lossy(to);
-    super::nameaddr::NameAddr::read(&to)?.parameter("tag").filter(|tag| !tag.is_empty())
+/// The tag of a From or To that has one.
+pub(super) fn tag_of(value: &[u8]) -> Option<String> {
+    let value = String::from_utf8_lossy(value);
+    super::nameaddr::NameAddr::read(&value)?.parameter("tag").filter(|tag| !tag.is_empty())
 }
 
 /// Where the response to a request over UDP goes: the address it came from, and its port with `rport`, else that of the Via
@@ -165,7 +173,7 @@ mod tests {
         let answers = Answers::new("test");
         let identity = |text: &str| answers.identity(&Head::split(text.as_bytes()));
         let invite = "INVITE x SIP/2.0\r\nv: SIP/2.0/UDP a;branch=1, SIP/2.0/UDP b\r\nf: <x>;tag=1\r\ni: c\r\nCSeq: 1 INVITE\r\n\r\n";
-        let cancel = "CANCEL x SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=1\r\nCall-ID: c\r\nFrom: <x>;tag=1\r\nCSeq: 1 CANCEL\r\n\r\n";
+        let cancel = "CANCEL x SIP/2.0\r\nVia: SIP/2.0/UDP a;rport;branch = 1\r\nCall-ID: c\r\nFrom: \"X\" <x>;tag=1\r\nCSeq: 1 CANCEL\r\n\r\n";
         assert_eq!(identity(invite), identity(invite));
         assert_eq!(identity(invite), identity(cancel));
         assert_ne!(identity(invite), identity(&invite.replace("branch=1", "branch=2")));

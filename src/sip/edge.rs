@@ -45,6 +45,10 @@ impl Calls for Line {
         local_tag == "ours"
     }
 
+    fn has_invite(&self, call_id: &str, _from_tag: &str, _sequence: u32) -> bool {
+        call_id == "ours"
+    }
+
     fn judge(&self, _peer: IpAddr, request: &Request) -> gate::Verdict {
         gate::judge(request, &DialogRules::default())
     }

@@ -71,6 +71,11 @@ impl Calls for Shared {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&key)
     }
 
+    fn has_invite(&self, call_id: &str, from_tag: &str, sequence: u32) -> bool {
+        let key = (call_id.to_owned(), from_tag.to_owned(), sequence);
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).contains(&key)
+    }
+
     fn judge(&self, peer: IpAddr, request: &Request) -> Verdict {
         judge(request, &self.rules_of(self.trunk_of(peer, &called_user(&request.uri))))
     }

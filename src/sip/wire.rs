@@ -13,7 +13,7 @@ use std::time::Instant;
 use rsipstack::rsip::{Request, SipMessage};
 use tracing::{debug, warn};
 
-use super::answer::{Answers, to_tag};
+use super::answer::{Answers, tag_of};
 use super::gate;
 use super::head::{Head, MAX_HEADERS, is_request_line, is_token};
 use super::inbound::Inbound;
@@ -86,6 +86,8 @@ pub(super) trait Calls: Send + Sync {
     fn closing(&self) -> bool;
     /// Whether there is a dialog with this Call-ID and this tag of ours.
     fn has_dialog(&self, call_id: &str, local_tag: &str) -> bool;
+    /// Whether this INVITE, by Call-ID, From tag and CSeq, is unanswered or unacknowledged.
+    fn has_invite(&self, call_id: &str, from_tag: &str, sequence: u32) -> bool;
     /// What a request outside of any dialog gets.
     fn judge(&self, peer: IpAddr, request: &Request) -> gate::Verdict;
     /// Whether an INVITE from there can become a call.
@@ -282,11 +284,15 @@ impl WireGate {
             return Ok(pass);
         }
         let calls = self.calls.get().and_then(Weak::upgrade);
+        let call_id = head.text("call-id").unwrap_or_default();
         if head.method() == b"CANCEL" {
-            return Err(NO_DIALOG);
+            // It may have rung for longer than requests are remembered.
+            let tag = head.first("from").and_then(tag_of).unwrap_or_default();
+            let rings =
+                calls.zip(sequence_of(head)).is_some_and(|(calls, number)| calls.has_invite(call_id, &tag, number));
+            return if rings { Ok(pass) } else { Err(NO_DIALOG) };
         }
-        if let Some(tag) = head.first("to").and_then(to_tag) {
-            let call_id = head.text("call-id").unwrap_or_default();
+        if let Some(tag) = head.first("to").and_then(tag_of) {
             if !calls.is_some_and(|calls| calls.has_dialog(call_id, &tag)) {
                 return Err(NO_DIALOG);
             }
@@ -448,6 +454,11 @@ fn check_request(head: &Head<'_>) -> Result<(), Fault> {
         return Err(malformed("CSeq Method Does Not Match"));
     }
     content_length(head).map(|_| ())
+}
+
+fn sequence_of(head: &Head<'_>) -> Option<u32> {
+    let number = head.first("cseq")?.split(u8::is_ascii_whitespace).next().and_then(decimal)?;
+    u32::try_from(number).ok()
 }
 
 /// §19.1.5: a Request-URI holds no headers. A `?` may stand in the user part.
