@@ -41,6 +41,7 @@ mod large;
 mod nameaddr;
 mod number;
 mod peers;
+mod registration;
 mod resolve;
 mod fields;
 mod reliable;
