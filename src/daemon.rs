@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::call::{self, Parts};
-use crate::config::{Config, SecretError};
+use crate::config::{Config, SecretError, Trunk};
 use crate::gemini::{self, Gemini, SetupError};
 use crate::http::{Http, HttpError};
 use crate::media::{MediaCounters, MediaThread};
 use crate::playout::clips::{ClipError, Clips};
-use crate::sip::{InboundUsers, InboundUsersError, IncomingCall, SipError, TlsSettings, UserAgent, UserAgentOptions};
+use crate::sip::{InboundUsers, InboundUsersError, IncomingCall, SipError, TrunkOptions, UserAgent, UserAgentOptions};
 use crate::timeline::TurnReport;
 use crate::tts::{self, CommandSynthesizer};
 
@@ -111,7 +111,7 @@ impl Daemon {
             allowed_peers: config.sip.allowed_peers.clone(),
             silent_to_strangers: config.sip.silent_to_strangers,
             inbound_users: config.sip.inbound_users_file.as_deref().map(inbound_users).transpose()?,
-            trunks: config.trunk.clone(),
+            trunks: trunks(&config)?,
             max_calls: config.sip.max_calls,
             max_calls_per_second: config.sip.max_calls_per_second,
             listen_tcp: config.sip.listen_tcp,
@@ -119,7 +119,6 @@ impl Daemon {
             tls_certificate_file: config.sip.tls_certificate_file.clone(),
             tls_key_file: config.sip.tls_key_file.clone(),
             max_connections: config.sip.max_connections,
-            trunk_tls: config.trunk.values().map(TlsSettings::from).collect(),
             ..UserAgentOptions::new(config.sip.listen)
         })
         .await?;
@@ -220,6 +219,15 @@ fn inbound_users(path: &Path) -> Result<InboundUsers, StartError> {
         Ok(text) => InboundUsers::parse(&text).map_err(|source| StartError::InboundUsers { path, source }),
         Err(source) => Err(StartError::InboundUsersFile { path, source }),
     }
+}
+
+/// The trunks of the configuration with their passwords.
+fn trunks(config: &Config) -> Result<Vec<TrunkOptions>, SecretError> {
+    let with_password = |(name, trunk): (&String, &Trunk)| {
+        let password = trunk.password(name)?;
+        Ok(TrunkOptions { name: name.clone(), config: trunk.clone(), password })
+    };
+    config.trunk.iter().map(with_password).collect()
 }
 
 fn notify(state: &[NotifyState]) {

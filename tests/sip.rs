@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use offhook::config::{Policy, Trunk};
 use offhook::sip::{
-    ByeReason, Counter, Dialog, DialogEvent, EndReason, IncomingCall, Progress, Rejection, SipError, Timers, UserAgent,
-    UserAgentOptions,
+    ByeReason, Counter, Dialog, DialogEvent, EndReason, IncomingCall, Progress, Rejection, SipError, Timers,
+    TrunkOptions, UserAgent, UserAgentOptions,
 };
 use tokio::net::UdpSocket;
 use tokio::process::{Child, Command};
@@ -255,7 +255,7 @@ async fn a_trunk_has_its_own_limit_and_says_who_calls() {
         max_calls: Some(1),
         ..Trunk::default()
     };
-    options.trunks.insert("provider".into(), trunk);
+    options.trunks = vec![TrunkOptions { name: "provider".into(), config: trunk, password: None }];
     let (agent, mut incoming) = agent_with(options).await;
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     socket.connect(agent.local_addr()).await.unwrap();

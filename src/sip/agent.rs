@@ -1,6 +1,5 @@
 //! The user agent: binds the sockets, starts the stack and the gate, places calls, and shuts all of it down.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -17,6 +16,7 @@ use rsipstack::transport::udp::UdpConnection;
 use rsipstack::transport::{SipConnection, TransportLayer};
 use socket2::SockRef;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -27,15 +27,16 @@ use super::inbound::Inbound;
 use super::nameaddr::percent_decode;
 use super::peers::Peers;
 use super::session_timer::SessionTimer;
-use super::shared::{ALLOW, CallTrunk, SUPPORTED, Shared};
+use super::shared::{ALLOW, SUPPORTED, Shared};
 use super::socket::GuardedSocket;
 use super::streams::{FlowOptions, Flows, Listener, Locator, mark_signalling};
+use super::trunk::{self, Trunk, TrunkHandle, TrunkOptions, TrunkParts};
 use super::wire::{Calls, Rules, WireGate};
 use super::{
-    Counter, Counters, DialogRules, InboundUsers, IncomingCall, OutgoingCall, SipError, TlsError, TlsSettings, gate,
-    tls,
+    Counter, Counters, DialogRules, InboundUsers, IncomingCall, OutgoingCall, Resolver, ResolverOptions, SipError,
+    TlsError, TlsSettings, gate, tls,
 };
-use crate::config::{HeaderCharset, Trunk};
+use crate::config::HeaderCharset;
 
 /// The timers of RFC 3261 §17 that the rest follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,8 +69,6 @@ pub struct UserAgentOptions {
     pub silent_to_strangers: bool,
     /// Who of the allowed peers that are no trunk's may call; none: all of them.
     pub inbound_users: Option<InboundUsers>,
-    /// The lines, by name.
-    pub trunks: BTreeMap<String, Trunk>,
     /// Calls at once, both ways; more get 486.
     pub max_calls: usize,
     /// New calls a second; more get 503 with Retry-After. What else a peer may send follows from it.
@@ -94,6 +93,10 @@ pub struct UserAgentOptions {
     pub trunk_tls: Vec<TlsSettings>,
     /// Which optional parts of SIP are used.
     pub rules: DialogRules,
+    /// The lines to providers and PBXes. Their TLS settings are used in place of `trunk_tls` when there are any.
+    pub trunks: Vec<TrunkOptions>,
+    /// How the names of trunks are looked up.
+    pub resolver: ResolverOptions,
 }
 
 impl UserAgentOptions {
@@ -107,7 +110,6 @@ impl UserAgentOptions {
                 .to_vec(),
             silent_to_strangers: true,
             inbound_users: None,
-            trunks: BTreeMap::new(),
             max_calls: 8,
             max_calls_per_second: 30,
             timers: Timers::default(),
@@ -120,6 +122,8 @@ impl UserAgentOptions {
             max_connections: 64,
             trunk_tls: Vec::new(),
             rules: DialogRules::default(),
+            trunks: Vec::new(),
+            resolver: ResolverOptions { prefer_ipv6: listen.is_ipv6(), ..ResolverOptions::default() },
         }
     }
 }
@@ -165,18 +169,25 @@ impl UserAgent {
         let user_agent = concat!("offhook/", env!("CARGO_PKG_VERSION"));
 
         let counters = Arc::new(Counters::default());
-        let peers_of_trunks = options.trunks.values().map(|trunk| trunk.allowed_peers.clone()).collect();
+        let limit = options.max_calls;
+        let trunks = options.trunks.iter().map(|trunk| Trunk::new(trunk.clone(), limit).map(Arc::new));
+        let trunks = trunks.collect::<Result<Vec<_>, _>>()?;
+        let peers_of_trunks = trunks.iter().map(|trunk| trunk.config.allowed_peers.clone()).collect();
         let peers = Arc::new(Peers::new(options.allowed_peers.clone(), peers_of_trunks));
         let rules = Rules {
             silent_to_strangers: options.silent_to_strangers,
             calls_per_second: options.max_calls_per_second,
             charset: options.header_charset,
-            charsets: options.trunks.values().map(|trunk| trunk.header_charset).collect(),
+            charsets: trunks.iter().map(|trunk| trunk.config.header_charset).collect(),
             user_agent: user_agent.to_owned(),
         };
         let now = Instant::now();
         let inbound = options.inbound_users.clone().map(|users| Inbound::new(users, &options.user, now));
         let wire = Arc::new(WireGate::new(rules, peers.clone(), counters.clone(), inbound, now));
+        let trunk_tls = match trunks.is_empty() {
+            true => options.trunk_tls.clone(),
+            false => trunks.iter().map(|trunk| TlsSettings::from(&trunk.config)).collect(),
+        };
         let addresses = Arc::new(Addresses::new(bound, options.public_address));
         let locator = Locator::default();
         let sending = (addresses.clone(), locator.clone());
@@ -205,12 +216,12 @@ impl UserAgent {
             gate: wire.clone(),
             peers: peers.clone(),
             counters: counters.clone(),
-            addresses,
+            addresses: addresses.clone(),
             udp,
             placeholder: local,
             listen: bound,
             max_connections: options.max_connections,
-            trunk_tls: options.trunk_tls.clone(),
+            trunk_tls,
             closing: token.clone(),
         });
         locator.serve(&flows);
@@ -222,8 +233,7 @@ impl UserAgent {
             counters,
             permits: Arc::new(Semaphore::new(options.max_calls)),
             max_calls: options.max_calls,
-            peers,
-            trunks: options.trunks.iter().map(|(name, trunk)| CallTrunk::new(name, trunk, options.max_calls)).collect(),
+            peers: peers.clone(),
             pending: Default::default(),
             max_pending: max_pending(&options),
             busy: Default::default(),
@@ -234,13 +244,24 @@ impl UserAgent {
             rules: options.rules,
             authorizer: Default::default(),
             t1,
+            trunks,
         });
         let calls_in_progress: Weak<dyn Calls> = Arc::downgrade(&shared) as _;
         wire.attach(calls_in_progress);
         let (calls, incoming) = mpsc::channel(options.max_calls.max(1));
         tokio::spawn(async move { endpoint.serve().await });
         tokio::spawn(gate::run(shared.clone(), transactions, calls));
-        tokio::spawn(stop_when_closing(shared.clone(), socket.clone(), options.timers, token));
+        let parts = TrunkParts {
+            endpoint: shared.layer.endpoint.clone(),
+            flows: shared.flows.clone(),
+            addresses,
+            peers,
+            resolver: Resolver::new(options.resolver),
+            has_public_address: options.public_address.is_some(),
+            closing: shared.closing.clone(),
+        };
+        let trunks = trunk::start(&shared.trunks, parts);
+        tokio::spawn(stop_when_closing(shared.clone(), socket.clone(), trunks, options.timers, token));
         info!(%local, %advertised, ?tcp, ?tls, "SIP user agent listens");
         let agent = UserAgent {
             shared,
@@ -279,6 +300,11 @@ impl UserAgent {
     /// The address that it shows to peers.
     pub fn advertised_addr(&self) -> SocketAddr {
         self.advertised
+    }
+
+    /// The trunks, in the order of the options.
+    pub fn trunks(&self) -> Vec<TrunkHandle> {
+        self.shared.trunks.iter().map(Trunk::handle).collect()
     }
 
     /// What was refused, repaired and dropped so far.
@@ -357,15 +383,25 @@ impl Drop for UserAgent {
 }
 
 /// Waits for the order to close and for the calls to end, then stops the stack.
-async fn stop_when_closing(shared: Arc<Shared>, socket: Arc<GuardedSocket>, timers: Timers, stack: CancellationToken) {
+async fn stop_when_closing(
+    shared: Arc<Shared>,
+    socket: Arc<GuardedSocket>,
+    trunks: JoinSet<()>,
+    timers: Timers,
+    stack: CancellationToken,
+) {
     shared.closing.cancelled().await;
     // Every call in progress holds a permit until it is over.
     let all = u32::try_from(shared.max_calls).unwrap_or(u32::MAX);
     let patience = Duration::from_secs(2).min(timers.t1 * 64);
-    if tokio::time::timeout(patience, shared.permits.acquire_many(all)).await.is_err() {
+    let deadline = tokio::time::Instant::now() + patience;
+    // The trunks unregister meanwhile, and give up by themselves.
+    let unregistered = tokio::spawn(tokio::time::timeout_at(deadline, trunks.join_all()));
+    if tokio::time::timeout_at(deadline, shared.permits.acquire_many(all)).await.is_err() {
         let left = shared.max_calls - shared.permits.available_permits();
         warn!(left, "SIP calls had not ended when the user agent stopped");
     }
+    let _ = unregistered.await;
     stack.cancel();
     socket.close();
     shared.stopped.cancel();

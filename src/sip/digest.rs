@@ -12,7 +12,6 @@ mod grammar;
 
 use std::fmt::Write as _;
 
-use md5::Digest as _;
 use subtle::ConstantTimeEq;
 
 pub(super) use challenger::{Challenger, Verdict};

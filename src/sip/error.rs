@@ -41,6 +41,14 @@ pub enum SipError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A trunk's servers cannot be read.
+    #[error("trunk {name} cannot be used: {reason}")]
+    Trunk {
+        /// Its name in the configuration.
+        name: String,
+        /// What is wrong, and where.
+        reason: String,
+    },
     /// The URI to call cannot be read. It is not shown, since it holds a number.
     #[error("the URI to call is not valid ({reason}); it should look like sip:user@host:port")]
     Uri {

@@ -19,16 +19,14 @@
 
 mod addresses;
 mod agent;
-mod authorizer;
 mod answer;
+mod authorizer;
 mod call;
 mod certificate;
 mod connection;
 mod counters;
 mod dialog;
 mod digest;
-#[doc(hidden)]
-pub mod edge;
 mod error;
 mod fields;
 mod framing;
@@ -36,27 +34,28 @@ mod gate;
 mod head;
 mod identity;
 mod inbound;
-mod limits;
+mod interfaces;
 mod large;
+mod limits;
 mod nameaddr;
 mod number;
 mod peers;
 mod registration;
-mod resolve;
-mod fields;
 mod reliable;
+mod repair;
 mod resolve;
 mod rules;
 mod session_timer;
-mod repair;
 mod shared;
 mod socket;
 mod stamp;
 mod streams;
 mod target;
 mod tls;
+mod trunk;
 mod wire;
 
+pub mod edge;
 pub use agent::{Timers, UserAgent, UserAgentOptions};
 pub use certificate::PeerCertificate;
 pub use counters::{Counter, Counters};
@@ -69,6 +68,7 @@ pub use resolve::{Query, Record, ResolveError, Resolved, Resolver, ResolverOptio
 pub use rules::DialogRules;
 pub use target::{Target, Transport};
 pub use tls::{TlsError, TlsSettings, probe as probe_tls};
+pub use trunk::{TrunkHandle, TrunkOptions, TrunkState};
 
 #[cfg(test)]
 mod tests;

@@ -18,8 +18,9 @@ use super::gate::MergeKey;
 use super::limits::RareWarning;
 use super::peers::Peers;
 use super::streams::Flows;
-use super::{Counters, Country, DialogRules, fields};
-use crate::config::{Policy, Trunk};
+use super::trunk::Trunk;
+use super::{Counters, DialogRules, fields};
+use crate::config::Policy;
 
 /// In-dialog requests that may wait for a call's task.
 const QUEUE: usize = 8;
@@ -49,8 +50,6 @@ pub(super) struct Shared {
     pub(super) permits: Arc<Semaphore>,
     pub(super) max_calls: usize,
     pub(super) peers: Arc<Peers>,
-    /// In the order of the options, as [`Peers`] counts them.
-    pub(super) trunks: Vec<CallTrunk>,
     /// INVITEs that are not answered, or not acknowledged; bounded by `max_pending`.
     pub(super) pending: Mutex<HashSet<MergeKey>>,
     pub(super) max_pending: usize,
@@ -68,26 +67,8 @@ pub(super) struct Shared {
     pub(super) authorizer: OnceLock<Arc<dyn Authorizer>>,
     /// T1 (RFC 3261 §17).
     pub(super) t1: Duration,
-}
-
-/// A trunk as its calls need it.
-pub(super) struct CallTrunk {
-    pub(super) name: Arc<str>,
-    pub(super) config: Trunk,
-    pub(super) country: Option<&'static Country>,
-    pub(super) permits: Arc<Semaphore>,
-}
-
-impl CallTrunk {
-    /// `max_calls`: of the whole agent.
-    pub(super) fn new(name: &str, config: &Trunk, max_calls: usize) -> Self {
-        Self {
-            name: name.into(),
-            country: config.country.as_deref().and_then(Country::find),
-            permits: Arc::new(Semaphore::new(config.max_calls.unwrap_or(max_calls))),
-            config: config.clone(),
-        }
-    }
+    /// In the order of the options.
+    pub(super) trunks: Vec<Arc<Trunk>>,
 }
 
 /// The right to one call, on a trunk or on none.

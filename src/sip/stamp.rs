@@ -28,7 +28,7 @@ impl Stamp {
     /// The message as it goes out.
     pub(super) fn apply<'a>(&self, message: &'a [u8]) -> Cow<'a, [u8]> {
         let mut edits = Vec::new();
-        let mut request = false;
+        let (mut request, mut register) = (false, false);
         let mut via_seen = false;
         let mut from = 0;
         for line in message.split_inclusive(|&byte| byte == b'\n') {
@@ -37,6 +37,8 @@ impl Stamp {
             let line = line.trim_ascii_end();
             if at == 0 {
                 request = !line.starts_with(b"SIP/");
+                // Its Contacts are right, and one of them may be an old address of ours that is to go.
+                register = line.starts_with(b"REGISTER ");
                 continue;
             }
             if line.is_empty() {
@@ -48,7 +50,7 @@ impl Stamp {
             if request && !via_seen && is_header(name, b"via", b"v") {
                 via_seen = true;
                 self.stamp_via(value, value_at, &mut edits);
-            } else if is_header(name, b"contact", b"m") {
+            } else if !register && is_header(name, b"contact", b"m") {
                 self.stamp_contacts(value, value_at, &mut edits);
             }
         }
