@@ -10,11 +10,14 @@
 //! The machine does no I/O and takes no time from the system: feed it [`Input`]s and time-outs, carry out its
 //! [`Output`]s. Not implemented: redirection (3xx counts as a refusal), several flows, GRUU.
 
+mod interface;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+pub(super) use self::interface::{Input, Kind, Output, RegistrationOptions, Request, Response, Up, Why};
 use super::digest::{Challenged, Credentials, Exchange};
 use super::{Target, Transport};
 use crate::config::Keepalive;
@@ -24,8 +27,9 @@ use crate::config::Keepalive;
 const RETRY: Duration = Duration::from_secs(3);
 /// How long one target has for its answer; retransmissions at 0.5, 1.5 and 3.5 s fall into it.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(4);
-/// How long a connection may take.
+/// How long a connection may take, and one with TLS, whose handshake is a few round trips more.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+const TLS_PATIENCE: Duration = Duration::from_secs(4);
 /// With many targets that are all down, what each of them gets at least.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 /// How long names may take while targets are known from before, and when none are.
@@ -50,160 +54,6 @@ const MAX_MOVES: u32 = 2;
 const MAX_TARGETS: usize = 16;
 /// Without a registration, names are looked up again after this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(5 * 60);
-
-/// How a trunk registers.
-#[derive(Debug, Clone)]
-pub(super) struct RegistrationOptions {
-    /// False: `ip-auth`; the other side knows our address.
-    pub(super) registers: bool,
-    /// The Request-URI: the domain as `sip:DOMAIN`.
-    pub(super) uri: String,
-    /// The user part of our Contact, escaped as a URI wants it.
-    pub(super) contact_user: String,
-    /// `+sip.instance`: a URN that stays the same over restarts.
-    pub(super) instance: String,
-    /// Asked for.
-    pub(super) expires: Duration,
-    /// What is sent between registrations.
-    pub(super) keepalive: Keepalive,
-    /// How often.
-    pub(super) keepalive_interval: Duration,
-    /// Whether Contact follows what the other side sees (`received` and `rport`); false with a configured address.
-    pub(super) learns_address: bool,
-    /// Of the jitter.
-    pub(super) seed: u64,
-}
-
-/// What is in a response that a registration looks at.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Response {
-    /// The status code; provisional responses are not told.
-    pub(super) status: u16,
-    /// `received` and `rport` of the top Via.
-    pub(super) seen_as: Option<SocketAddr>,
-    /// The values of the Contact headers, one for each address, each with its URI's parameters and its own.
-    pub(super) contacts: Vec<String>,
-    /// Expires.
-    pub(super) expires: Option<Duration>,
-    /// Min-Expires.
-    pub(super) min_expires: Option<Duration>,
-    /// Retry-After.
-    pub(super) retry_after: Option<Duration>,
-    /// Service-Route, in order.
-    pub(super) service_route: Vec<String>,
-    /// P-Associated-URI.
-    pub(super) associated_uris: Vec<String>,
-    /// WWW-Authenticate, Proxy-Authenticate, Authentication-Info: name and value.
-    pub(super) authentication: Vec<(String, String)>,
-}
-
-/// What happens to a registration.
-#[derive(Debug, Clone)]
-pub(super) enum Input {
-    /// What the trunk's names stand for, the best first.
-    Targets(Vec<Target>),
-    /// They stand for nothing, or nobody says for what.
-    NotResolved,
-    /// The target of [`Output::Reach`] is reached; `shown` is our address as it is to see it.
-    Reached { attempt: u64, shown: SocketAddr },
-    /// The target cannot be reached, or the transport lost the request.
-    Failed { attempt: u64 },
-    /// The final response.
-    Response { attempt: u64, response: Response },
-    /// The connection to a target is gone.
-    FlowLost(Target),
-    /// Our interfaces or addresses have changed.
-    AddressesChanged,
-    /// Remove the binding and end.
-    Stop,
-}
-
-/// Which request is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Register,
-    Options,
-}
-
-/// One request, all but the headers that every request has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Request {
-    pub(super) attempt: u64,
-    pub(super) kind: Kind,
-    pub(super) target: Target,
-    /// The number in CSeq.
-    pub(super) sequence: u32,
-    /// Values for Contact headers.
-    pub(super) contacts: Vec<String>,
-    /// Expires in seconds.
-    pub(super) expires: Option<u64>,
-    /// Authorization and Proxy-Authorization.
-    pub(super) authorization: Vec<(&'static str, String)>,
-}
-
-/// The line is up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Up {
-    /// Which target has us.
-    pub(super) target: Target,
-    /// When the registration ends if it is not refreshed; none without one.
-    pub(super) until: Option<Instant>,
-    /// The route for requests that leave over this trunk (RFC 3608).
-    pub(super) service_route: Vec<String>,
-    /// The addresses of record that are ours (RFC 7315 §4.1).
-    pub(super) associated_uris: Vec<String>,
-}
-
-/// Why the line is down.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Why {
-    /// The answer to a fresh challenge was refused.
-    WrongPassword,
-    /// The other side asks for a password, and none is configured.
-    NoPassword,
-    /// It asks for what is not known here: the algorithms or schemes.
-    Unsupported(Vec<String>),
-    /// Another refusal.
-    Refused(u16),
-    /// No target answers, or all of them are out of service.
-    Unreachable,
-    /// The names stand for nothing.
-    NotResolved,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Output {
-    /// Look the trunk's names up; what is still under way of an earlier look-up is void.
-    Resolve,
-    /// Find or make a connection.
-    Reach {
-        attempt: u64,
-        target: Target,
-    },
-    /// Send over what was reached.
-    Send(Request),
-    /// The attempt is over for the machine, whatever still comes of it.
-    Abandon {
-        attempt: u64,
-    },
-    /// A connection on which nothing was answered is not to be used again.
-    Discard(Target),
-    /// A target did not do its service: others are to come before it for a while.
-    Penalise(Target),
-    /// How a target sees us.
-    SeenAs {
-        target: Target,
-        address: SocketAddr,
-    },
-    /// An empty line to this target.
-    Keepalive(Target),
-    Up(Up),
-    /// Said once for each reason.
-    Down(Why),
-    /// The end.
-    Stopped,
-}
 
 /// A request on its way.
 #[derive(Debug)]
@@ -437,7 +287,8 @@ impl Registration {
         let Some(target) = self.targets.iter().find(free).cloned() else {
             return self.round_failed(now);
         };
-        let deadline = now + CONNECT_PATIENCE.min(self.patience());
+        let connects = if target.transport == Transport::Tls { TLS_PATIENCE } else { CONNECT_PATIENCE };
+        let deadline = now + connects.min(self.patience());
         let number = self.number();
         self.outputs.push_back(Output::Reach { attempt: number, target: target.clone() });
         self.attempt = Some(Attempt {
