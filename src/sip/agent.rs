@@ -1,40 +1,37 @@
 //! The user agent: binds the sockets, starts the stack and the gate, places calls, and shuts all of it down.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use rsipstack::EndpointBuilder;
 use rsipstack::dialog::dialog_layer::DialogLayer;
-use rsipstack::dialog::invitation::InviteOption;
 use rsipstack::rsip;
 use rsipstack::transaction::CallIdFormat;
 use rsipstack::transaction::endpoint::EndpointOption;
 use rsipstack::transport::udp::UdpConnection;
 use rsipstack::transport::{SipConnection, TransportLayer};
 use socket2::SockRef;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::addresses::Addresses;
-use super::call::{Call, Note};
 use super::inbound::Inbound;
-use super::nameaddr::percent_decode;
 use super::peers::Peers;
-use super::session_timer::SessionTimer;
-use super::shared::{ALLOW, SUPPORTED, Shared};
+use super::shared::Shared;
 use super::socket::GuardedSocket;
 use super::streams::{FlowOptions, Flows, Listener, Locator, mark_signalling};
 use super::trunk::{self, Trunk, TrunkHandle, TrunkOptions, TrunkParts};
 use super::wire::{Calls, Rules, WireGate};
 use super::{
-    Counter, Counters, DialogRules, InboundUsers, IncomingCall, OutgoingCall, Resolver, ResolverOptions, SipError,
-    TlsError, TlsSettings, gate, tls,
+    Counters, Dial, DialogRules, InboundUsers, IncomingCall, OutgoingCall, OutgoingTrunk, Resolver, ResolverOptions,
+    SipError, TlsError, TlsSettings, gate, outgoing, tls,
 };
 use crate::config::HeaderCharset;
 
@@ -95,7 +92,7 @@ pub struct UserAgentOptions {
     pub rules: DialogRules,
     /// The lines to providers and PBXes. Their TLS settings are used in place of `trunk_tls` when there are any.
     pub trunks: Vec<TrunkOptions>,
-    /// How the names of trunks are looked up.
+    /// How names are looked up.
     pub resolver: ResolverOptions,
 }
 
@@ -136,6 +133,8 @@ pub struct UserAgent {
     tcp: Option<SocketAddr>,
     tls: Option<SocketAddr>,
     user: String,
+    trunks: Mutex<BTreeMap<String, Arc<OutgoingTrunk>>>,
+    resolver: Arc<Resolver>,
     #[cfg(test)]
     pub(super) socket: Arc<GuardedSocket>,
 }
@@ -251,12 +250,13 @@ impl UserAgent {
         let (calls, incoming) = mpsc::channel(options.max_calls.max(1));
         tokio::spawn(async move { endpoint.serve().await });
         tokio::spawn(gate::run(shared.clone(), transactions, calls));
+        let resolver = Resolver::new(options.resolver);
         let parts = TrunkParts {
             endpoint: shared.layer.endpoint.clone(),
             flows: shared.flows.clone(),
             addresses,
             peers,
-            resolver: Resolver::new(options.resolver),
+            resolver: resolver.clone(),
             has_public_address: options.public_address.is_some(),
             closing: shared.closing.clone(),
         };
@@ -270,6 +270,8 @@ impl UserAgent {
             tcp,
             tls,
             user: options.user,
+            trunks: Mutex::default(),
+            resolver: Arc::new(resolver),
             #[cfg(test)]
             socket,
         };
@@ -322,49 +324,44 @@ impl UserAgent {
     /// # Errors
     /// [`SipError::Uri`] when the URI cannot be read, [`SipError::Full`] when there is no call permit.
     pub async fn invite(&self, uri: &str, offer: Vec<u8>) -> Result<OutgoingCall, SipError> {
-        let mut callee = rsip::parse_uri(uri).map_err(|error| SipError::Uri { reason: error.to_string() })?;
-        if callee.scheme != Some(rsip::Scheme::Sip) {
-            return Err(SipError::Uri { reason: "only the scheme sip can be called".into() });
-        }
-        if let Some(auth) = &mut callee.auth {
-            auth.user = percent_decode(&auth.user);
-        }
-        let full = || SipError::Full { max_calls: self.shared.max_calls };
-        if self.shared.closing.is_cancelled() {
-            return Err(full());
-        }
-        let permit = self.shared.permit(None).ok_or_else(full)?;
-        let mut headers = vec![rsip::Header::Allow(ALLOW.into()), rsip::Header::Supported(SUPPORTED.into())];
-        headers.extend(SessionTimer::new(&self.shared.rules).proposal());
-        let option = InviteOption {
-            caller: own_uri(&self.user, self.advertised),
-            callee,
-            contact: self.shared.contact.clone(),
-            offer: Some(offer.clone()),
-            headers: Some(headers),
-            ..Default::default()
+        self.dial(Dial { to: uri.to_owned(), offer, ..Dial::default() }).await
+    }
+
+    /// Places a call, through a trunk or directly. What hinders it on the way comes with [`OutgoingCall::answered`].
+    ///
+    /// # Errors
+    /// [`SipError::Uri`] when the number or URI cannot be read, [`SipError::UnknownTrunk`], [`SipError::Full`] when there is
+    /// no call permit.
+    pub async fn dial(&self, dial: Dial) -> Result<OutgoingCall, SipError> {
+        let trunk = match &dial.trunk {
+            None => None,
+            Some(name) => Some(self.trunk(name)?),
         };
-        let (states_in, states) = self.shared.layer.new_dialog_state_channel();
-        let failed = |error: rsipstack::Error| SipError::Failed(error.to_string());
-        let (dialog, invite) = self.shared.layer.do_invite_async(option, states_in).map_err(failed)?;
-        self.shared.counters.count(Counter::CallsOut);
-        let id = dialog.id().call_id;
-        let (call, control) = Call::new(self.shared.clone(), dialog, states, self.shared.rules, permit);
-        let (progress_in, progress) = mpsc::channel(8);
-        let (outcome_in, outcome) = oneshot::channel();
-        let call = call.outgoing(progress_in, outcome_in, offer);
-        let notes = call.notes();
-        tokio::spawn(async move {
-            let problem = match invite.await {
-                Ok(Ok(_)) => None,
-                Ok(Err(error)) => Some(SipError::Failed(error.to_string())),
-                Err(panic) => Some(SipError::Failed(panic.to_string())),
-            };
-            // The call's task may be over already.
-            let _ = notes.send(Note::Invite(problem)).await;
-        });
-        tokio::spawn(call.run());
-        Ok(OutgoingCall { id, control: Some(control), progress, outcome })
+        outgoing::dial(&self.shared, dial, trunk, own_uri(&self.user, self.advertised), self.resolver.clone())
+    }
+
+    /// Lets calls be placed through a trunk; replaces the trunk of the same name.
+    pub fn add_trunk(&self, trunk: OutgoingTrunk) {
+        let mut trunks = self.trunks.lock().unwrap_or_else(PoisonError::into_inner);
+        trunks.insert(trunk.name.clone(), Arc::new(trunk));
+    }
+
+    /// The trunk that [`UserAgent::add_trunk`] was given, else the agent's own.
+    ///
+    /// # Errors
+    /// [`SipError::UnknownTrunk`].
+    pub fn trunk(&self, name: &str) -> Result<Arc<OutgoingTrunk>, SipError> {
+        let trunks = self.trunks.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = || {
+            let (place, trunk) = self.shared.trunks.iter().enumerate().find(|(_, trunk)| *trunk.name == *name)?;
+            OutgoingTrunk::of(place, trunk).map(Arc::new)
+        };
+        trunks.get(name).cloned().or_else(own).ok_or_else(|| {
+            let own = self.shared.trunks.iter().map(|trunk| &*trunk.name);
+            let known: Vec<&str> = trunks.keys().map(String::as_str).chain(own).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            SipError::UnknownTrunk { name: name.to_owned(), known }
+        })
     }
 
     /// Ends every call (BYE, CANCEL or 503, whatever its state asks for) and stops listening.

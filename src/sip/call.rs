@@ -20,10 +20,12 @@ use rsipstack::rsip::prelude::HeadersExt;
 use rsipstack::rsip::{Header, Method, Request, Response, StatusCode};
 use rsipstack::transaction::key::TransactionRole;
 use rsipstack::transaction::transaction::Transaction;
-use rsipstack::transport::SipConnection;
+use rsipstack::transport::{SipAddr, SipConnection};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, warn};
 
+use super::authorizer::Authorizer;
+use super::branch;
 use super::dialog::{Command, Control, OwnResponse};
 use super::reliable::{self, Reliable};
 use super::session_timer::{self, SessionFields, SessionTimer};
@@ -124,7 +126,10 @@ pub(super) struct Call {
     /// The callee's BYE that overtook our knowledge of its 200.
     held_bye: Option<Transaction>,
     local_sdp: Vec<u8>,
-    _permit: CallPermit,
+    /// Outgoing calls only: where the INVITE went.
+    destination: Option<SipAddr>,
+    cancel_sent: bool,
+    _permit: Arc<CallPermit>,
 }
 
 impl Call {
@@ -134,7 +139,7 @@ impl Call {
         dialog: InviteDialog,
         states: DialogStateReceiver,
         rules: DialogRules,
-        permit: CallPermit,
+        permit: impl Into<Arc<CallPermit>>,
     ) -> (Self, Control) {
         let (commands_out, commands) = mpsc::channel(QUEUE);
         let (events, events_out) = mpsc::channel(QUEUE);
@@ -174,7 +179,9 @@ impl Call {
             our_offer: None,
             held_bye: None,
             local_sdp: Vec::new(),
-            _permit: permit,
+            destination: None,
+            cancel_sent: false,
+            _permit: permit.into(),
         };
         (call, Control { commands: commands_out, events: events_out, ended: ended_out })
     }
@@ -191,13 +198,25 @@ impl Call {
         self
     }
 
-    /// Makes it an outgoing call: where progress and the outcome go, and what was offered.
+    /// Requests of ours within the dialog are sent on `connection` and answer challenges with `authorizer`.
+    pub(super) fn authorized(
+        mut self,
+        connection: Option<SipConnection>,
+        authorizer: Option<Arc<dyn Authorizer>>,
+    ) -> Self {
+        self.own_requests = Arc::new(Requests::new(self.shared.clone(), self.dialog.clone(), connection, authorizer));
+        self
+    }
+
+    /// Makes it an outgoing call: where progress and the outcome go, what was offered, and where to.
     pub(super) fn outgoing(
         mut self,
         progress: mpsc::Sender<Progress>,
         outcome: oneshot::Sender<Result<Vec<u8>, SipError>>,
         offer: Vec<u8>,
+        destination: SipAddr,
     ) -> Self {
+        self.destination = Some(destination);
         self.progress = Some(progress);
         self.outcome = Some(outcome);
         self.local_sdp = offer;
@@ -320,7 +339,14 @@ impl Call {
     fn on_state(&mut self, state: DialogState) -> Option<EndReason> {
         match state {
             DialogState::WaitAck(..) => self.phase = Phase::AwaitingAck,
+            DialogState::Trying(_) => {
+                self.cancel_if_ending();
+                if let (Some(progress), Phase::Early) = (&self.progress, self.phase) {
+                    let _ = progress.try_send(Progress::Trying);
+                }
+            }
             DialogState::Early(_, response) => {
+                self.cancel_if_ending();
                 if self.is_client() {
                     self.session_timer.allowed(&response.headers);
                     if !response.body.is_empty() && response.header_contains_token("Require", "100rel") {
@@ -329,13 +355,11 @@ impl Call {
                 }
                 if let (Some(progress), Phase::Early) = (&self.progress, self.phase) {
                     let said = match response.body.is_empty() {
-                        false => Some(Progress::EarlyMedia(response.body)),
-                        true if response.status_code == StatusCode::Ringing => Some(Progress::Ringing),
-                        true => None,
+                        false => Progress::EarlyMedia(response.body),
+                        true if response.status_code == StatusCode::Ringing => Progress::Ringing,
+                        true => Progress::Trying,
                     };
-                    if let Some(said) = said {
-                        let _ = progress.try_send(said);
-                    }
+                    let _ = progress.try_send(said);
                 }
             }
             DialogState::Confirmed(id, response) if self.phase != Phase::Up => {
@@ -444,12 +468,7 @@ impl Call {
             Phase::Early if self.is_client() => {
                 self.fail(SipError::Cancelled);
                 self.progress = None;
-                let dialog = self.dialog.clone();
-                self.shared.spawn(async move {
-                    if let Err(error) = dialog.cancel().await {
-                        debug!(%error, "CANCEL was not accepted");
-                    }
-                });
+                self.cancel_if_ending();
             }
             Phase::Early => {
                 self.finish_provisional();
@@ -459,6 +478,17 @@ impl Call {
             Phase::AwaitingAck => {}
             Phase::Up => self.send_bye(),
         }
+    }
+
+    /// RFC 3261 §9.1: a CANCEL goes where the INVITE went, and not before the peer has said a word.
+    fn cancel_if_ending(&mut self) {
+        let calling = matches!(self.dialog.state(), DialogState::Calling(_));
+        if !self.hanging_up || !self.is_client() || calling || std::mem::replace(&mut self.cancel_sent, true) {
+            return;
+        }
+        let (shared, invite) = (self.shared.clone(), self.dialog.initial_request());
+        let destination = self.destination.clone();
+        self.shared.spawn(async move { branch::cancel(&shared, &invite, destination).await });
     }
 
     fn send_bye(&mut self) {

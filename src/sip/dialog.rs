@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::call::OwnRequest;
 use super::{Caller, SipError};
@@ -239,6 +240,8 @@ impl IncomingCall {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress {
+    /// 100, or another provisional response that tells nothing of the callee.
+    Trying,
     /// 180: the phone rings.
     Ringing,
     /// 183 or another provisional response with SDP: early media.
@@ -250,13 +253,15 @@ pub enum Progress {
 pub struct OutgoingCall {
     /// The Call-ID.
     pub id: String,
-    pub(super) control: Option<Control>,
+    pub(super) cancel: CancellationToken,
     pub(super) progress: mpsc::Receiver<Progress>,
-    pub(super) outcome: oneshot::Receiver<Result<Vec<u8>, SipError>>,
+    pub(super) outcome: oneshot::Receiver<Result<(Control, Vec<u8>), SipError>>,
 }
 
 impl OutgoingCall {
     /// The next provisional response; `None` once there will be no more.
+    ///
+    /// With forked calls several parties may ring and send early media: the last one that says so is to be heard.
     pub async fn progress(&mut self) -> Option<Progress> {
         self.progress.recv().await
     }
@@ -264,24 +269,27 @@ impl OutgoingCall {
     /// Waits for the final answer: the dialog and the SDP of the 200. May be called again when its future was dropped.
     ///
     /// # Errors
-    /// [`SipError::Refused`] with the peer's status, [`SipError::Cancelled`] after [`OutgoingCall::cancel`],
-    /// [`SipError::Failed`] when the peer does not answer at all (refused with 408 by our own timer) or answers nonsense.
+    /// [`SipError::Refused`] with the peer's status, [`SipError::Credentials`] when it does not take ours,
+    /// [`SipError::NoTarget`] and [`SipError::Unreachable`] when it was not found or not reached, [`SipError::Cancelled`]
+    /// after [`OutgoingCall::cancel`], [`SipError::Failed`] when the peer answers nonsense. A peer that does not answer at
+    /// all has refused with 408 by our own timer.
     pub async fn answered(&mut self) -> Result<(Dialog, Vec<u8>), SipError> {
-        let sdp = match (&mut self.outcome).await {
-            Ok(outcome) => outcome?,
-            Err(_) => return Err(SipError::Failed("the call's task is gone".into())),
-        };
-        match self.control.take() {
-            Some(control) => Ok((Dialog { id: self.id.clone(), control }, sdp)),
-            None => Err(SipError::Failed("the answer was taken before".into())),
+        match (&mut self.outcome).await {
+            Ok(Ok((control, sdp))) => Ok((Dialog { id: self.id.clone(), control }, sdp)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(SipError::Failed("the call's task is gone".into())),
         }
     }
 
-    /// Sends CANCEL; should the 200 cross it, the call is acknowledged and ended with BYE.
+    /// Sends CANCEL, or ends the search for a server; should the 200 cross it, the call is acknowledged and ended with BYE.
     pub fn cancel(&self) {
-        if let Some(control) = &self.control {
-            let _ = control.commands.try_send(Command::HangUp(ByeReason::Normal));
-        }
+        self.cancel.cancel();
+    }
+}
+
+impl Drop for OutgoingCall {
+    fn drop(&mut self) {
+        self.cancel.cancel();
     }
 }
 

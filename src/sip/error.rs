@@ -69,6 +69,36 @@ pub enum SipError {
         /// The peer's reason phrase.
         reason: String,
     },
+    /// The peer asks who we are, and there is no answer that it takes.
+    #[error("the peer does not let us call ({code}): {reason}; check user, auth_id and password of the trunk")]
+    Credentials {
+        /// 401 or 407.
+        code: u16,
+        /// What is wrong with the credentials.
+        reason: String,
+    },
+    /// The name of the peer leads nowhere.
+    #[error(
+        "no server was found to call: {reason}; check domain, registrar and outbound_proxy of the trunk, and the network's DNS"
+    )]
+    NoTarget {
+        /// What was looked up, and what came of it.
+        reason: String,
+    },
+    /// None of the peer's servers could be reached.
+    #[error("none of {tried} attempts reached the peer; check the network, the trunk's transport and its port")]
+    Unreachable {
+        /// INVITEs that were tried.
+        tried: usize,
+    },
+    /// There is no such trunk.
+    #[error("there is no trunk named {name:?}; the configuration has {known}")]
+    UnknownTrunk {
+        /// The name asked for.
+        name: String,
+        /// The names that there are.
+        known: String,
+    },
     /// Our call was cancelled by ourselves before the answer.
     #[error("the call was cancelled before it was answered")]
     Cancelled,
