@@ -136,6 +136,11 @@ async fn the_only_server_is_asked_again_when_it_wants_to_be() {
 }
 
 #[tokio::test]
+async fn a_hang_up_that_is_challenged_is_answered_with_the_trunks_password() {
+    call_goes_through(Sipp::serve("uas_challenged_bye")).await;
+}
+
+#[tokio::test]
 async fn a_callee_who_has_moved_is_followed_within_the_trunk() {
     call_goes_through(Sipp::serve("uas_302")).await;
 }
@@ -251,4 +256,26 @@ async fn a_name_that_leads_nowhere_is_named() {
     let agent = agent(&[], fast()).await;
     let error = soon("the end", dial(&agent).await.answered()).await.unwrap_err();
     assert!(matches!(error, SipError::NoTarget { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_test_phone_calls_a_number_through_a_trunk_of_the_configuration() {
+    let challenge = "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\", qop=\"auth\"";
+    let answer = "username=.100..*uri=.sip:.97235551234@trunk.invalid.";
+    let sipp = Sipp::serve_filled("uas_401", "phone", &[("@CHALLENGE@", challenge), ("@ANSWER@", answer)]);
+    let folder = tempfile::tempdir().unwrap();
+    let (config, password) = (folder.path().join("offhook.toml"), folder.path().join("password"));
+    std::fs::write(&password, "secret\n").unwrap();
+    let text = format!(
+        "[trunk.main]\ndomain = \"trunk.invalid\"\nuser = \"100\"\nservers = [\"{}\"]\npassword_file = {password:?}\n",
+        sipp.address()
+    );
+    std::fs::write(&config, text).unwrap();
+    let phone = tokio::process::Command::new(env!("CARGO_BIN_EXE_offhook"))
+        .args(["call", "+972 3-555-1234", "--trunk", "main", "--greeting-wait-ms", "100", "--config"])
+        .arg(&config)
+        .output();
+    let output = soon("the call", phone).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    sipp.succeeds().await;
 }

@@ -1,4 +1,4 @@
-//! `offhook call URI`: the test phone.
+//! `offhook call WHOM`: the test phone.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -10,18 +10,23 @@ use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 use thiserror::Error;
 
 use crate::codec::Codec;
-use crate::config::{Language, Voice};
+use crate::config::{self, ConfigError, Language, SecretError, Voice};
 use crate::phone::clips::{ClipRole, KnownClip};
 use crate::phone::mouth::{MouthError, Turn, Utterance};
 use crate::phone::report::Report;
 use crate::phone::script::ScriptOptions;
-use crate::phone::{CallOptions, PhoneError, known_clips, place};
+use crate::phone::{CallOptions, PhoneError, PhoneTrunk, known_clips, place};
 use crate::playout::clips::{ClipError, Clips};
+use crate::sip::SipError;
 
 /// Level that known clips are read at; the comparison does not depend on it.
 const CLIP_LEVEL_DBFS: f32 = -20.0;
 
-/// Calls a SIP URI, speaks, listens, and measures what a caller hears.
+/// Calls a SIP URI, or a number through a trunk, speaks, listens, and measures what a caller hears.
+///
+/// With --config and --trunk the call goes to the trunk's servers (outbound proxy, servers, registrar or domain, looked up as RFC 3263
+/// says, the next one when one does not answer), from the trunk's user, and challenges are answered with its password. The phone itself
+/// does not register: a provider that takes calls only from registered users refuses it.
 ///
 /// Waits for the greeting to end, says its turns one after another, each after the answer to the one before, and hangs up. Every time
 /// is taken at the socket (the kernel's receive time), in milliseconds from the caller's last voiced sample.
@@ -34,12 +39,21 @@ Examples:
   offhook call sip:620@192.0.2.10 --say \"I would like [700] to order a taxi\" --say \"Thank you\" --record call.wav
   offhook call sip:620@192.0.2.10 --say \"Tell me a story\" --say \"Stop, please\" --barge-in-ms 1500 --json
   offhook call sip:620@192.0.2.10 --play question.wav --calls 8 --repeat 5
+  offhook call +97235551234 --config /etc/offhook/offhook.toml --trunk provider --say \"Hello\"
 
 Exit status: 0 all calls completed, 64 usage, 65 sound that cannot be used, 66 a file that cannot be read, 68 the host cannot be
-found, 69 refused or not answered, 70 internal error, 73 the recording cannot be written, 75 busy: try again later.")]
+found, 69 refused or not answered, 70 internal error, 73 the recording cannot be written, 75 busy: try again later, 77 the trunk's password
+is not taken, 78 a configuration that cannot be used.")]
 pub struct Args {
-    /// Who to call, as in sip:620@192.0.2.10:5060.
+    /// Who to call: as in sip:620@192.0.2.10:5060, or with --trunk a number, as in +97235551234.
+    #[arg(value_name = "WHOM")]
     pub uri: String,
+    /// The configuration that has the trunk.
+    #[arg(long, value_name = "FILE", requires = "trunk")]
+    pub config: Option<PathBuf>,
+    /// Call through this trunk of the configuration.
+    #[arg(long, value_name = "NAME", requires = "config")]
+    pub trunk: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub turns: Turns,
@@ -169,6 +183,20 @@ pub enum CallError {
         /// How many there are.
         turns: usize,
     },
+    /// The configuration is not usable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The password is not usable.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A trunk that the configuration does not have.
+    #[error("--trunk {name}: the configuration has no such trunk; it has {known}")]
+    NoSuchTrunk {
+        /// The name asked for.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
     /// `--barge-in-ms` without anything to say.
     #[error("--barge-in-ms needs a turn to speak over with: add --say, --play or --dtmf")]
     NothingToSay,
@@ -178,7 +206,9 @@ impl CallError {
     /// The exit status, by sysexits.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::NoSuchTurn { .. } | Self::NothingToSay => 64,
+            Self::NoSuchTurn { .. } | Self::NothingToSay | Self::NoSuchTrunk { .. } => 64,
+            Self::Config(ConfigError::Read { .. }) => 66,
+            Self::Config(_) | Self::Secret(_) => 78,
             Self::Mouth(MouthError::Pause { .. } | MouthError::Key(_)) => 64,
             Self::Mouth(MouthError::Read { .. }) | Self::Clip(ClipError::Read { .. }) => 66,
             Self::Mouth(MouthError::NoVoice(_) | MouthError::Voice { .. }) => 69,
@@ -226,6 +256,19 @@ pub async fn run(args: Args) -> Result<ExitCode, CallError> {
     Ok(ExitCode::from(status))
 }
 
+/// The trunk that the call goes through, with its password.
+fn trunk(args: &Args) -> Result<Option<Arc<PhoneTrunk>>, CallError> {
+    let (Some(file), Some(name)) = (&args.config, &args.trunk) else { return Ok(None) };
+    let mut config = config::load(file)?;
+    let Some(trunk) = config.trunk.remove(name) else {
+        let known: Vec<String> = config.trunk.into_keys().collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        return Err(CallError::NoSuchTrunk { name: name.clone(), known });
+    };
+    let password = trunk.password(name)?;
+    Ok(Some(Arc::new(PhoneTrunk { name: name.clone(), trunk, password })))
+}
+
 fn prepare(args: &Args) -> Result<CallOptions, CallError> {
     let voices = Voice::default();
     let voice = args.voice.as_deref().unwrap_or_else(|| voices.name(args.lang));
@@ -258,6 +301,7 @@ fn prepare(args: &Args) -> Result<CallOptions, CallError> {
     let ms = Duration::from_millis;
     Ok(CallOptions {
         uri: args.uri.clone(),
+        trunk: trunk(args)?,
         from: args.from.clone(),
         bind: args.bind,
         ring: ms(args.ring_ms),
@@ -288,7 +332,9 @@ fn exit_status(error: &PhoneError) -> u8 {
     match error {
         PhoneError::Busy { .. } => 75,
         PhoneError::Uri(_) => 64,
-        PhoneError::Host { .. } => 68,
+        PhoneError::Host { .. } | PhoneError::Trunk(_) | PhoneError::Sip(SipError::NoTarget { .. }) => 68,
+        PhoneError::Sip(SipError::Credentials { .. }) => 77,
+        PhoneError::Sip(SipError::Uri { .. }) => 64,
         PhoneError::Record { .. } => 73,
         PhoneError::Refused { .. } | PhoneError::NoAnswer { .. } | PhoneError::Sdp(_) | PhoneError::Sip(_) => 69,
         PhoneError::Socket(_) | PhoneError::Thread => 70,
@@ -339,6 +385,24 @@ mod tests {
         ));
         assert!(matches!(barge_in(&["--barge-in-ms", "700"]), Err(CallError::NothingToSay)));
         assert!(parse(&["--barge-in-turn", "1"]).is_err());
+    }
+
+    #[test]
+    fn a_trunk_is_taken_from_a_configuration_that_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, password) = (folder.path().join("offhook.toml"), folder.path().join("password"));
+        std::fs::write(&password, "secret").unwrap();
+        let text = format!(
+            "[trunk.main]\ndomain = \"sip.example\"\nuser = \"100\"\npassword_file = {:?}\n",
+            password.to_str().unwrap()
+        );
+        std::fs::write(&file, text).unwrap();
+        let file = file.to_str().unwrap();
+        let trunk = prepare(&parse(&["--config", file, "--trunk", "main"]).unwrap()).unwrap().trunk.unwrap();
+        assert_eq!((trunk.trunk.user.as_str(), trunk.password.as_ref().unwrap().reveal()), ("100", "secret"));
+        let error = prepare(&parse(&["--config", file, "--trunk", "spare"]).unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "--trunk spare: the configuration has no such trunk; it has main");
+        assert!(parse(&["--trunk", "main"]).is_err());
     }
 
     #[test]

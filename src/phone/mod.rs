@@ -23,4 +23,4 @@ pub mod script;
 mod testing;
 pub mod turn;
 
-pub use place::{CallOptions, PhoneError, known_clips, place};
+pub use place::{CallOptions, PhoneError, PhoneTrunk, known_clips, place};

@@ -17,12 +17,15 @@ use super::run::{self, Outcome};
 use super::script::ScriptOptions;
 use super::turn::{measure, ms_between};
 use crate::codec::Codec;
-use crate::config::Language;
+use crate::config::{Language, Trunk};
 use crate::pcm::{RATE, wav};
 use crate::playout::clips::{Clip, Clips};
+use crate::privacy::Secret;
 use crate::rtp::socket;
 use crate::sdp;
-use crate::sip::{OutgoingCall, SipError, UserAgent, UserAgentOptions};
+use crate::sip::{
+    Dial, OutgoingCall, OutgoingTrunk, Query, Resolver, ResolverOptions, SipError, UserAgent, UserAgentOptions,
+};
 
 /// How long the BYE is waited for.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -30,8 +33,10 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// A call to place.
 #[derive(Debug, Clone)]
 pub struct CallOptions {
-    /// Who to call, as in `sip:620@192.0.2.10:5060`.
+    /// Who to call, as in `sip:620@192.0.2.10:5060`; on a trunk a number will do.
     pub uri: String,
+    /// The trunk to call through.
+    pub trunk: Option<Arc<PhoneTrunk>>,
     /// User part of our own address.
     pub from: String,
     /// Local address; `None` takes the one from which the route leaves.
@@ -55,6 +60,7 @@ impl CallOptions {
     pub fn new(uri: impl Into<String>, utterances: Vec<Utterance>) -> Self {
         Self {
             uri: uri.into(),
+            trunk: None,
             from: "caller".into(),
             bind: None,
             ring: Duration::from_secs(30),
@@ -64,6 +70,27 @@ impl CallOptions {
             script: ScriptOptions::default(),
             record: None,
         }
+    }
+}
+
+/// A trunk of a configuration, for a call through it.
+#[derive(Debug)]
+pub struct PhoneTrunk {
+    /// Its name there.
+    pub name: String,
+    /// Its section.
+    pub trunk: Trunk,
+    /// What challenges are answered with.
+    pub password: Option<Secret>,
+}
+
+impl PhoneTrunk {
+    /// The addresses of its servers, the first one first.
+    async fn servers(&self) -> Result<Vec<SocketAddr>, PhoneError> {
+        let query = Query::of_trunk(&self.trunk).map_err(|error| PhoneError::Trunk(error.to_string()))?;
+        let resolved = Resolver::new(ResolverOptions::default()).targets(&query).await;
+        let resolved = resolved.map_err(|error| PhoneError::Trunk(error.to_string()))?;
+        Ok(resolved.targets.into_iter().map(|target| target.address).collect())
     }
 }
 
@@ -81,6 +108,9 @@ pub enum PhoneError {
         /// Why.
         cause: std::io::Error,
     },
+    /// The trunk's servers are not to be found.
+    #[error("the trunk: {0}")]
+    Trunk(String),
     /// 486 or 600: try again later.
     #[error("the other side is busy: {code} {reason}")]
     Busy {
@@ -157,7 +187,10 @@ pub fn known_clips(set: &Clips, language: Language) -> Arc<[KnownClip]> {
 
 /// Places a call, speaks its turns, and measures. Must run within a tokio runtime; the sound has a thread of its own.
 pub async fn place(options: CallOptions) -> Result<CallReport, PhoneError> {
-    let remotes = resolve(&options.uri).await?;
+    let remotes = match &options.trunk {
+        Some(trunk) => trunk.servers().await?,
+        None => resolve(&options.uri).await?,
+    };
     let host_error = |cause| PhoneError::Host { host: host_of(&options.uri).unwrap_or_default().0, cause };
     let local = match options.bind {
         Some(local) => local,
@@ -167,14 +200,27 @@ pub async fn place(options: CallOptions) -> Result<CallReport, PhoneError> {
     agent.allowed_peers = remotes.iter().map(|remote| remote.ip().into()).collect();
     agent.max_calls = 1;
     agent.user = options.from.clone();
+    if let Some(PhoneTrunk { trunk, .. }) = options.trunk.as_deref() {
+        agent.allowed_peers.extend(&trunk.allowed_peers);
+    }
     let (agent, _incoming) = UserAgent::start(agent).await?;
+    if let Some(PhoneTrunk { name, trunk, password }) = options.trunk.as_deref() {
+        let trunk = OutgoingTrunk::new(name.clone(), trunk, password.clone());
+        agent.add_trunk(trunk.map_err(|error| PhoneError::Trunk(error.to_string()))?);
+    }
     let (rtp, _rtcp) = socket::bind_pair(local, 0..=0).map_err(PhoneError::Socket)?;
     let port = rtp.local_addr().map_err(PhoneError::Socket)?.port();
     let media = sdp::LocalMedia { address: local, port, session_id: u64::from(fastrand::u32(..)), version: 1 };
 
     let host_before = HostTime::now();
     let invited = Instant::now();
-    let mut call = agent.invite(&options.uri, sdp::make_offer(&media, &options.codecs)).await?;
+    let dial = Dial {
+        to: options.uri.clone(),
+        trunk: options.trunk.as_ref().map(|trunk| trunk.name.clone()),
+        offer: sdp::make_offer(&media, &options.codecs),
+        ..Dial::default()
+    };
+    let mut call = agent.dial(dial).await?;
     let report = talk(&options, &mut call, invited, rtp, host_before).await;
     drop(call);
     agent.shutdown().await;
