@@ -221,6 +221,8 @@ async fn converse(parts: &Arc<Parts>, answered: Answered, stop: CancellationToke
             Some(work) = work_out.recv() => dialogue.work(work),
             () = until(deadline) => dialogue.handle_timeout(Instant::now()),
             event = dialog.event() => match event {
+                // Dropped, it is declined.
+                DialogEvent::Refer(_) => info!("asked to call somebody else: declined"),
                 DialogEvent::Ended(reason) => break Some(reason),
                 DialogEvent::Offer(offer) => if let Some(described) = renegotiate(offer, &mut local, codec) {
                     dialogue.described(&described);

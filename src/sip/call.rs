@@ -7,6 +7,7 @@
 mod dtmf;
 mod early;
 mod offers;
+mod refer;
 mod requests;
 mod sending;
 mod target;
@@ -30,6 +31,7 @@ use super::dialog::{Command, Control, OwnResponse};
 use super::reliable::{self, Reliable};
 use super::session_timer::{self, SessionFields, SessionTimer};
 use super::shared::{CallPermit, Route, Shared, respond};
+use super::transfer::Notified;
 use super::{ByeReason, Counter, DialogEvent, DialogRules, EndReason, Progress, Rejection, SipError};
 pub(super) use early::check_invite;
 use offers::OurOffer;
@@ -129,6 +131,9 @@ pub(super) struct Call {
     /// Outgoing calls only: where the INVITE went.
     destination: Option<SipAddr>,
     cancel_sent: bool,
+    /// Who looks at the reports about a REFER of ours.
+    notifications: Option<mpsc::Sender<Notified>>,
+    weak_commands: mpsc::WeakSender<Command>,
     _permit: Arc<CallPermit>,
 }
 
@@ -181,6 +186,8 @@ impl Call {
             local_sdp: Vec::new(),
             destination: None,
             cancel_sent: false,
+            notifications: None,
+            weak_commands: commands_out.downgrade(),
             _permit: permit.into(),
         };
         (call, Control { commands: commands_out, events: events_out, ended: ended_out })
@@ -454,6 +461,8 @@ impl Call {
             Command::HangUp(reason) => self.end(Rejection::Unavailable, reason),
             Command::Offer(sdp, done) => self.offer(sdp, done),
             Command::Request(request, done) => self.request(request, done),
+            Command::Notifications(notifications) => self.subscribe(notifications),
+            Command::Identity(done) => drop(done.send(Ok(self.identity()))),
         }
     }
 
@@ -520,7 +529,8 @@ impl Call {
         self.shared.spawn(async move {
             let outcome = requests.send(request).await.map(|(response, _)| OwnResponse {
                 code: response.status_code.code(),
-                reason: response.status_code.text().to_owned(),
+                sequence: response.cseq_header().and_then(|header| header.seq()).unwrap_or_default(),
+                headers: response.headers,
             });
             let _ = done.send(outcome);
         });

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::call::OwnRequest;
+use super::transfer::{Notified, Referred};
 use super::{Caller, SipError};
 
 /// Why a call is over.
@@ -92,10 +93,11 @@ impl ByeReason {
 
 /// The final response to a request of ours.
 #[derive(Debug)]
-#[allow(dead_code, reason = "for transfer")]
 pub(super) struct OwnResponse {
     pub(super) code: u16,
-    pub(super) reason: String,
+    /// The CSeq of its last sending.
+    pub(super) sequence: u32,
+    pub(super) headers: rsipstack::rsip::Headers,
 }
 
 /// What the holder of a handle asks the call's task for.
@@ -108,6 +110,8 @@ pub(super) enum Command {
     HangUp(ByeReason),
     Offer(Vec<u8>, oneshot::Sender<Result<Vec<u8>, SipError>>),
     Request(OwnRequest, oneshot::Sender<Result<OwnResponse, SipError>>),
+    Notifications(mpsc::Sender<Notified>),
+    Identity(oneshot::Sender<Result<String, SipError>>),
 }
 
 /// Commands to the call's task, events from it, and how it ended.
@@ -136,7 +140,7 @@ impl Control {
     }
 
     /// Puts a command whose outcome comes back; may be dropped without harm.
-    fn ask<T: Send, F: FnOnce(oneshot::Sender<Result<T, SipError>>) -> Command>(
+    pub(super) fn ask<T: Send, F: FnOnce(oneshot::Sender<Result<T, SipError>>) -> Command>(
         &self,
         command: F,
     ) -> impl Future<Output = Result<T, SipError>> + Send + use<T, F> {
@@ -311,6 +315,8 @@ pub enum DialogEvent {
         /// How long it was pressed.
         duration: Duration,
     },
+    /// The peer asks us to call somebody in its place.
+    Refer(Referred),
     /// The call is over. Repeats for ever.
     Ended(EndReason),
 }
@@ -340,7 +346,7 @@ impl Offer {
 #[derive(Debug)]
 pub struct Dialog {
     id: String,
-    control: Control,
+    pub(super) control: Control,
 }
 
 impl Dialog {
@@ -373,18 +379,6 @@ impl Dialog {
     /// call is over, [`SipError::Failed`] while an offer of ours is under way already.
     pub fn offer(&self, sdp: Vec<u8>) -> impl Future<Output = Result<Vec<u8>, SipError>> + Send + use<> {
         self.control.ask(|done| Command::Offer(sdp, done))
-    }
-
-    /// Sends any other request within the dialog, with the line's password when it is asked for.
-    ///
-    /// # Errors
-    /// As [`Dialog::offer`]; a refusal is a response like any other here.
-    #[allow(dead_code, reason = "for transfer")]
-    pub(super) fn request(
-        &self,
-        request: OwnRequest,
-    ) -> impl Future<Output = Result<OwnResponse, SipError>> + Send + use<> {
-        self.control.ask(|done| Command::Request(request, done))
     }
 
     /// Sends BYE (after the ACK, should it still be outstanding: RFC 3261 §15) and waits until it is answered, for

@@ -15,6 +15,7 @@
 //! INFO: **whoever sets up logging must filter the target `rsipstack` to `warn`.**
 //!
 //! Not implemented: TCP and TLS, SRV lookup, transfer, multipart bodies (415). An address given as `0.0.0.0` is
+//! Not implemented: registration and digest, TCP and TLS, SRV lookup, multipart bodies (415). An address given as `0.0.0.0` is
 //! advertised as the one address from which the route to the first allowed peer leaves.
 
 mod addresses;
@@ -55,6 +56,7 @@ mod stamp;
 mod streams;
 mod target;
 mod tls;
+mod transfer;
 mod trunk;
 mod wire;
 
@@ -72,6 +74,7 @@ pub use resolve::{Query, Record, ResolveError, Resolved, Resolver, ResolverOptio
 pub use rules::DialogRules;
 pub use target::{Target, Transport};
 pub use tls::{TlsError, TlsSettings, probe as probe_tls};
+pub use transfer::{ReferReports, Referred, Transfer, TransferEvent};
 pub use trunk::{TrunkHandle, TrunkOptions, TrunkState};
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use crate::config::Policy;
 const QUEUE: usize = 8;
 
 /// The methods that the agent serves, as the Allow header lists them.
-pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK";
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, NOTIFY, REFER";
 
 /// The extensions that the agent supports, as the Supported header lists them.
 pub(super) const SUPPORTED: &str = "100rel, timer";

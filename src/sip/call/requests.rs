@@ -43,6 +43,8 @@ impl Call {
             Method::Info => self.on_info(transaction),
             Method::Invite | Method::Update => self.on_change(transaction),
             Method::PRack => self.on_prack(transaction),
+            Method::Notify => self.on_notify(transaction),
+            Method::Refer => self.on_refer(transaction),
             _ => {
                 let allow = vec![Header::Allow(ALLOW.into())];
                 self.refuse(transaction, Counter::Method, StatusCode::MethodNotAllowed, allow);
