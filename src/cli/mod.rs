@@ -35,7 +35,7 @@ enum Command {
     /// Check a configuration: file, line, key and remedy of whatever is wrong
     Check(check::Arguments),
     /// Place a call as a test phone, and measure what a caller hears
-    Call(call::Args),
+    Call(Box<call::Args>),
     /// Stand in for the cloud: Gemini's wire format, with delays and faults to order
     Simulator(simulator::Args),
 }
@@ -95,7 +95,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => with_runtime(run::run(arguments)),
         Command::Check(arguments) => check::run(arguments),
         Command::Call(arguments) => with_runtime(async {
-            call::run(arguments).await.map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })
+            call::run(*arguments).await.map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })
         }),
         Command::Simulator(arguments) => with_runtime(async {
             let served = simulator::run(arguments).await;

@@ -21,7 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::call::Note;
+use super::connection::Flow;
 use super::shared::Shared;
+use super::streams::FlowError;
 use super::{SipError, Target, Transport};
 
 /// How an INVITE transaction of ours went.
@@ -90,17 +92,26 @@ pub(super) async fn own(
     shared: Arc<Shared>,
     dialog: InviteDialog,
     mut transaction: Transaction,
+    way: impl Future<Output = Result<Flow, FlowError>>,
     reports: Reports,
     abandoned: CancellationToken,
 ) {
     let Reports { notes, connected, ended } = reports;
-    let lookup = connect(&shared, &transaction);
-    let open = abandoned.run_until_cancelled(lookup).await.unwrap_or_else(|| Err("given up".to_owned()));
-    if let Err(reason) = open {
-        // The call's task or the driver may be over already.
-        let _ = notes.send(Note::Invite(Some(SipError::Failed(reason.clone())))).await;
-        let _ = ended.send(Ending::Failed(reason));
-        return;
+    let way = match abandoned.run_until_cancelled(way).await {
+        Some(way) => way.map_err(|error| error.to_string()),
+        None => Err("given up".to_owned()),
+    };
+    match way {
+        Ok(flow) => {
+            transaction.connection = Some(flow.connection);
+            transaction.destination = Some(flow.destination);
+        }
+        Err(reason) => {
+            // The call's task or the driver may be over already.
+            let _ = notes.send(Note::Invite(Some(SipError::Failed(reason.clone())))).await;
+            let _ = ended.send(Ending::Failed(reason));
+            return;
+        }
     }
     let _ = connected.send(());
     // Dropping the stack's future here loses at most a response that is on its way to being looked at; its sender repeats it.
@@ -121,17 +132,6 @@ pub(super) async fn own(
     let _ = ended.send(ending.map_or_else(Ending::Failed, |response| Ending::Response(Box::new(response))));
     if successful || wanted.is_none() {
         end_other_branches(&shared, transaction, wanted).await;
-    }
-}
-
-/// Opens the connection that the request will go over; the stack finds it again. Nothing has to be opened for UDP.
-async fn connect(shared: &Shared, transaction: &Transaction) -> Result<(), String> {
-    match &transaction.destination {
-        Some(address) if address.r#type.is_some_and(|transport| transport != rsip::Transport::Udp) => {
-            let found = shared.layer.endpoint.transport_layer.lookup(address, Some(&transaction.key)).await;
-            found.map(|_| ()).map_err(|error| error.to_string())
-        }
-        _ => Ok(()),
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Dial {
 #[derive(Debug)]
 pub struct OutgoingTrunk {
     pub(super) name: String,
+    /// Its place among the trunks of the agent's options, whose TLS settings count.
+    place: Option<usize>,
     domain: String,
     from_user: String,
     contact_user: String,
@@ -61,8 +63,6 @@ pub struct OutgoingTrunk {
     /// The preloaded route (RFC 3608), as header values.
     routes: Mutex<Vec<String>>,
     pub(super) credentials: Option<Arc<Mutex<Credentials>>>,
-    /// Its place among the agent's trunks, when it is one of them.
-    place: Option<usize>,
 }
 
 impl OutgoingTrunk {
@@ -88,6 +88,7 @@ impl OutgoingTrunk {
         let routes = trunk.outbound_proxy.iter().map(|proxy| format!("<sip:{proxy}{transport};lr>")).collect();
         Ok(Self {
             name: name.into(),
+            place: None,
             domain: trunk.domain.clone(),
             from_user: trunk.from_user.clone().unwrap_or_else(|| trunk.user.clone()),
             contact_user: trunk.contact_user.clone().unwrap_or_else(|| trunk.user.clone()),
@@ -96,7 +97,6 @@ impl OutgoingTrunk {
             hosts,
             routes: Mutex::new(routes),
             credentials: password.map(|password| Arc::new(Mutex::new(Credentials::new(trunk.auth_id(), password)))),
-            place: None,
         })
     }
 
@@ -107,6 +107,12 @@ impl OutgoingTrunk {
         own.place = Some(place);
         own.set_route(trunk.route());
         Some(own)
+    }
+
+    /// Says which of the agent's trunks it is, for its TLS settings.
+    #[must_use]
+    pub fn at(self, place: usize) -> Self {
+        Self { place: Some(place), ..self }
     }
 
     /// The route that the registrar has asked for (RFC 3608), as header values, in place of the outbound proxy's.
@@ -517,7 +523,12 @@ impl Placing {
         let (connected_in, connected) = oneshot::channel();
         let reports = Reports { notes: call.notes(), connected: connected_in, ended: ended_in };
         let abandon = CancellationToken::new();
-        self.shared.spawn(branch::own(shared, dialog, transaction, reports, abandon.clone()));
+        let flows = match self.trunk.as_ref().and_then(|trunk| trunk.place) {
+            Some(place) => shared.flows.for_trunk(place),
+            None => shared.flows.clone(),
+        };
+        let way = flows.reach(target);
+        self.shared.spawn(branch::own(shared, dialog, transaction, way, reports, abandon.clone()));
         let call = tokio::spawn(call.run().in_current_span());
         Ok(Attempt { control, progress, outcome: Some(outcome), connected: Some(connected), ended, abandon, call })
     }

@@ -253,7 +253,7 @@ impl Dialog {
     /// # Errors
     /// [`SipError::Ended`] when the call is over.
     pub async fn identity(&self) -> Result<String, SipError> {
-        self.control.ask(|done| Command::Identity(done)).await
+        self.control.ask(Command::Identity).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! REFER and NOTIFY within a call: to whom they go and how they are answered (RFC 3515).
 
-use rsipstack::rsip::prelude::{HeadersExt, UntypedHeader};
-use rsipstack::rsip::{Header, StatusCode};
+use rsipstack::rsip::StatusCode;
+use rsipstack::rsip::prelude::HeadersExt;
 use rsipstack::transaction::transaction::Transaction;
 use tokio::sync::{mpsc, oneshot};
 
