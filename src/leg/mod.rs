@@ -25,6 +25,9 @@ pub trait Leg: Send {
     /// The next key the caller pressed.
     fn poll_dtmf(&mut self) -> Option<Dtmf>;
 
+    /// Presses a key towards the far side; without effect where it takes none.
+    fn dial(&mut self, _key: Dtmf) {}
+
     /// The far side has moved: packets go there from now on.
     fn redirect(&mut self, remote: SocketAddr);
 

@@ -129,6 +129,10 @@ impl Leg for RtpLeg {
         self.receiver.poll_dtmf()
     }
 
+    fn dial(&mut self, key: Dtmf) {
+        self.sender.dial(key.digit, key.duration);
+    }
+
     fn redirect(&mut self, remote: SocketAddr) {
         self.receiver.set_remote(remote);
     }

@@ -81,8 +81,12 @@ impl Line {
     pub fn tick(&mut self, now: Instant) -> bool {
         self.counters.ticks.fetch_add(1, Relaxed);
         self.obey(now);
-        let mut wake = self.hear(now);
-        wake |= self.speak(now);
+        let mut wake = if self.inside.bridge.obey() {
+            self.relay(now)
+        } else {
+            let woken = self.hear(now);
+            self.speak(now) || woken
+        };
         let missed = |since: Instant| now.saturating_duration_since(since.max(self.leg.last_received()));
         if !self.timed_out && self.expected_since.is_some_and(|since| missed(since) >= self.media_timeout) {
             self.timed_out = true;
@@ -104,6 +108,24 @@ impl Line {
     pub fn skip(&mut self) {
         self.counters.skipped.fetch_add(1, Relaxed);
         self.leg.skip();
+        self.inside.bridge.skip();
+    }
+
+    /// A ptime in which the caller talks with somebody else.
+    fn relay(&mut self, now: Instant) -> bool {
+        let Inside { bridge, events, .. } = &mut self.inside;
+        let counters = &self.counters;
+        let mut wake = false;
+        let kind = bridge.relay(now, &mut *self.leg, |dtmf| {
+            wake = true;
+            if events.try_push(Event { at: now, what: Occurrence::Dtmf(dtmf) }).is_err() {
+                counters.event_overruns.fetch_add(1, Relaxed);
+            }
+        });
+        if kind == FrameKind::Concealed {
+            counters.concealed.fetch_add(1, Relaxed);
+        }
+        wake
     }
 
     fn obey(&mut self, now: Instant) {

@@ -18,6 +18,7 @@ use crate::leg::Dtmf;
 use crate::pcm::Frame;
 use crate::playout::{PlayableClip, Played, SpeechFrame};
 
+use super::bridge::{Bridge, Join, Joins, bridge};
 use super::line::LineCounters;
 
 /// Commands that may wait; a conversation makes a handful a turn.
@@ -96,6 +97,7 @@ pub(super) struct Inside {
     pub heard: HeapProd<HeardFrame>,
     pub speech: HeapCons<SpeechFrame>,
     pub wake: Arc<OwnedFd>,
+    pub bridge: Bridge,
 }
 
 /// The tasks' ends of the rings.
@@ -106,6 +108,7 @@ pub struct Ports {
     speech: Option<HeapProd<SpeechFrame>>,
     wake: AsyncFd<Arc<OwnedFd>>,
     counters: Arc<LineCounters>,
+    joins: Joins,
 }
 
 /// Makes the rings of one call. Needs a tokio runtime.
@@ -115,11 +118,12 @@ pub(super) fn rings(counters: Arc<LineCounters>) -> io::Result<(Inside, Ports)> 
     let (event_in, event_out) = HeapRb::new(EVENTS).split();
     let (heard_in, heard_out) = HeapRb::new(HEARD).split();
     let (speech_in, speech_out) = HeapRb::new(SPEECH).split();
+    let (bridge, joins) = bridge();
     // SAFETY: the descriptor is an open eventfd, and the `Arc` inside the `AsyncFd` keeps it open and its number the same.
     #[allow(unsafe_code)]
     let woken = unsafe { AsyncFd::register_with_interest(wake.clone(), Interest::READABLE)? };
     Ok((
-        Inside { commands: command_out, events: event_in, heard: heard_in, speech: speech_out, wake },
+        Inside { commands: command_out, events: event_in, heard: heard_in, speech: speech_out, wake, bridge },
         Ports {
             commands: command_in,
             events: event_out,
@@ -127,6 +131,7 @@ pub(super) fn rings(counters: Arc<LineCounters>) -> io::Result<(Inside, Ports)> 
             speech: Some(speech_in),
             wake: woken,
             counters,
+            joins,
         },
     ))
 }
@@ -139,6 +144,14 @@ impl Ports {
             self.counters.command_overruns.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
         taken
+    }
+
+    /// Joins the call with another leg, which from then on is heard and hears in place of the conversation.
+    ///
+    /// # Errors
+    /// The order itself, when the call was joined too often.
+    pub fn join(&mut self, join: Join) -> Result<(), Join> {
+        self.joins.join(join)
     }
 
     /// The speech ring's producer, once: it belongs to the one task that speaks.

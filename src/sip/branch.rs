@@ -50,6 +50,8 @@ pub(super) fn request(shared: &Shared, invitation: Invitation<'_>) -> Result<Req
     let mut request = shared.layer.make_invite_request(&option)?;
     let from = request.from_header()?.typed()?.with_tag(tag.to_owned().into());
     request.headers.unique_push(from.into());
+    // The stack makes it `sips` over TLS (RFC 3261 §8.1.1.8 wants that of sips URIs alone); the rest is stamped on the way out.
+    request.headers.unique_push(rsip::typed::Contact::from(option.contact.clone()).into());
     request.headers.unique_push(rsip::typed::CSeq { seq: sequence, method: Method::Invite }.into());
     request.body = option.offer.unwrap_or_default();
     request.headers.unique_push(Header::ContentLength((request.body.len() as u32).into()));

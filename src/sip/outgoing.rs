@@ -131,7 +131,7 @@ impl OutgoingTrunk {
     }
 
     /// The URI of a number on this trunk.
-    pub(super) fn uri_of(&self, number: &str) -> String {
+    pub fn uri_of(&self, number: &str) -> String {
         let user: String = number.chars().filter(|char| !SEPARATORS.contains(char)).collect();
         format!("sip:{}@{}", escaped(&user), self.domain)
     }

@@ -1,0 +1,279 @@
+//! Two legs as one call: each hears the other, a frame each way every ptime, and keys are passed on.
+//!
+//! The sound passes through decoded, so that the legs may have different codecs. Nothing is allocated or freed here: a leg comes from
+//! a task by a ring, and goes back by another. Not implemented: conferences of more than two.
+
+use std::time::Instant;
+
+use ringbuf::traits::{Consumer, Producer, Split};
+use ringbuf::{HeapCons, HeapProd, HeapRb};
+
+use crate::leg::{Dtmf, FrameKind, Leg};
+use crate::pcm::{FRAME_SAMPLES, Frame, RATE, SILENCE};
+
+/// Legs that one call may be joined with, one after another.
+const JOINS: usize = 8;
+/// The ringing tone of most countries (ITU-T E.180): a second of 425 Hz every five seconds, at −22 dBm0.
+const RINGING_HZ: f32 = 425.0;
+const RINGING_FRAMES: u32 = 50;
+const RINGING_PERIOD_FRAMES: u32 = 250;
+const RINGING_AMPLITUDE: f32 = 2600.0;
+
+/// What a call is joined with.
+pub enum Join {
+    /// Somebody is being called: the caller hears a ringing tone, and nobody hears the caller.
+    Ringing,
+    /// The caller and this leg hear each other.
+    Leg(Box<dyn Leg>),
+    /// Nobody any more: the conversation goes on.
+    Nobody,
+}
+
+/// The tasks' ends of the rings.
+pub(super) struct Joins {
+    orders: HeapProd<Join>,
+    returned: HeapCons<Box<dyn Leg>>,
+    left: usize,
+}
+
+impl Joins {
+    /// Joins the call; gives the order back when that was done too often.
+    pub fn join(&mut self, join: Join) -> Result<(), Join> {
+        while let Some(leg) = self.returned.try_pop() {
+            drop(leg);
+        }
+        if matches!(join, Join::Leg(_)) {
+            match self.left.checked_sub(1) {
+                Some(left) => self.left = left,
+                None => return Err(join),
+            }
+        }
+        self.orders.try_push(join)
+    }
+}
+
+/// The media thread's side of it.
+pub(super) struct Bridge {
+    orders: HeapCons<Join>,
+    returned: HeapProd<Box<dyn Leg>>,
+    state: State,
+}
+
+enum State {
+    Apart,
+    Ringing(u32),
+    Joined(Box<dyn Leg>),
+}
+
+/// Makes the rings of one call.
+pub(super) fn bridge() -> (Bridge, Joins) {
+    let (order_in, order_out) = HeapRb::new(2 * JOINS).split();
+    // Room for every leg that may ever come.
+    let (return_in, return_out) = HeapRb::new(JOINS).split();
+    let bridge = Bridge { orders: order_out, returned: return_in, state: State::Apart };
+    (bridge, Joins { orders: order_in, returned: return_out, left: JOINS })
+}
+
+impl Bridge {
+    /// Takes orders. True when the call is not alone, and [`Bridge::relay`] is to be called in place of the conversation.
+    pub fn obey(&mut self) -> bool {
+        while let Some(join) = self.orders.try_pop() {
+            let next = match join {
+                Join::Ringing => State::Ringing(0),
+                Join::Leg(leg) => State::Joined(leg),
+                Join::Nobody => State::Apart,
+            };
+            if let State::Joined(leg) = std::mem::replace(&mut self.state, next) {
+                // The ring has room for all of them; a leg must not be freed on this thread.
+                if let Err(leg) = self.returned.try_push(leg) {
+                    std::mem::forget(leg);
+                }
+            }
+        }
+        !matches!(self.state, State::Apart)
+    }
+
+    /// One ptime of two legs. Gives what the near one was heard to be; its keys go to `pressed` as well.
+    pub fn relay(&mut self, now: Instant, near: &mut dyn Leg, mut pressed: impl FnMut(Dtmf)) -> FrameKind {
+        let (mut from_near, mut from_far) = (SILENCE, SILENCE);
+        let kind = near.hear(now, &mut from_near);
+        match &mut self.state {
+            State::Joined(far) => {
+                let far_kind = far.hear(now, &mut from_far);
+                near.speak(now, &from_far, far_kind != FrameKind::Silence);
+                far.speak(now, &from_near, kind != FrameKind::Silence);
+                while let Some(dtmf) = near.poll_dtmf() {
+                    far.dial(dtmf);
+                    pressed(dtmf);
+                }
+                while let Some(dtmf) = far.poll_dtmf() {
+                    near.dial(dtmf);
+                }
+            }
+            State::Ringing(frame) => {
+                let sounding = ringing(*frame, &mut from_far);
+                *frame = (*frame + 1) % RINGING_PERIOD_FRAMES;
+                near.speak(now, &from_far, sounding);
+                while let Some(dtmf) = near.poll_dtmf() {
+                    pressed(dtmf);
+                }
+            }
+            State::Apart => near.speak(now, &SILENCE, false),
+        }
+        kind
+    }
+
+    /// A ptime passed without a tick.
+    pub fn skip(&mut self) {
+        if let State::Joined(far) = &mut self.state {
+            far.skip();
+        }
+    }
+}
+
+/// A frame of the ringing tone, and whether it sounds.
+fn ringing(at: u32, frame: &mut Frame) -> bool {
+    if at >= RINGING_FRAMES {
+        return false;
+    }
+    for (n, sample) in frame.iter_mut().enumerate() {
+        let turns = (at as usize * FRAME_SAMPLES + n) as f32 * RINGING_HZ / RATE as f32;
+        *sample = (RINGING_AMPLITUDE * (std::f32::consts::TAU * turns.fract()).sin()) as i16;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, UdpSocket};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::codec::Codec;
+    use crate::config;
+    use crate::hearing::{Endpointer, Limits};
+    use crate::leg::rtp::RtpLeg;
+    use crate::media::Line;
+    use crate::pcm::{PTIME, tone};
+    use crate::playout::Mixer;
+    use crate::rtp::packet::PacketView;
+    use crate::rtp::sender::{MAX_PACKET_BYTES, Sender};
+    use crate::sdp;
+
+    /// A telephone that says a tone, and the leg to it.
+    struct Phone {
+        socket: UdpSocket,
+        sender: Sender,
+        codec: Codec,
+        hz: f32,
+        said: usize,
+        heard: Vec<i16>,
+        keys: Vec<u8>,
+        leg: SocketAddr,
+    }
+
+    fn phone(codec: Codec, hz: f32) -> (Phone, Box<RtpLeg>) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let leg = ours.local_addr().unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let local = sdp::LocalMedia { address: [127, 0, 0, 1].into(), port, session_id: 1, version: 1 };
+        let negotiated = sdp::parse_answer(&sdp::make_offer(&local, &[codec])).unwrap();
+        let (rtp, _) = RtpLeg::new(ours, &negotiated, Duration::from_millis(40), Instant::now()).unwrap();
+        let sender = Sender::new(codec, negotiated.telephone_event);
+        let phone = Phone { socket, sender, codec, hz, said: 0, heard: vec![], keys: vec![], leg };
+        (phone, Box::new(rtp))
+    }
+
+    impl Phone {
+        fn say(&mut self) {
+            let sound = tone::sine(self.hz, -20.0, self.said + FRAME_SAMPLES);
+            let frame: Frame = sound[self.said..].try_into().unwrap();
+            self.said = (self.said + FRAME_SAMPLES) % RATE as usize;
+            let mut packet = [0; MAX_PACKET_BYTES];
+            let length = self.sender.packet(&frame, false, &mut packet);
+            self.socket.send_to(&packet[..length], self.leg).unwrap();
+        }
+
+        fn listen(&mut self) {
+            let mut packet = [0; 2048];
+            while let Ok(length) = self.socket.recv(&mut packet) {
+                let view = PacketView::parse(&packet[..length]).unwrap();
+                if view.payload_type == self.codec.payload_type() {
+                    let mut frame = SILENCE;
+                    self.codec.decode(view.payload, &mut frame);
+                    self.heard.extend(frame);
+                } else {
+                    self.keys.push(view.payload[0]);
+                }
+            }
+        }
+
+        /// The share of a tone in the last second heard.
+        fn hears(&mut self, hz: f32) -> bool {
+            self.listen();
+            let last = self.heard.len().saturating_sub(RATE as usize);
+            tone::share_of(hz, &self.heard[last..]) > 0.9
+        }
+    }
+
+    /// Ticks a line for a second and a half, with both phones speaking; time is only counted.
+    fn run(line: &mut Line, now: &mut Instant, phones: &mut [&mut Phone]) {
+        for _ in 0..75 {
+            for phone in phones.iter_mut() {
+                phone.say();
+            }
+            assert!(line.tick(*now));
+            *now += PTIME;
+            for phone in phones.iter_mut() {
+                phone.listen();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_caller_hears_ringing_then_the_one_who_was_called_and_keys_are_passed_on() {
+        let mut now = Instant::now();
+        let (mut caller, near) = phone(Codec::Pcmu, 700.0);
+        let (mut agent, far) = phone(Codec::Pcma, 1100.0);
+        let endpointer = Endpointer::new(Limits::from(&config::Hearing::default()));
+        let (mut line, mut ports) =
+            Line::new(near, endpointer, Mixer::new(Duration::ZERO), Duration::from_secs(60)).unwrap();
+
+        assert!(ports.join(Join::Ringing).is_ok());
+        for _ in 0..60 {
+            caller.say();
+            assert!(line.tick(now));
+            now += PTIME;
+        }
+        caller.listen();
+        let first = tone::share_of(RINGING_HZ, &caller.heard[..RATE as usize - FRAME_SAMPLES]);
+        assert!(first > 0.9, "{first}");
+
+        assert!(ports.join(Join::Leg(far)).is_ok());
+        run(&mut line, &mut now, &mut [&mut caller, &mut agent]);
+        assert!(caller.hears(1100.0) && !caller.hears(700.0), "the caller hears the one called");
+        assert!(agent.hears(700.0) && !agent.hears(1100.0), "and is heard");
+
+        assert!(caller.sender.dial('5', Duration::from_millis(100)));
+        run(&mut line, &mut now, &mut [&mut caller, &mut agent]);
+        assert!(agent.keys.contains(&5), "{:?}", agent.keys);
+
+        assert!(ports.join(Join::Nobody).is_ok());
+        run(&mut line, &mut now, &mut [&mut caller, &mut agent]);
+        assert!(!caller.hears(1100.0) && !agent.hears(700.0), "apart again");
+    }
+
+    #[test]
+    fn more_legs_than_there_is_room_for_are_given_back() {
+        let (mut bridge, mut joins) = bridge();
+        for _ in 0..JOINS {
+            assert!(joins.join(Join::Leg(phone(Codec::Pcmu, 0.0).1)).is_ok());
+            assert!(bridge.obey());
+        }
+        assert!(joins.join(Join::Leg(phone(Codec::Pcmu, 0.0).1)).is_err());
+        assert!(joins.join(Join::Nobody).is_ok());
+        assert!(!bridge.obey());
+    }
+}
