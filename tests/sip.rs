@@ -10,7 +10,7 @@ use std::time::Duration;
 use offhook::config::{Policy, Trunk};
 use offhook::sip::{
     ByeReason, Counter, Dialog, DialogEvent, EndReason, IncomingCall, Progress, Rejection, SipError, Timers,
-    TrunkOptions, UserAgent, UserAgentOptions,
+    TrunkOptions, UserAgent, UserAgentOptions, Warning,
 };
 use tokio::net::UdpSocket;
 use tokio::process::{Child, Command};
@@ -624,7 +624,7 @@ async fn a_refusal_carries_its_status() {
     let (caller, _none) = agent().await;
     let uri = format!("sip:620@{}", callee.local_addr());
     let mut outgoing = caller.invite(&uri, OFFER.to_vec()).await.unwrap();
-    next_call(&mut incoming).await.reject(Rejection::NotAcceptable);
+    next_call(&mut incoming).await.reject(Rejection::NotAcceptable(Warning::new(305, "no codec in common")));
     let error = soon("the refusal", outgoing.answered()).await.unwrap_err();
     assert!(matches!(error, SipError::Refused { code: 488, .. }), "{error}");
 }

@@ -481,7 +481,12 @@ impl Call {
             }
             Phase::Early => {
                 self.finish_provisional();
-                self.log_failure("rejecting", self.dialog.reject(Some(status_of(rejection)), None));
+                let reason = match &rejection {
+                    // Of all header fields the stack lets a refusal have only this one, and writes it as it is.
+                    Rejection::NotAcceptable(warning) => Some(format!("SIP;cause=488\r\nWarning: {}", warning.value())),
+                    _ => None,
+                };
+                self.log_failure("rejecting", self.dialog.reject(Some(status_of(&rejection)), reason));
             }
             // RFC 3261 §15: the callee sends no BYE before the ACK; it follows when the ACK comes or has timed out.
             Phase::AwaitingAck => {}
@@ -547,11 +552,11 @@ impl Call {
     }
 }
 
-fn status_of(rejection: Rejection) -> StatusCode {
+fn status_of(rejection: &Rejection) -> StatusCode {
     match rejection {
         Rejection::Busy => StatusCode::BusyHere,
         Rejection::Decline => StatusCode::Decline,
-        Rejection::NotAcceptable => StatusCode::NotAcceptableHere,
+        Rejection::NotAcceptable(_) => StatusCode::NotAcceptableHere,
         Rejection::Unavailable => StatusCode::TemporarilyUnavailable,
         Rejection::ServiceUnavailable => StatusCode::ServiceUnavailable,
     }

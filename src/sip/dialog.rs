@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::call::OwnRequest;
 use super::transfer::{Notified, Referred};
-use super::{Caller, SipError};
+use super::{Caller, SipError, Warning};
 
 /// Why a call is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,15 +49,15 @@ impl fmt::Display for EndReason {
 }
 
 /// How an incoming call is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
     /// 486 Busy Here.
     Busy,
     /// 603 Decline: no other phone of the callee shall ring either.
     Decline,
-    /// 488 Not Acceptable Here: the offer holds nothing that we can do.
-    NotAcceptable,
+    /// 488 Not Acceptable Here: the offer holds nothing that we can do; says what is wrong.
+    NotAcceptable(Warning),
     /// 480 Temporarily Unavailable.
     Unavailable,
     /// 503 Service Unavailable: something of ours is broken.
@@ -73,6 +73,8 @@ pub enum ByeReason {
     Normal,
     /// Nothing was heard from the peer for too long.
     MediaTimeout,
+    /// The peer's answer to our offer cannot be agreed to.
+    NotAcceptable,
     /// The session timer ran out.
     SessionExpired,
     /// Something of ours failed.
@@ -80,11 +82,12 @@ pub enum ByeReason {
 }
 
 impl ByeReason {
-    /// The header's value; the causes are those of Q.850.
+    /// The header's value; the causes are those of Q.850, or a SIP status.
     pub(super) const fn value(self) -> &'static str {
         match self {
             ByeReason::Normal => "Q.850;cause=16;text=\"Normal call clearing\"",
             ByeReason::MediaTimeout => "Q.850;cause=102;text=\"Media timeout\"",
+            ByeReason::NotAcceptable => "SIP;cause=488;text=\"The SDP answer cannot be agreed to\"",
             ByeReason::SessionExpired => "Q.850;cause=102;text=\"Session timer expired\"",
             ByeReason::Failure => "Q.850;cause=41;text=\"Temporary failure\"",
         }
@@ -337,8 +340,8 @@ impl Offer {
     }
 
     /// Refuses the change with 488; the call goes on as it was.
-    pub fn refuse(self) {
-        let _ = self.reply.send(Err(Rejection::NotAcceptable));
+    pub fn refuse(self, warning: Warning) {
+        let _ = self.reply.send(Err(Rejection::NotAcceptable(warning)));
     }
 }
 

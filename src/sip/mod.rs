@@ -58,6 +58,7 @@ mod target;
 mod tls;
 mod transfer;
 mod trunk;
+mod warning;
 mod wire;
 
 pub mod edge;
@@ -76,6 +77,7 @@ pub use target::{Target, Transport};
 pub use tls::{TlsError, TlsSettings, probe as probe_tls};
 pub use transfer::{ReferReports, Referred, Transfer, TransferEvent};
 pub use trunk::{TrunkHandle, TrunkOptions, TrunkState};
+pub use warning::Warning;
 
 #[cfg(test)]
 mod tests;

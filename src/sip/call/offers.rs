@@ -88,7 +88,13 @@ impl Call {
                     headers.extend(session_headers);
                     (StatusCode::OK, headers, Some(sdp))
                 }
-                Err(rejection) => (status_of(rejection), vec![], None),
+                Err(rejection) => {
+                    let warning = match &rejection {
+                        Rejection::NotAcceptable(warning) => vec![Header::Warning(warning.value().into())],
+                        _ => vec![],
+                    };
+                    (status_of(&rejection), warning, None)
+                }
             };
             let late_offer = transaction.original.body.is_empty();
             if let Err(error) = transaction.reply_with(status, headers, sdp.clone()).await {
@@ -97,10 +103,11 @@ impl Call {
             }
             let accepted = sdp.map(|sdp| Accepted { sdp, session });
             let mut acked = true;
-            if is_invite {
+            // Of a refusal the stack keeps the ACK to itself, and the next offer need not wait for it.
+            if is_invite && accepted.is_some() {
                 let ack = await_ack(&mut transaction).await;
-                acked = ack.is_some() || accepted.is_none();
-                if let (Some(sdp), true, true) = (ack, late_offer, accepted.is_some()) {
+                acked = ack.is_some();
+                if let (Some(sdp), true) = (ack, late_offer) {
                     let _ = events.try_send(DialogEvent::Acknowledged { sdp });
                 }
             }
