@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use crate::codec::Codec;
 use crate::pcm::Frame;
+use crate::sdp::{Direction, Negotiated};
 
 pub mod rtcp;
 pub mod rtp;
@@ -11,12 +13,37 @@ pub mod rtp;
 pub use crate::rtp::dtmf::Dtmf;
 pub use crate::rtp::receiver::FrameKind;
 
+/// What both sides have agreed on, as far as a leg must know it. Plain values, so that a running leg takes them on without allocating.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LegMedia {
+    /// The codec of both directions.
+    pub codec: Codec,
+    /// The payload type of telephone events, if the peer takes them.
+    pub telephone_event: Option<u8>,
+    /// Where the peer wants packets; `None`: where it had them before (`c=0.0.0.0`).
+    pub remote: Option<SocketAddr>,
+    /// Who sends, from our point of view.
+    pub direction: Direction,
+}
+
+impl From<&Negotiated> for LegMedia {
+    fn from(negotiated: &Negotiated) -> Self {
+        Self {
+            codec: negotiated.codec,
+            telephone_event: negotiated.telephone_event,
+            remote: (!negotiated.remote.ip().is_unspecified()).then_some(negotiated.remote),
+            direction: negotiated.direction,
+        }
+    }
+}
+
 /// One way in. Every call comes from the media thread: no implementation may allocate, lock, wait or log.
 pub trait Leg: Send {
     /// Takes in what has arrived and gives the next frame of the caller's sound.
     fn hear(&mut self, now: Instant, frame: &mut Frame) -> FrameKind;
 
-    /// Sends the next frame of our sound; `sounding` is false for silence.
+    /// Sends the next frame of our sound; `sounding` is false for silence. While the far side does not want to hear us, the frame goes
+    /// nowhere, and all that is sent is what keeps the way to it open.
     fn speak(&mut self, now: Instant, frame: &Frame, sounding: bool);
 
     /// A ptime passed in which nothing could be sent: its place on the time line stays empty.
@@ -28,8 +55,8 @@ pub trait Leg: Send {
     /// Presses a key towards the far side; without effect where it takes none.
     fn dial(&mut self, _key: Dtmf) {}
 
-    /// The far side has moved: packets go there from now on.
-    fn redirect(&mut self, remote: SocketAddr);
+    /// Both sides have agreed anew: on another codec, another address, on hold.
+    fn renegotiate(&mut self, media: &LegMedia);
 
     /// When something was last received; the start of the leg if nothing ever was.
     fn last_received(&self) -> Instant;

@@ -1,6 +1,7 @@
 //! A call's RTCP: reports every five seconds, what the far side reports, and the BYE at the end (RFC 3550 §6).
 //!
-//! Runs on tokio; the figures come from the media thread through a ring. Not implemented: scaling the interval to the bandwidth
+//! Runs on tokio; the figures come from the media thread through a ring. Goes to where SDP says, and once the far side was heard from its own
+//! address, there (RFC 4961): behind a NAT SDP is wrong for RTCP as it is for RTP. Not implemented: scaling the interval to the bandwidth
 //! (§6.3), which two parties do not need, and `rtcp-mux`.
 
 use std::io;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ringbuf::HeapCons;
 use ringbuf::traits::Consumer;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace};
 
@@ -26,19 +28,27 @@ const DATAGRAM_BYTES: usize = 1500;
 /// The RTCP of one call.
 pub struct RtcpLink {
     socket: tokio::net::UdpSocket,
-    remote: SocketAddr,
+    /// What SDP says; changes when the far side moves.
+    announced: watch::Receiver<SocketAddr>,
+    /// Where reports of the far side come from.
+    latched: Option<SocketAddr>,
     reports: HeapCons<LegReport>,
     reporter: Reporter,
     latest: Option<LegReport>,
 }
 
 impl RtcpLink {
-    /// Reports to `remote`. What comes is taken from any address: behind a NAT it is another one than SDP says.
-    pub fn new(socket: UdpSocket, remote: SocketAddr, reports: HeapCons<LegReport>) -> io::Result<Self> {
+    /// Reports to where `remote` says at any time. What comes is taken from any address.
+    pub fn new(
+        socket: UdpSocket,
+        remote: watch::Receiver<SocketAddr>,
+        reports: HeapCons<LegReport>,
+    ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket: tokio::net::UdpSocket::from_std(socket)?,
-            remote,
+            announced: remote,
+            latched: None,
             reports,
             reporter: Reporter::anonymous(),
             latest: None,
@@ -85,9 +95,22 @@ impl RtcpLink {
     }
 
     async fn send(&mut self, bytes: &[u8]) {
-        if let Err(error) = self.socket.send_to(bytes, self.remote).await {
-            trace!(%error, remote = %self.remote, "RTCP send");
+        let remote = self.remote();
+        // Held in the manner of RFC 2543 from the beginning: there is no address yet.
+        if !remote.ip().is_unspecified()
+            && let Err(error) = self.socket.send_to(bytes, remote).await
+        {
+            trace!(%error, %remote, "RTCP send");
         }
+    }
+
+    fn remote(&mut self) -> SocketAddr {
+        // Whoever tells of changes is gone when the call is over; what was said last stands.
+        if self.announced.has_changed().unwrap_or(false) {
+            self.latched = None;
+        }
+        let announced = *self.announced.borrow_and_update();
+        self.latched.unwrap_or(announced)
     }
 
     fn receive(&mut self, bytes: &[u8], from: SocketAddr) {
@@ -95,6 +118,10 @@ impl RtcpLink {
         let ours = self.latest.map_or(0, |latest| latest.sent.ssrc);
         match self.reporter.handle_datagram(Instant::now(), SystemTime::now(), ours, bytes) {
             Ok(incoming) => {
+                // Only from the host that the sound comes from: a stranger's report must not draw ours away.
+                if self.latest.is_some_and(|latest| latest.remote.ip() == from.ip()) {
+                    self.latched = Some(from);
+                }
                 if let Some(report) = incoming.report {
                     debug!(
                         fraction_lost = report.fraction_lost,

@@ -1,4 +1,8 @@
 //! The leg of a SIP call: a socket, the receiving and the sending half of RTP, and a report for RTCP once a second.
+//!
+//! While the far side holds the call (RFC 3264 §8.4) nothing is sent but a packet without payload every 15 s, the interval of RFC 6263 §4: RTCP
+//! keeps only its own port open, and behind a NAT the way for the sound would be gone at the retrieval. It is an RTP header, and not an
+//! empty datagram, since relays that latch follow nothing else; it is no sound, so that the direction agreed on is kept.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -16,7 +20,7 @@ use crate::rtp::socket;
 use crate::rtp::statistics::ReceptionFigures;
 use crate::sdp::Negotiated;
 
-use super::{Dtmf, FrameKind, Leg};
+use super::{Dtmf, FrameKind, Leg, LegMedia};
 
 /// Datagrams taken in one tick; a peer sends one or two. More wait in the kernel, and are dropped there.
 const DATAGRAMS_PER_TICK: usize = 32;
@@ -26,6 +30,9 @@ const DATAGRAM_BYTES: usize = 2048;
 const TICKS_PER_REPORT: u32 = 50;
 /// Reports that may wait.
 const REPORTS: usize = 8;
+
+/// Ticks between two packets that keep the way open: 15 s.
+const TICKS_PER_KEEPALIVE: u32 = 750;
 
 /// What both halves have counted, at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +45,8 @@ pub struct LegReport {
     pub reception: Option<ReceptionFigures>,
     /// What was not taken, and why.
     pub counters: ReceiverCounters,
+    /// Where packets go: the source that is latched, or what SDP says.
+    pub remote: SocketAddr,
 }
 
 /// One call's RTP.
@@ -47,6 +56,10 @@ pub struct RtpLeg {
     sender: Sender,
     began: Instant,
     sounding: bool,
+    /// Whether the far side wants to hear us.
+    sends: bool,
+    /// Ticks since the last packet.
+    silent_ticks: u32,
     ticks: u32,
     reports: HeapProd<LegReport>,
     send_errors: Arc<AtomicU64>,
@@ -68,6 +81,8 @@ impl RtpLeg {
             sender: Sender::new(negotiated.codec, negotiated.telephone_event),
             began: now,
             sounding: false,
+            sends: negotiated.direction.sends(),
+            silent_ticks: 0,
             ticks: 0,
             reports: report_in,
             send_errors: Arc::default(),
@@ -83,6 +98,15 @@ impl RtpLeg {
     /// Where packets go.
     pub fn remote(&self) -> SocketAddr {
         self.receiver.remote()
+    }
+
+    fn transmit(&mut self, packet: &[u8]) {
+        self.silent_ticks = 0;
+        let remote = self.receiver.remote();
+        // Held in the manner of RFC 2543 from the beginning: there is no address yet.
+        if !remote.ip().is_unspecified() && self.socket.send_to(packet, remote).is_err() {
+            self.send_errors.fetch_add(1, Relaxed);
+        }
     }
 }
 
@@ -104,10 +128,19 @@ impl Leg for RtpLeg {
 
     fn speak(&mut self, now: Instant, frame: &Frame, sounding: bool) {
         let mut packet = [0; MAX_PACKET_BYTES];
-        let length = self.sender.packet(frame, sounding && !self.sounding, &mut packet);
-        self.sounding = sounding;
-        if self.socket.send_to(&packet[..length], self.receiver.remote()).is_err() {
-            self.send_errors.fetch_add(1, Relaxed);
+        let length = if self.sends {
+            self.sender.packet(frame, sounding && !self.sounding, &mut packet)
+        } else if self.silent_ticks >= TICKS_PER_KEEPALIVE {
+            self.sender.keepalive(&mut packet)
+        } else {
+            self.sender.skip();
+            0
+        };
+        self.sounding = sounding && self.sends;
+        if length > 0 {
+            self.transmit(&packet[..length]);
+        } else {
+            self.silent_ticks += 1;
         }
         self.ticks += 1;
         if self.ticks.is_multiple_of(TICKS_PER_REPORT) {
@@ -117,6 +150,7 @@ impl Leg for RtpLeg {
                 sent: self.sender.figures(),
                 reception: self.receiver.reception(),
                 counters: self.receiver.counters(),
+                remote: self.receiver.remote(),
             });
         }
     }
@@ -133,8 +167,17 @@ impl Leg for RtpLeg {
         self.sender.dial(key.digit, key.duration);
     }
 
-    fn redirect(&mut self, remote: SocketAddr) {
-        self.receiver.set_remote(remote);
+    fn renegotiate(&mut self, media: &LegMedia) {
+        self.receiver.renegotiate(media.codec, media.telephone_event);
+        self.sender.renegotiate(media.codec, media.telephone_event);
+        if let Some(remote) = media.remote {
+            self.receiver.set_remote(remote);
+        }
+        // A call that is held at once, or retrieved, opens the way with its first tick.
+        if self.sends != media.direction.sends() {
+            self.silent_ticks = TICKS_PER_KEEPALIVE;
+        }
+        self.sends = media.direction.sends();
     }
 
     fn last_received(&self) -> Instant {

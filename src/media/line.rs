@@ -10,6 +10,7 @@ use ringbuf::traits::{Consumer, Observer, Producer};
 
 use crate::hearing::{Endpointer, Heard};
 use crate::leg::{FrameKind, Leg};
+use crate::pcm::tone::Ringback;
 use crate::pcm::{FRAME_SAMPLES, SILENCE};
 use crate::playout::Mixer;
 
@@ -37,6 +38,22 @@ pub struct LineCounters {
     pub command_overruns: AtomicU64,
 }
 
+/// What keeps a call from being a conversation.
+#[derive(Clone, Copy)]
+struct Standing {
+    /// It is not answered yet; this is what is heard of us.
+    early: Option<Ringback>,
+    /// The far side does not want to hear us.
+    held: bool,
+}
+
+impl Standing {
+    /// Whether what is heard is meant for us.
+    fn listens(&self) -> bool {
+        self.early.is_none() && !self.held
+    }
+}
+
 /// One call as the media thread owns it. Built, and dropped, elsewhere.
 pub struct Line {
     leg: Box<dyn Leg>,
@@ -45,8 +62,11 @@ pub struct Line {
     inside: Inside,
     counters: Arc<LineCounters>,
     media_timeout: Duration,
-    /// From when on packets are expected; `None` while the peer holds the call.
+    standing: Standing,
+    /// From when on packets are expected; `None` while none need come.
     expected_since: Option<Instant>,
+    /// Whether the far side has said that it sends.
+    receives: bool,
     timed_out: bool,
     stopping: bool,
     sample: u64,
@@ -69,7 +89,9 @@ impl Line {
             inside,
             counters,
             media_timeout,
+            standing: Standing { early: None, held: false },
             expected_since: Some(Instant::now()),
+            receives: true,
             timed_out: false,
             stopping: false,
             sample: 0,
@@ -137,20 +159,46 @@ impl Line {
                 Command::Release(generation) => self.mixer.release(generation),
                 Command::Cancel(generation) => self.mixer.cancel(generation),
                 Command::Flush => self.mixer.flush(),
-                Command::Described { remote, sends } => {
-                    if let Some(remote) = remote {
-                        self.leg.redirect(remote);
+                Command::KeepOpen => self.endpointer.keep_open(now),
+                Command::Ring(ringback) => {
+                    self.standing.early = Some(ringback);
+                    self.expected_since = None;
+                }
+                Command::Answered => {
+                    self.standing.early = None;
+                    self.expect(now);
+                }
+                Command::Described(media) => {
+                    self.leg.renegotiate(&media);
+                    let held = !media.direction.sends();
+                    if held && !std::mem::replace(&mut self.standing.held, held) {
+                        self.mixer.flush();
+                        // Its last fade goes nowhere, and is not left for the retrieval.
+                        let _ = self.mixer.tick(now, &mut self.inside.speech);
                     }
-                    self.expected_since = sends.then(|| self.expected_since.unwrap_or(now));
+                    self.standing.held = held;
+                    self.receives = media.direction.receives();
+                    self.expect(now);
                 }
                 Command::Stop => self.stopping = true,
             }
         }
     }
 
+    /// Packets are missed only while they are due.
+    fn expect(&mut self, now: Instant) {
+        let due = self.standing.listens() && self.receives;
+        self.expected_since = due.then(|| self.expected_since.unwrap_or(now));
+    }
+
     fn hear(&mut self, now: Instant) -> bool {
         let mut frame = SILENCE;
         let kind = self.leg.hear(now, &mut frame);
+        if !self.standing.listens() {
+            // The time of the conversation stands still: an utterance that was cut by the hold goes on after it.
+            while self.leg.poll_dtmf().is_some() {}
+            return false;
+        }
         if kind == FrameKind::Concealed {
             self.counters.concealed.fetch_add(1, Relaxed);
         }
@@ -184,7 +232,11 @@ impl Line {
     }
 
     fn speak(&mut self, now: Instant) -> bool {
-        let (frame, sounding) = self.mixer.tick(now, &mut self.inside.speech);
+        let (frame, sounding) = match &mut self.standing {
+            Standing { held: true, .. } => (SILENCE, false),
+            Standing { early: Some(ringback), .. } => ringback.frame(),
+            Standing { early: None, .. } => self.mixer.tick(now, &mut self.inside.speech),
+        };
         self.leg.speak(now, &frame, sounding);
         self.counters.underruns.store(self.mixer.underruns(), Relaxed);
         self.tell_played(now)
@@ -213,100 +265,5 @@ impl Line {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use super::*;
-    use crate::config;
-    use crate::hearing::Limits;
-    use crate::leg::Dtmf;
-    use crate::pcm::{Frame, PTIME, tone, wav};
-    use crate::playout::{Played, SpeechFrame};
-
-    /// A caller who says what is in `frames`, and then nothing is received of.
-    struct Spoken {
-        frames: std::vec::IntoIter<Frame>,
-        now: Instant,
-        remote: Option<SocketAddr>,
-    }
-
-    impl Leg for Spoken {
-        fn hear(&mut self, now: Instant, frame: &mut Frame) -> FrameKind {
-            let Some(spoken) = self.frames.next() else { return FrameKind::Silence };
-            self.now = now;
-            *frame = spoken;
-            FrameKind::Speech
-        }
-
-        fn speak(&mut self, _: Instant, _: &Frame, _: bool) {}
-
-        fn skip(&mut self) {}
-
-        fn poll_dtmf(&mut self) -> Option<Dtmf> {
-            None
-        }
-
-        fn redirect(&mut self, remote: SocketAddr) {
-            self.remote = Some(remote);
-        }
-
-        fn last_received(&self) -> Instant {
-            self.now
-        }
-    }
-
-    #[tokio::test]
-    async fn what_a_barge_in_cuts_off_is_told_before_the_barge_in() {
-        let start = Instant::now();
-        let sound = wav::read(include_bytes!("../../tests/data/vad.wav")).unwrap().samples;
-        let frames: Vec<Frame> = sound.as_chunks().0.to_vec();
-        let ticks = frames.len() as u32;
-        let leg = Box::new(Spoken { frames: frames.into_iter(), now: start, remote: None });
-        let endpointer = Endpointer::new(Limits::from(&config::Hearing::default()));
-        let (mut line, mut ports) =
-            Line::new(leg, endpointer, Mixer::new(Duration::ZERO), Duration::from_secs(60)).unwrap();
-        let mut speech = ports.take_speech().unwrap();
-        let samples: Frame = tone::sine(700.0, -20.0, FRAME_SAMPLES).try_into().unwrap();
-        while speech.try_push(SpeechFrame::speech(1, 0, samples)).is_ok() {}
-        ports.command(Command::Release(1));
-
-        let mut told = Vec::new();
-        for tick in 0..ticks {
-            line.tick(start + PTIME * tick);
-            told.extend(std::iter::from_fn(|| ports.event()).map(|event| event.what));
-        }
-        let place = |what: fn(&Occurrence) -> bool| told.iter().position(what).unwrap();
-        let cut =
-            place(|what| matches!(what, Occurrence::Played(Played::PhraseEnded { frames: 1.., whole: false, .. })));
-        let started = place(|what| matches!(what, Occurrence::Heard(Heard::Started { .. })));
-        assert_eq!(cut + 1, started, "{told:?}");
-    }
-
-    #[tokio::test]
-    async fn a_peer_that_holds_the_call_is_not_missed_and_one_that_is_back_is() {
-        let timeout = Duration::from_secs(1);
-        let start = Instant::now();
-        let leg = Box::new(Spoken { frames: vec![SILENCE; 10].into_iter(), now: start, remote: None });
-        let endpointer = Endpointer::new(Limits::from(&config::Hearing::default()));
-        let (mut line, mut ports) = Line::new(leg, endpointer, Mixer::new(Duration::ZERO), timeout).unwrap();
-        let mut ticks = 0u32..;
-        let mut missed_within = |seconds: u32, ports: &mut Ports| {
-            let end = ticks.start + seconds * 50;
-            let before = ticks.start;
-            while ticks.start < end {
-                line.tick(start + PTIME * ticks.next().unwrap());
-                while let Some(event) = ports.event() {
-                    if event.what == Occurrence::MediaTimeout {
-                        return Some(PTIME * (ticks.start - before));
-                    }
-                }
-            }
-            None
-        };
-        ports.command(Command::Described { remote: None, sends: false });
-        assert_eq!(missed_within(60, &mut ports), None);
-        ports.command(Command::Described { remote: None, sends: true });
-        let missed = missed_within(60, &mut ports).unwrap();
-        assert!((timeout..timeout + 2 * PTIME).contains(&missed), "{missed:?}");
-    }
-}
+#[path = "line_tests.rs"]
+mod tests;

@@ -1,7 +1,6 @@
 //! The rings between one call on the media thread and its tasks, and the event descriptor that wakes them.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,8 +13,9 @@ use tokio::io::unix::AsyncFd;
 
 use crate::conversation::Generation;
 use crate::hearing::Heard;
-use crate::leg::Dtmf;
+use crate::leg::{Dtmf, LegMedia};
 use crate::pcm::Frame;
+use crate::pcm::tone::Ringback;
 use crate::playout::{PlayableClip, Played, SpeechFrame};
 
 use super::bridge::{Bridge, Join, Joins, bridge};
@@ -46,13 +46,15 @@ pub enum Command {
     Cancel(Generation),
     /// Silence everything.
     Flush,
-    /// The peer has described its side of the media anew.
-    Described {
-        /// Where it wants its packets; `None`: where it had them before.
-        remote: Option<SocketAddr>,
-        /// Whether it will send any: on hold it need not, and is not missed.
-        sends: bool,
-    },
+    /// The caller does something other than speaking: an utterance that is open goes on.
+    KeepOpen,
+    /// Before the answer: this is what is to be heard of us.
+    Ring(Ringback),
+    /// The call is answered: from now on the caller is listened to, and missed.
+    Answered,
+    /// Both sides have agreed anew. While the far side does not want to hear us, it is neither listened to nor missed: music on hold
+    /// is no utterance.
+    Described(LegMedia),
     /// Leave the media thread.
     Stop,
 }

@@ -194,7 +194,7 @@ pub async fn place(options: CallOptions) -> Result<CallReport, PhoneError> {
     let host_error = |cause| PhoneError::Host { host: host_of(&options.uri).unwrap_or_default().0, cause };
     let local = match options.bind {
         Some(local) => local,
-        None => route_to(remotes[0]).map_err(host_error)?,
+        None => socket::route_from(remotes[0].ip()).map_err(host_error)?,
     };
     let mut agent = UserAgentOptions::new(SocketAddr::new(local, 0));
     agent.allowed_peers = remotes.iter().map(|remote| remote.ip().into()).collect();
@@ -336,14 +336,6 @@ async fn resolve(uri: &str) -> Result<Vec<SocketAddr>, PhoneError> {
         return Err(PhoneError::Host { host, cause: std::io::ErrorKind::NotFound.into() });
     }
     Ok(found)
-}
-
-/// The local address from which packets to `remote` leave.
-fn route_to(remote: SocketAddr) -> std::io::Result<IpAddr> {
-    let any: IpAddr = if remote.is_ipv4() { [0; 4].into() } else { [0u16; 8].into() };
-    let probe = UdpSocket::bind(SocketAddr::new(any, 0))?;
-    probe.connect(remote)?;
-    Ok(probe.local_addr()?.ip())
 }
 
 #[cfg(test)]

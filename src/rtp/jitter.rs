@@ -159,6 +159,19 @@ impl JitterBuffer {
         self.stop();
     }
 
+    /// The codec changes: what waits is turned into the new one, byte by byte; `silence` is the new one's byte for no sound.
+    pub fn transcode(&mut self, silence: u8, transcode: impl Fn(u8) -> u8) {
+        self.silence = silence;
+        for slot in self.slots.iter_mut().filter(|slot| slot.waiting) {
+            for byte in &mut slot.payload[..usize::from(slot.length)] {
+                *byte = transcode(*byte);
+            }
+        }
+        for byte in &mut self.frame {
+            *byte = transcode(*byte);
+        }
+    }
+
     /// Takes a packet. An empty payload says that the sequence number was heard but carries no speech (a telephone event, comfort
     /// noise), so that it is not missed. A sequence number far off is believed at once: whoever calls has had it confirmed.
     pub fn insert(&mut self, sequence: u16, timestamp: u32, payload: &[u8], arrival: Instant) {

@@ -2,14 +2,15 @@
 //!
 //! Symmetric RTP (RFC 4961) by latching: the address in SDP is believed first, but a peer behind a NAT sends from another; the first
 //! source that speaks the negotiated payload types is latched and all others are ignored, until it has been silent for two seconds or
-//! the address of SDP speaks itself. Comfort noise (RFC 3389) is heard as silence. Not implemented: redundancy (RFC 2198), SRTP.
+//! the address of SDP speaks itself. When SDP names another address within the call, the source is latched anew, and what is still under
+//! way from the old one is heard but not followed. Comfort noise (RFC 3389) is heard as silence. Not implemented: redundancy (RFC 2198), SRTP.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::conceal::Concealer;
 use super::dtmf::{Dtmf, DtmfDetector};
-use super::jitter::{JitterBuffer, JitterCounters, Pulled};
+use super::jitter::{JitterBuffer, JitterCounters, MAX_PAYLOAD_BYTES, Pulled};
 use super::packet::PacketView;
 use super::statistics::{Reception, ReceptionFigures, Standing};
 use crate::codec::Codec;
@@ -17,6 +18,8 @@ use crate::pcm::{Frame, SILENCE};
 
 /// A latched source that is silent for longer may be replaced by another.
 const LATCH_EXPIRY: Duration = Duration::from_secs(2);
+/// After a move the old source may still be heard for so long; from then on it counts as one that did not move.
+const FORMER_GRACE: Duration = Duration::from_millis(500);
 /// Static payload type of comfort noise (RFC 3389).
 const COMFORT_NOISE: u8 = 13;
 
@@ -77,10 +80,14 @@ pub struct ReceiverCounters {
 #[derive(Debug)]
 pub struct Receiver {
     codec: Codec,
+    /// What was agreed before: the far side needs a moment to change over, and what it has sent is under way.
+    former_codec: Option<Codec>,
     telephone_event: Option<u8>,
     /// What SDP says.
     announced: SocketAddr,
     latched: Option<SocketAddr>,
+    /// Who was latched before the far side moved, and since when it was heard after that.
+    former: Option<(SocketAddr, Option<Instant>)>,
     last_heard: Option<Instant>,
     reception: Option<Reception>,
     /// A new SSRC that was seen once.
@@ -97,9 +104,11 @@ impl Receiver {
     pub fn new(codec: Codec, telephone_event: Option<u8>, remote: SocketAddr, jitter: Duration) -> Self {
         Self {
             codec,
+            former_codec: None,
             telephone_event,
             announced: remote,
             latched: None,
+            former: None,
             last_heard: None,
             reception: None,
             candidate: None,
@@ -119,8 +128,18 @@ impl Receiver {
     pub fn set_remote(&mut self, remote: SocketAddr) {
         if remote != self.announced {
             self.announced = remote;
-            self.latched = None;
+            self.former = self.latched.take().filter(|former| *former != remote).map(|former| (former, None));
         }
+    }
+
+    /// A new answer changed codec or payload type of telephone events. What waits, and what still comes in the old codec, is heard.
+    pub fn renegotiate(&mut self, codec: Codec, telephone_event: Option<u8>) {
+        let former = std::mem::replace(&mut self.codec, codec);
+        if former != codec {
+            self.former_codec = Some(former);
+            self.jitter.transcode(codec.silence(), |byte| codec.transcode(former, byte));
+        }
+        self.telephone_event = telephone_event;
     }
 
     /// When the last packet that was taken arrived.
@@ -150,7 +169,8 @@ impl Receiver {
             self.counters.malformed += 1;
             return Received::Malformed;
         };
-        let speech = packet.payload_type == self.codec.payload_type();
+        let former = self.former_codec.filter(|codec| codec.payload_type() == packet.payload_type);
+        let speech = packet.payload_type == self.codec.payload_type() || former.is_some();
         let event = Some(packet.payload_type) == self.telephone_event;
         if !speech && !event && packet.payload_type != COMFORT_NOISE {
             self.counters.unknown_payload += 1;
@@ -164,7 +184,7 @@ impl Receiver {
             self.counters.unconfirmed += 1;
             return Received::Unconfirmed;
         }
-        self.latched = Some(from);
+        self.latch(from, arrival);
         self.last_heard = Some(arrival);
         if event {
             self.jitter.insert(packet.sequence, packet.timestamp, &[], arrival);
@@ -176,7 +196,18 @@ impl Receiver {
         if let Some(reception) = &mut self.reception {
             reception.timing(packet.timestamp, arrival);
         }
-        let payload = if speech { packet.payload } else { &[] };
+        let mut changed = [0; MAX_PAYLOAD_BYTES];
+        let payload = match former {
+            Some(former) if packet.payload.len() <= MAX_PAYLOAD_BYTES => {
+                let changed = &mut changed[..packet.payload.len()];
+                for (changed, &byte) in changed.iter_mut().zip(packet.payload) {
+                    *changed = self.codec.transcode(former, byte);
+                }
+                changed
+            }
+            _ if speech => packet.payload,
+            _ => &[],
+        };
         self.jitter.insert(packet.sequence, packet.timestamp, payload, arrival);
         if speech { Received::Speech } else { Received::ComfortNoise }
     }
@@ -214,6 +245,18 @@ impl Receiver {
             Some(latched) if latched == from || self.announced == from => true,
             Some(_) => self.last_heard.is_none_or(|heard| now.saturating_duration_since(heard) > LATCH_EXPIRY),
         }
+    }
+
+    /// Sends there from now on, unless it is only what is still under way from before a move.
+    fn latch(&mut self, from: SocketAddr, now: Instant) {
+        if let Some((former, since)) = &mut self.former
+            && *former == from
+            && now.saturating_duration_since(*since.get_or_insert(now)) < FORMER_GRACE
+        {
+            return;
+        }
+        self.former = None;
+        self.latched = Some(from);
     }
 
     /// Follows the sequence of the source; false when a second packet has to confirm what this one says.

@@ -98,6 +98,34 @@ impl Sender {
         length
     }
 
+    /// Lets a tick pass with a packet that carries nothing: a header of the agreed payload type. It keeps the way through a NAT or a
+    /// relay open while there is nothing to be heard (RFC 6263 §4), and its number, so that no packet is missed. Written into `out`;
+    /// returns its length.
+    pub fn keepalive(&mut self, out: &mut [u8]) -> usize {
+        let packet = PacketView {
+            marker: false,
+            payload_type: self.codec.payload_type(),
+            sequence: self.sequence,
+            timestamp: self.figures.timestamp,
+            ssrc: self.figures.ssrc,
+            payload: &[],
+        };
+        let length = write_packet(out, &packet);
+        self.skip();
+        if length > 0 {
+            self.sequence = self.sequence.wrapping_add(1);
+            self.figures.packets = self.figures.packets.wrapping_add(1);
+        }
+        length
+    }
+
+    /// Goes on in another codec, with telephone events as another payload type. Source, numbers and time go on as they are
+    /// (RFC 3264 §8.3.2); a digit that is under way is not cut off.
+    pub fn renegotiate(&mut self, codec: Codec, telephone_event: Option<u8>) {
+        self.codec = codec;
+        self.telephone_event = telephone_event;
+    }
+
     /// Lets a tick pass without a packet.
     pub fn skip(&mut self) {
         self.figures.timestamp = self.figures.timestamp.wrapping_add(STEP);
@@ -145,6 +173,27 @@ mod tests {
         assert_eq!(sent(&mut sender, false), (3, 480, 0, false, 160));
         assert!(!sender.is_dialling());
         assert!(!Sender::new(Codec::Pcmu, None).dial('9', Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn another_codec_goes_on_in_the_same_numbers_and_time() {
+        let mut sender = Sender::starting_at(Codec::Pcmu, None, 7, 10, 800);
+        assert_eq!(sent(&mut sender, false), (10, 800, 0, false, 160));
+        sender.renegotiate(Codec::Pcma, Some(96));
+        assert_eq!(sent(&mut sender, false), (11, 960, 8, false, 160));
+        assert!(sender.dial('1', Duration::from_millis(40)));
+        assert_eq!(sent(&mut sender, false).2, 96);
+    }
+
+    #[test]
+    fn a_keepalive_is_a_header_in_its_place_and_no_packet_is_missed() {
+        let mut sender = Sender::starting_at(Codec::Pcma, None, 7, 10, 800);
+        let mut out = [0; MAX_PACKET_BYTES];
+        let length = sender.keepalive(&mut out);
+        let view = PacketView::parse(&out[..length]).unwrap();
+        assert_eq!((view.sequence, view.timestamp, view.payload_type, view.payload), (10, 800, 8, &[][..]));
+        assert_eq!(sent(&mut sender, true), (11, 960, 8, true, 160));
+        assert_eq!((sender.figures().packets, sender.figures().octets), (2, 160));
     }
 
     #[test]

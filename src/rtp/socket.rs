@@ -54,6 +54,17 @@ pub fn bind_pair(address: IpAddr, range: RangeInclusive<u16>) -> io::Result<(Udp
     ))
 }
 
+/// The local address from which packets to `peer` leave; nothing is sent.
+///
+/// # Errors
+/// When no route leads there.
+pub fn route_from(peer: IpAddr) -> io::Result<IpAddr> {
+    let any = if peer.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    let probe = UdpSocket::bind(SocketAddr::new(any, 0))?;
+    probe.connect(SocketAddr::new(peer, 9))?;
+    Ok(probe.local_addr()?.ip())
+}
+
 fn bind_any(address: IpAddr) -> io::Result<(UdpSocket, UdpSocket)> {
     for _ in 0..ANY_PORT_ATTEMPTS {
         let rtp = bind(address, 0)?;

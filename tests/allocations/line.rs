@@ -8,12 +8,14 @@ use allocation_counter::measure;
 use offhook::codec::Codec;
 use offhook::config::Config;
 use offhook::hearing::{Endpointer, Heard, Limits};
-use offhook::leg::{Dtmf, FrameKind, Leg};
+use offhook::leg::{Dtmf, FrameKind, Leg, LegMedia};
 use offhook::media::{Command, Event, Line, Occurrence, Ports};
+use offhook::pcm::tone::Ringback;
 use offhook::pcm::{FRAME_SAMPLES, Frame, PTIME, SILENCE, tone, wav};
 use offhook::playout::{ClipKind, Mixer, PlayableClip, Played, SpeechFrame};
 use offhook::rtp::receiver::Receiver;
 use offhook::rtp::sender::{MAX_PACKET_BYTES, Sender};
+use offhook::sdp::Direction;
 use ringbuf::traits::Producer;
 
 /// A caller at the far end of a bad line, in virtual time: speaks the same sound over and over, and presses keys.
@@ -65,8 +67,18 @@ impl Leg for BadLine {
         self.receiver.poll_dtmf()
     }
 
-    fn redirect(&mut self, remote: SocketAddr) {
-        self.receiver.set_remote(remote);
+    fn renegotiate(&mut self, media: &LegMedia) {
+        for (sender, theirs) in [(&mut self.ours, false), (&mut self.theirs, true)] {
+            // The far side goes on in the codec before for a while.
+            if !theirs || self.ticks.is_multiple_of(2) {
+                sender.renegotiate(media.codec, media.telephone_event);
+            }
+        }
+        self.receiver.renegotiate(media.codec, media.telephone_event);
+        if let Some(remote) = media.remote {
+            self.receiver.set_remote(remote);
+            self.from = remote;
+        }
     }
 
     fn last_received(&self) -> Instant {
@@ -150,6 +162,17 @@ fn react(
     }
 }
 
+/// Now and then both sides agree anew: on hold and off it, on the other codec, on other ports.
+fn described(tick: u32) -> Option<LegMedia> {
+    let at = tick % 1000;
+    (at == 600 || at == 650).then(|| LegMedia {
+        codec: Codec::ALL[(tick / 1000 % 2) as usize],
+        telephone_event: Some(101),
+        remote: Some(SocketAddr::from(([127, 0, 0, 1], 4000 + (tick / 1000) as u16))),
+        direction: if at == 600 { Direction::RecvOnly } else { Direction::SendRecv },
+    })
+}
+
 #[tokio::test]
 async fn ten_thousand_ticks_of_a_bad_line_allocate_nothing() {
     let start = Instant::now();
@@ -165,9 +188,16 @@ async fn ten_thousand_ticks_of_a_bad_line_allocate_nothing() {
     // As in the program, somebody else holds the clip as well: dropping it on the media thread frees nothing.
     let clip = clip(30);
     ports.command(Command::Arm(clip.clone()));
+    ports.command(Command::Ring(Ringback::of_country(Some("GB"))));
     let (mut seen, mut generation, mut allocated) = (Seen::default(), 0, (0, 0));
     for n in 0..10_000u32 {
         let now = start + PTIME * n;
+        if n == 100 {
+            ports.command(Command::Answered);
+        }
+        if let Some(media) = described(n) {
+            ports.command(Command::Described(media));
+        }
         let counted = measure(|| assert!(line.tick(now)));
         allocated = (allocated.0 + counted.count_total, allocated.1 + counted.count_current);
         while ports.heard().is_some() {}

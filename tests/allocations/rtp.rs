@@ -25,6 +25,15 @@ fn ten_thousand_ticks_with_loss_reordering_garbage_and_digits_allocate_nothing()
             if n % 97 == 0 {
                 sender.dial('#', Duration::from_millis(80));
             }
+            if n % 350 == 0 {
+                let codec = Codec::ALL[(n / 350 % 2) as usize];
+                receiver.renegotiate(codec, Some(101));
+                receiver.set_remote(SocketAddr::from(([127, 0, 0, 1], 4000 + (n / 350 % 2) as u16)));
+                sender.keepalive(&mut bytes);
+                if n % 700 == 0 {
+                    sender.renegotiate(codec, Some(101));
+                }
+            }
             if n % 501 == 0 {
                 sender = Sender::starting_at(Codec::Pcmu, Some(101), n, 0, n);
             }

@@ -211,3 +211,58 @@ fn comfort_noise_is_silence() {
     let mut out = [1; FRAME_SAMPLES];
     assert_eq!(receiver.pull(now, &mut out), FrameKind::Silence);
 }
+
+#[test]
+fn a_change_of_the_codec_is_heard_without_a_seam_and_what_is_under_way_in_the_old_one_too() {
+    let (mut receiver, mut peer, frames) = (receiver(), sender(), tone(400.0, 60));
+    let start = Instant::now();
+    for (n, frame) in frames.iter().enumerate() {
+        let now = start + PTIME * n as u32;
+        // We change at once, with a packet waiting; the peer two packets later.
+        receiver.datagram(&packet(&mut peer, frame), address(1), now);
+        match n {
+            30 => receiver.renegotiate(Codec::Pcmu, Some(96)),
+            32 => peer.renegotiate(Codec::Pcmu, Some(96)),
+            _ => {}
+        }
+        let mut out = [1; FRAME_SAMPLES];
+        let kind = receiver.pull(now + Duration::from_millis(5), &mut out);
+        assert_eq!(kind, FrameKind::Speech, "tick {n}");
+        assert!(share_of(400.0, &out) > 0.99, "tick {n}: {}", share_of(400.0, &out));
+    }
+    assert_eq!((receiver.counters().unknown_payload, receiver.counters().restarts), (0, 0));
+    peer.dial('7', Duration::from_millis(60));
+    for n in 60..70 {
+        receiver.datagram(&packet(&mut peer, &SILENCE), address(1), start + PTIME * n);
+    }
+    assert_eq!(receiver.poll_dtmf().map(|dtmf| dtmf.digit), Some('7'));
+}
+
+#[test]
+fn after_a_move_the_new_source_is_latched_and_what_is_under_way_from_the_old_one_is_not_followed() {
+    let (mut receiver, now) = (receiver(), Instant::now());
+    let (mut old, mut new) = (sender(), Sender::starting_at(Codec::Pcma, None, 9, 0, 0));
+    receiver.datagram(&packet(&mut old, &SILENCE), address(7), now);
+    assert_eq!(receiver.remote(), address(7));
+    receiver.set_remote(address(2));
+    assert_eq!(receiver.datagram(&packet(&mut old, &SILENCE), address(7), now + PTIME), Received::Speech);
+    assert_eq!(receiver.remote(), address(2), "the old source was latched again");
+    // Behind a NAT the new source is neither the old nor the announced one.
+    receiver.datagram(&packet(&mut new, &SILENCE), address(8), now + PTIME * 2);
+    receiver.datagram(&packet(&mut new, &SILENCE), address(8), now + PTIME * 3);
+    assert_eq!(receiver.remote(), address(8));
+    assert_eq!(receiver.datagram(&packet(&mut old, &SILENCE), address(7), now + PTIME * 4), Received::Stranger);
+}
+
+#[test]
+fn a_peer_whose_sdp_moves_and_whose_packets_do_not_is_followed_after_a_moment() {
+    let (mut receiver, now) = (receiver(), Instant::now());
+    let mut peer = sender();
+    receiver.datagram(&packet(&mut peer, &SILENCE), address(7), now);
+    receiver.set_remote(address(2));
+    for n in 1..40 {
+        receiver.datagram(&packet(&mut peer, &SILENCE), address(7), now + PTIME * n);
+        let expected = if n <= 25 { address(2) } else { address(7) };
+        assert_eq!(receiver.remote(), expected, "packet {n}");
+    }
+}
