@@ -15,6 +15,10 @@ use thiserror::Error;
 use crate::codec::Codec;
 use crate::pcm::PTIME;
 
+mod exchange;
+
+pub use exchange::OfferAnswer;
+
 /// Longer descriptions are refused.
 pub const MAX_BYTES: usize = 16 * 1024;
 /// Descriptions with more media lines are refused.
@@ -51,14 +55,19 @@ pub enum SdpError {
         value: String,
     },
     /// No line can be agreed to.
-    #[error("no audio line with PCMU or PCMA over RTP/AVP in the SDP ({offered}); enable G.711 at the peer")]
+    #[error("{missing} in the SDP ({offered})")]
     NotAcceptable {
+        /// What would have to be there.
+        missing: Missing,
         /// What was there instead.
         offered: String,
     },
     /// The answer declined the audio line.
     #[error("the peer's answer declines the audio line (port 0)")]
     Declined,
+    /// There is no answer to our offer.
+    #[error("the peer's ACK has no SDP, but the offer was ours; it must answer in the ACK")]
+    NoAnswer,
     /// The two sides have no common version of IP.
     #[error(
         "the peer's media address {remote} and ours, {local}, are of different IP versions; set sip.public_address"
@@ -71,13 +80,39 @@ pub enum SdpError {
     },
 }
 
+/// What an offer has to hold and does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Missing {
+    /// An audio line with a port.
+    #[error("no audio line with a port; offer audio")]
+    Audio,
+    /// A profile that is spoken.
+    #[error("no audio line over RTP/AVP; offer the profile RTP/AVP")]
+    Profile,
+    /// A codec that is spoken.
+    #[error("no audio line with PCMU or PCMA; enable G.711 at the peer")]
+    Codec,
+}
+
 impl SdpError {
     /// The SIP status that refuses an offer with this fault.
     pub fn sip_status(&self) -> u16 {
         match self {
             Self::TooLong(_) => 413,
             Self::Syntax(_) | Self::TooManyMedia(_) | Self::Address { .. } | Self::Field { .. } => 400,
-            Self::NotAcceptable { .. } | Self::Declined | Self::IpVersion { .. } => 488,
+            Self::NotAcceptable { .. } | Self::Declined | Self::NoAnswer | Self::IpVersion { .. } => 488,
+        }
+    }
+
+    /// The code of the Warning header field that says what is wrong (RFC 3261 §20.43).
+    pub fn warning(&self) -> u16 {
+        match self {
+            Self::Address { .. } => 301,
+            Self::IpVersion { .. } => 300,
+            Self::NotAcceptable { missing: Missing::Profile, .. } => 302,
+            Self::NotAcceptable { missing: Missing::Audio, .. } => 304,
+            Self::NotAcceptable { missing: Missing::Codec, .. } => 305,
+            _ => 399,
         }
     }
 }
@@ -200,8 +235,13 @@ impl Offer {
 
 /// Makes an offer of `codecs`, most wanted first, with telephone events as payload type 101.
 pub fn make_offer(local: &LocalMedia, codecs: &[Codec]) -> Vec<u8> {
+    make_offer_with(local, codecs, None)
+}
+
+/// The same with another payload type for telephone events.
+fn make_offer_with(local: &LocalMedia, codecs: &[Codec], telephone_event: Option<u8>) -> Vec<u8> {
     let mut offer = description(local);
-    let mut media = audio(local, "RTP/AVP", codecs, Some(101));
+    let mut media = audio(local, "RTP/AVP", codecs, telephone_event.or(Some(101)));
     media.attributes.push(Attribute::new(Direction::SendRecv.name()));
     offer.medias.push(media);
     write(&offer)
@@ -209,6 +249,9 @@ pub fn make_offer(local: &LocalMedia, codecs: &[Codec]) -> Vec<u8> {
 
 /// Reads the answer to an offer made by [`make_offer`].
 pub fn parse_answer(bytes: &[u8]) -> Result<Negotiated, SdpError> {
+    if bytes.is_empty() {
+        return Err(SdpError::NoAnswer);
+    }
     let answer = parse(bytes)?;
     if answer.medias.first().is_some_and(|media| media.port == 0) {
         return Err(SdpError::Declined);
@@ -230,8 +273,7 @@ fn parse(bytes: &[u8]) -> Result<Session, SdpError> {
 /// The first media line that can be agreed to, and what it means for us.
 fn choose(description: &Session) -> Result<(usize, Negotiated), SdpError> {
     for (n, media) in description.medias.iter().enumerate() {
-        let profile = ["RTP/AVP", "RTP/AVPF"].iter().any(|p| media.proto.eq_ignore_ascii_case(p));
-        if media.port == 0 || !media.media.eq_ignore_ascii_case("audio") || !profile {
+        if media.port == 0 || !media.media.eq_ignore_ascii_case("audio") || !is_spoken(media) {
             continue;
         }
         let payload_types = || media.fmt.split_ascii_whitespace().filter_map(|fmt| fmt.parse::<u8>().ok());
@@ -255,7 +297,24 @@ fn choose(description: &Session) -> Result<(usize, Negotiated), SdpError> {
         };
         return Ok((n, negotiated));
     }
-    Err(SdpError::NotAcceptable { offered: summary(description) })
+    Err(SdpError::NotAcceptable { missing: missing(description), offered: summary(description) })
+}
+
+/// Whether the profile of a media line is spoken.
+fn is_spoken(media: &Media) -> bool {
+    ["RTP/AVP", "RTP/AVPF"].iter().any(|profile| media.proto.eq_ignore_ascii_case(profile))
+}
+
+/// How far the lines of a description are acceptable that is not.
+fn missing(description: &Session) -> Missing {
+    let is_audio = |media: &&Media| media.port != 0 && media.media.eq_ignore_ascii_case("audio");
+    if description.medias.iter().filter(is_audio).any(is_spoken) {
+        Missing::Codec
+    } else if description.medias.iter().any(|media| is_audio(&media)) {
+        Missing::Profile
+    } else {
+        Missing::Audio
+    }
 }
 
 /// The codec of a static payload type, unless an `a=rtpmap` gives it another meaning.

@@ -107,16 +107,17 @@ fn every_other_line_is_answered_in_its_place_with_port_zero() {
 
 #[test]
 fn what_cannot_be_agreed_to_is_488_and_says_what_was_offered() {
-    for offer in [
-        ASTERISK.replace("RTP/AVP 8 0 101", "RTP/AVP 9 18 101"),
-        ASTERISK.replace("RTP/AVP", "RTP/SAVP"),
-        ASTERISK.replace("m=audio 11832", "m=audio 0"),
-        ASTERISK.replace("m=audio", "m=video"),
-        ASTERISK.split("m=").next().unwrap().into(),
+    for (offer, warning, remedy) in [
+        (ASTERISK.replace("RTP/AVP 8 0 101", "RTP/AVP 9 18 101"), 305, "enable G.711"),
+        (ASTERISK.replace("RTP/AVP", "RTP/SAVP"), 302, "offer the profile RTP/AVP"),
+        (ASTERISK.replace("m=audio 11832", "m=audio 0"), 304, "offer audio"),
+        (ASTERISK.replace("m=audio", "m=video"), 304, "offer audio"),
+        (ASTERISK.split("m=").next().unwrap().into(), 304, "no media line"),
     ] {
         let error = answer(&offer).unwrap_err();
         assert!(matches!(error, SdpError::NotAcceptable { .. }), "{error}");
-        assert_eq!(error.sip_status(), 488);
+        assert_eq!((error.sip_status(), error.warning()), (488, warning), "{error}");
+        assert!(error.to_string().contains(remedy), "{error}");
     }
     let text = answer(&ASTERISK.replace("RTP/AVP 8 0 101", "RTP/AVP 9 18")).unwrap_err().to_string();
     assert!(text.contains("m=audio 11832 RTP/AVP 9 18"), "{text}");
@@ -138,7 +139,8 @@ fn addresses_that_no_telephone_has_are_refused_by_name() {
 #[test]
 fn both_sides_must_speak_the_same_version_of_ip() {
     let offer = ASTERISK.replace("IN IP4 198.51.100.2", "IN IP6 2001:db8::5");
-    assert_eq!(answer(&offer).unwrap_err().sip_status(), 488);
+    let error = answer(&offer).unwrap_err();
+    assert_eq!((error.sip_status(), error.warning()), (488, 300));
     let local = LocalMedia { address: "2001:db8::7".parse().unwrap(), ..LOCAL };
     let (text, negotiated) = Offer::parse(offer.as_bytes()).unwrap().answer(&local).unwrap();
     assert_eq!(negotiated.remote_rtcp, "[2001:db8::5]:11833".parse().unwrap());

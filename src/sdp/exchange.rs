@@ -1,0 +1,207 @@
+//! The offers and answers of one call, from its first to its last (RFC 3264 §4 and §8).
+//!
+//! Holds what both sides agreed on last and our own description; a refused offer changes neither. The version in our `o=` grows by one
+//! with every description that differs from the one before, and only then. The version in the peer's is not relied on: a description
+//! that says the same changes nothing, and one that says something else under the same version is believed, since devices are known
+//! that do not count (Microsoft OCS; Asterisk has `ignoresdpversion` for them). Not implemented: offers of ours that change the media.
+
+use super::{LocalMedia, Negotiated, Offer, SdpError, make_offer_with, parse_answer};
+use crate::codec::Codec;
+
+/// The offers and answers of one call.
+#[derive(Debug, Clone)]
+pub struct OfferAnswer {
+    local: LocalMedia,
+    /// Most wanted first.
+    codecs: Vec<Codec>,
+    /// Our last description, with the version that it was sent with.
+    described: Option<Vec<u8>>,
+    agreed: Option<Negotiated>,
+}
+
+impl OfferAnswer {
+    /// A call with nothing agreed yet; `local` is our side of the media, `codecs` what we offer, most wanted first.
+    pub fn new(local: LocalMedia, codecs: &[Codec]) -> Self {
+        Self { local, codecs: codecs.to_vec(), described: None, agreed: None }
+    }
+
+    /// What both sides agreed on last.
+    pub fn agreed(&self) -> Option<&Negotiated> {
+        self.agreed.as_ref()
+    }
+
+    /// Our side of the media, in the version that was sent last.
+    pub fn local(&self) -> &LocalMedia {
+        &self.local
+    }
+
+    /// Answers an offer of the peer's: our description, and what is agreed from now on.
+    ///
+    /// # Errors
+    /// When the offer cannot be agreed to. What was agreed before stays.
+    pub fn answer(&mut self, offer: &[u8]) -> Result<(Vec<u8>, Negotiated), SdpError> {
+        let offer = Offer::parse(offer)?;
+        let (_, agreed) = offer.answer(&self.local)?;
+        let described = self.describe(|local| offer.answer(local).map(|(answer, _)| answer))?;
+        self.agreed = Some(agreed);
+        Ok((described, agreed))
+    }
+
+    /// Our offer: all codecs, the one in use first, under the payload type for telephone events that is in use (RFC 3264 §8.3.2).
+    pub fn offer(&mut self) -> Vec<u8> {
+        let mut codecs = self.codecs.clone();
+        let mut telephone_event = None;
+        if let Some(agreed) = &self.agreed {
+            codecs.retain(|codec| *codec != agreed.codec);
+            codecs.insert(0, agreed.codec);
+            telephone_event = agreed.telephone_event;
+        }
+        self.describe(|local| Ok(make_offer_with(local, &codecs, telephone_event)))
+            .expect("an offer of ours needs nothing from the peer")
+    }
+
+    /// Takes the peer's answer to [`OfferAnswer::offer`]: what is agreed from now on.
+    ///
+    /// # Errors
+    /// When it declines the call, or makes no sense. What was agreed before stays.
+    pub fn answered(&mut self, answer: &[u8]) -> Result<Negotiated, SdpError> {
+        let agreed = parse_answer(answer)?;
+        let (remote, local) = (agreed.remote.ip(), self.local.address);
+        if remote.is_ipv4() != local.is_ipv4() && !remote.is_unspecified() {
+            return Err(SdpError::IpVersion { remote, local });
+        }
+        self.agreed = Some(agreed);
+        Ok(agreed)
+    }
+
+    /// Our description in the version that it has to have.
+    fn describe(&mut self, write: impl Fn(&LocalMedia) -> Result<Vec<u8>, SdpError>) -> Result<Vec<u8>, SdpError> {
+        let as_before = write(&self.local)?;
+        let described = match &self.described {
+            Some(before) if *before != as_before => {
+                let next = LocalMedia { version: self.local.version + 1, ..self.local };
+                let described = write(&next)?;
+                self.local = next;
+                described
+            }
+            _ => as_before,
+        };
+        self.described = Some(described.clone());
+        Ok(described)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::super::Direction;
+    use super::*;
+
+    const OFFER: &str = "v=0\r\no=- 7 1 IN IP4 198.51.100.2\r\ns=-\r\nc=IN IP4 198.51.100.2\r\nt=0 0\r\n\
+        m=audio 11832 RTP/AVP 8 0 101\r\na=rtpmap:101 telephone-event/8000\r\na=sendrecv\r\n";
+
+    fn call() -> OfferAnswer {
+        let address = IpAddr::from([192, 0, 2, 7]);
+        OfferAnswer::new(LocalMedia { address, port: 16384, session_id: 42, version: 1 }, &Codec::ALL)
+    }
+
+    /// The version in `o=` of our answer, its codec and direction, and where the peer wants its packets.
+    fn answered(call: &mut OfferAnswer, offer: &str) -> (u64, Codec, &'static str, String) {
+        let (answer, agreed) = call.answer(offer.as_bytes()).unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        let version = answer.split("o=- 42 ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap();
+        assert!(answer.contains(&format!("a={}\r\n", agreed.direction.name())), "{answer}");
+        (version, agreed.codec, agreed.direction.name(), agreed.remote.to_string())
+    }
+
+    #[test]
+    fn our_version_grows_only_when_our_description_changes() {
+        let mut call = call();
+        let remote = "198.51.100.2:11832".to_owned();
+        assert_eq!(answered(&mut call, OFFER), (1, Codec::Pcma, "sendrecv", remote.clone()));
+        assert_eq!(answered(&mut call, OFFER), (1, Codec::Pcma, "sendrecv", remote));
+        // The peer moves: nothing of ours changes.
+        let moved = OFFER.replace("11832", "20000").replace("o=- 7 1", "o=- 7 2");
+        assert_eq!(answered(&mut call, &moved).0, 1);
+        let held = moved.replace("sendrecv", "sendonly");
+        assert_eq!((answered(&mut call, &held).0, answered(&mut call, &held).0), (2, 2));
+        assert_eq!(answered(&mut call, &OFFER.replace(" 8 0 ", " 0 8 ")).0, 3);
+        assert_eq!(call.local().version, 3);
+    }
+
+    #[test]
+    fn hold_is_answered_in_both_forms_and_taken_back() {
+        let mut call = call();
+        answered(&mut call, OFFER);
+        for (held, direction) in [
+            (OFFER.replace("sendrecv", "sendonly"), "recvonly"),
+            (OFFER.replace("sendrecv", "inactive"), "inactive"),
+            (OFFER.replace("c=IN IP4 198.51.100.2", "c=IN IP4 0.0.0.0"), "recvonly"),
+        ] {
+            assert_eq!(answered(&mut call, &held).2, direction);
+            assert!(!call.agreed().unwrap().direction.sends());
+            assert_eq!(answered(&mut call, OFFER).2, "sendrecv");
+        }
+    }
+
+    #[test]
+    fn a_refused_offer_leaves_everything_as_it_was() {
+        let mut call = call();
+        answered(&mut call, OFFER);
+        let before = (*call.agreed().unwrap(), *call.local());
+        for refused in [
+            OFFER.replace(" 8 0 101", " 9"),
+            OFFER.replace("m=audio 11832", "m=audio 0"),
+            OFFER.replace("IN IP4 198.51.100.2", "IN IP6 2001:db8::5"),
+            "nonsense".into(),
+        ] {
+            assert!(call.answer(refused.as_bytes()).is_err(), "{refused}");
+            assert_eq!((*call.agreed().unwrap(), *call.local()), before);
+        }
+        assert_eq!(answered(&mut call, OFFER).0, 1);
+    }
+
+    #[test]
+    fn another_payload_type_for_telephone_events_is_taken_on() {
+        let mut call = call();
+        answered(&mut call, OFFER);
+        let changed = OFFER.replace("101", "96");
+        assert_eq!(answered(&mut call, &changed).0, 2);
+        assert_eq!(call.agreed().unwrap().telephone_event, Some(96));
+    }
+
+    #[test]
+    fn a_call_without_an_offer_is_offered_all_and_the_answer_chooses() {
+        let mut call = call();
+        let offer = String::from_utf8(call.offer()).unwrap();
+        assert!(offer.contains("o=- 42 1 ") && offer.contains("m=audio 16384 RTP/AVP 0 8 101\r\n"), "{offer}");
+        let answer = OFFER.replace(" 8 0 101", " 8 101");
+        assert_eq!(call.answered(answer.as_bytes()).unwrap().codec, Codec::Pcma);
+        // Asked again within the call, the codec in use comes first; that is another description.
+        let again = String::from_utf8(call.offer()).unwrap();
+        assert!(again.contains("o=- 42 2 ") && again.contains("RTP/AVP 8 0 101\r\n"), "{again}");
+        assert_eq!(String::from_utf8(call.offer()).unwrap(), again);
+        assert_eq!(
+            call.answered(answer.replace("sendrecv", "sendonly").as_bytes()).unwrap().direction,
+            Direction::RecvOnly
+        );
+    }
+
+    #[test]
+    fn an_answer_that_declines_or_makes_no_sense_leaves_everything_as_it_was() {
+        let mut call = call();
+        answered(&mut call, OFFER);
+        let before = *call.agreed().unwrap();
+        call.offer();
+        for answer in [
+            "",
+            "nonsense",
+            &OFFER.replace("m=audio 11832", "m=audio 0"),
+            &OFFER.replace("IN IP4 198.51.100.2", "IN IP6 ::1"),
+        ] {
+            assert!(call.answered(answer.as_bytes()).is_err(), "{answer}");
+            assert_eq!(*call.agreed().unwrap(), before);
+        }
+    }
+}
