@@ -51,6 +51,17 @@ enum Floor {
     Ended,
 }
 
+/// Whether the call is on hold, and what is due when it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    None,
+    Held,
+    /// The greeting.
+    Greet,
+    /// An answer to what the caller said before.
+    Answer,
+}
+
 /// The dialogue of one call.
 #[derive(Debug)]
 pub struct Conversation {
@@ -60,6 +71,7 @@ pub struct Conversation {
     turn: Turn,
     /// Whether the caller was heard in this turn.
     turn_open: bool,
+    hold: Hold,
     last_generation: Generation,
     history: VecDeque<Exchange>,
     /// The answer that the caller cut off last, for reports of its phrases that come after the cut.
@@ -75,6 +87,7 @@ impl Conversation {
             floor: Floor::Ringing,
             turn: 1,
             turn_open: false,
+            hold: Hold::None,
             last_generation: 0,
             history: VecDeque::new(),
             cut_off: None,
@@ -110,12 +123,18 @@ impl Conversation {
         match input {
             Input::Answered => self.answered(),
             Input::HungUp => self.hung_up(),
+            Input::Held => self.held(),
+            Input::Retrieved => self.retrieved(now),
             _ if matches!(self.floor, Floor::Ringing | Floor::Ended) => {}
             Input::GreetingEnded => {
                 if matches!(self.floor, Floor::Greeting) {
                     self.floor = Floor::Listening;
                 }
             }
+            // What the media thread told before it knew of the hold.
+            Input::CallerStarted | Input::Resumed if self.hold != Hold::None => self.turn_open = true,
+            Input::SoftEnd { .. } if self.hold != Hold::None => {}
+            Input::HardEnd if self.hold != Hold::None => self.hold = Hold::Answer,
             Input::CallerStarted | Input::Resumed => self.caller_speaks(),
             Input::SoftEnd { speech_end } => self.soft_end(now, speech_end),
             Input::HardEnd => self.hard_end(now),
@@ -178,13 +197,52 @@ impl Conversation {
         if !matches!(self.floor, Floor::Ringing) {
             return;
         }
-        if self.limits.greeting {
-            self.floor = Floor::Greeting;
-            self.commands.push_back(Command::Greet);
-        } else {
-            self.floor = Floor::Listening;
+        match (self.limits.greeting, self.hold) {
+            (true, Hold::None) => {
+                self.floor = Floor::Greeting;
+                self.commands.push_back(Command::Greet);
+            }
+            (true, _) => {
+                self.floor = Floor::Listening;
+                self.hold = Hold::Greet;
+            }
+            (false, _) => self.floor = Floor::Listening,
         }
         self.arm_placeholder();
+    }
+
+    fn held(&mut self) {
+        if self.hold != Hold::None || matches!(self.floor, Floor::Ended) {
+            return;
+        }
+        // Its end, soft or hard, was heard, or else the media thread will tell of it after the hold.
+        let unanswered = matches!(&self.floor, Floor::Answering(answer) if answer.committed && !answer.is_said());
+        let was_open = self.turn_open;
+        if !matches!(self.floor, Floor::Ringing | Floor::Listening) {
+            let turn = self.turn;
+            self.caller_speaks();
+            // Nobody has spoken: a turn that this has begun has not.
+            self.turn_open = was_open && self.turn == turn;
+        }
+        self.hold = if unanswered { Hold::Answer } else { Hold::Held };
+        // Silencing the playout may have spent the one that was armed.
+        if !matches!(self.floor, Floor::Ringing)
+            && !matches!(self.commands.back(), Some(Command::ArmPlaceholder { .. }))
+        {
+            self.arm_placeholder();
+        }
+    }
+
+    fn retrieved(&mut self, now: Instant) {
+        match mem::replace(&mut self.hold, Hold::None) {
+            _ if matches!(self.floor, Floor::Ringing | Floor::Ended) => {}
+            Hold::None | Hold::Held => {}
+            Hold::Greet => {
+                self.floor = Floor::Greeting;
+                self.commands.push_back(Command::Greet);
+            }
+            Hold::Answer => self.hard_end(now),
+        }
     }
 
     /// The caller begins, or goes on: whatever is said or prepared gives way.

@@ -10,6 +10,9 @@
 //!                                                    barge-in: listening, next turn ◄───────────┘
 //! ```
 //!
+//! Hold ends what is being said as a barge-in does; a question whose answer had not begun is asked again at the retrieval, and a greeting
+//! that had not begun is played then.
+//!
 //! An answer is asked for at the soft end and may be synthesised at once; the media thread holds it back until the hard end commits it.
 //! Not implemented: taking an interruption back when it was only a cough, and a second placeholder in a long wait.
 
@@ -92,6 +95,11 @@ pub enum Input {
     },
     /// The apology clip was played to its end, or cut off.
     ApologyEnded,
+    /// The caller has put the call on hold: nothing of ours is heard, and what comes is not meant for us. The media thread has already
+    /// silenced the playout.
+    Held,
+    /// The hold is over.
+    Retrieved,
     /// The call is over, from whichever side.
     HungUp,
 }

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::Input::{Answered, ApologyEnded, CallerStarted, GreetingEnded, HardEnd, HungUp, Resumed};
+use super::Input::{Answered, ApologyEnded, CallerStarted, GreetingEnded, HardEnd, Held, HungUp, Resumed, Retrieved};
 use super::*;
 
+mod hold;
 mod invariants;
 
 const LIMITS: Limits = Limits {
@@ -525,6 +526,8 @@ fn a_hang_up_ends_everything_in_every_state() {
             failed(1, 0),
             ended(1, Outcome::Complete),
             ApologyEnded,
+            Held,
+            Retrieved,
             HungUp,
         ];
         for input in everything {

@@ -25,6 +25,8 @@ fn happening() -> impl Strategy<Value = (u16, Option<Input>)> {
         6 => (generation.clone(), 0..3u32, share).prop_map(|(g, seq, share)| heard(g, seq, share)),
         1 => (generation, 0..3u32).prop_map(|(g, seq)| failed(g, seq)),
         2 => Just(ApologyEnded),
+        2 => Just(Held),
+        2 => Just(Retrieved),
     ];
     (0..3000u16, prop_oneof![9 => input.prop_map(Some), 1 => Just(None)])
 }
@@ -52,6 +54,7 @@ struct Watch {
     committed: Option<Generation>,
     next_seq: Seq,
     hard_end: bool,
+    ever_ended: bool,
     apologising: bool,
     turns_ended: BTreeSet<Turn>,
     armed: Turn,
@@ -60,7 +63,9 @@ struct Watch {
 impl Watch {
     fn input(&mut self, input: &Input) {
         match input {
-            HardEnd => self.hard_end = true,
+            HardEnd => (self.hard_end, self.ever_ended) = (true, true),
+            // What was over before or during the hold is answered after it.
+            Retrieved => self.hard_end |= self.ever_ended,
             Input::GenerationEnded { generation, .. } if self.open == Some(*generation) => self.open = None,
             _ => {}
         }
