@@ -10,6 +10,7 @@ use tracing::{Instrument, debug, error_span, warn};
 use crate::conversation::{Command, Conversation, Exchange, Generation, Input, Limits, Seq, Turn};
 use crate::gemini::{self, Ask};
 use crate::hearing::Heard;
+use crate::leg::LegMedia;
 use crate::media::{self, Event, Occurrence, Ports};
 use crate::playout::clips::Clip;
 use crate::playout::{ClipKind, PlayableClip, Played};
@@ -104,6 +105,7 @@ impl Dialogue {
     }
 
     pub fn answered(&mut self, now: Instant) {
+        self.ports.command(media::Command::Answered);
         self.tell(now, Input::Answered);
     }
 
@@ -134,10 +136,26 @@ impl Dialogue {
         self.ports.is_orphaned()
     }
 
-    /// The peer has described its side of the media anew.
-    pub fn described(&mut self, media: &sdp::Negotiated) {
-        let remote = (!media.remote.ip().is_unspecified()).then_some(media.remote);
-        self.ports.command(media::Command::Described { remote, sends: media.direction.receives() });
+    /// Both sides have agreed on the media anew: the call may be held by it, or retrieved.
+    pub fn described(&mut self, now: Instant, media: &sdp::Negotiated) {
+        let held = !media.direction.sends();
+        if held {
+            self.tell(now, Input::Held);
+        }
+        self.ports.command(media::Command::Described(LegMedia::from(media)));
+        if !held {
+            self.tell(now, Input::Retrieved);
+        }
+    }
+
+    /// The caller pressed a key, and signalling tells of it (INFO): the media thread does not know.
+    pub fn key_by_signalling(&mut self, digit: char) {
+        self.ports.command(media::Command::KeepOpen);
+        self.key(digit);
+    }
+
+    fn key(&mut self, digit: char) {
+        debug!(%digit, "key");
     }
 
     /// Takes what the media thread has to tell. True when the call has to end because nothing is received any more.
@@ -166,7 +184,7 @@ impl Dialogue {
         match what {
             Occurrence::Heard(heard) => self.heard(at, heard),
             Occurrence::Played(played) => self.played(at, played),
-            Occurrence::Dtmf(dtmf) => debug!(digit = %dtmf.digit, "key"),
+            Occurrence::Dtmf(dtmf) => self.key(dtmf.digit),
             Occurrence::MediaTimeout | Occurrence::Stopped => {}
         }
     }
@@ -439,7 +457,7 @@ mod tests {
             None
         }
 
-        fn redirect(&mut self, _: std::net::SocketAddr) {}
+        fn renegotiate(&mut self, _: &LegMedia) {}
 
         fn last_received(&self) -> Instant {
             Instant::now()

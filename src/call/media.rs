@@ -1,0 +1,160 @@
+//! A call's side of the media: its ports, what is agreed on about them (RFC 3264), and the leg that is made of both.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Instant;
+
+use ringbuf::HeapCons;
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use crate::codec::Codec;
+use crate::hearing::{Endpointer, Limits};
+use crate::leg::LegMedia;
+use crate::leg::rtcp::RtcpLink;
+use crate::leg::rtp::{LegReport, RtpLeg};
+use crate::media::{Command, Line, Ports};
+use crate::pcm::tone::Ringback;
+use crate::playout::Mixer;
+use crate::rtp;
+use crate::sdp::{LocalMedia, Negotiated, OfferAnswer, SdpError};
+use crate::sip::{Offer, Warning};
+
+use super::{Parts, Unanswered};
+
+/// Ports that are bound, and what is agreed on about them.
+pub(super) struct BoundMedia {
+    rtp: UdpSocket,
+    rtcp: UdpSocket,
+    exchange: OfferAnswer,
+}
+
+/// What a call needs of the media that the media thread serves.
+pub(super) struct StartedMedia {
+    pub ports: Ports,
+    pub rtcp: RtcpLink,
+    pub agreement: Agreement,
+}
+
+/// What is agreed on about the media of a call that goes on.
+pub(super) struct Agreement {
+    exchange: OfferAnswer,
+    /// Where the RTCP goes.
+    rtcp_remote: watch::Sender<SocketAddr>,
+}
+
+impl BoundMedia {
+    /// Binds ports from which `peer` is reached.
+    pub fn bind(parts: &Parts, peer: IpAddr) -> Result<Self, Unanswered> {
+        let (bind, shown) = addresses(parts, peer);
+        let range = parts.config.rtp.port_min..=parts.config.rtp.port_max;
+        let (rtp, rtcp) = rtp::socket::bind_pair(bind, range).map_err(Unanswered::Ports)?;
+        let port = rtp.local_addr().map_err(Unanswered::Ports)?.port();
+        let local = LocalMedia { address: shown, port, session_id: u64::from(fastrand::u32(..)), version: 1 };
+        Ok(Self { rtp, rtcp, exchange: OfferAnswer::new(local, &Codec::ALL) })
+    }
+
+    /// Offers and answers for these ports.
+    pub fn exchange(&mut self) -> &mut OfferAnswer {
+        &mut self.exchange
+    }
+
+    /// Lets the media thread serve what was agreed on. While the call is `early`, that is what is heard of us, and nothing is listened to.
+    pub fn start(
+        self,
+        parts: &Parts,
+        agreed: &Negotiated,
+        early: Option<Ringback>,
+    ) -> Result<StartedMedia, Unanswered> {
+        let jitter = parts.config.rtp.jitter;
+        let (leg, figures): (RtpLeg, HeapCons<LegReport>) =
+            RtpLeg::new(self.rtp, agreed, jitter, Instant::now()).map_err(Unanswered::Ports)?;
+        let (rtcp_remote, remote) = watch::channel(agreed.remote_rtcp);
+        let rtcp = RtcpLink::new(self.rtcp, remote, figures).map_err(Unanswered::Ports)?;
+        let (line, mut ports) = Line::new(
+            Box::new(leg),
+            Endpointer::new(Limits::from(&parts.config.hearing)),
+            Mixer::new(parts.config.placeholder.grace),
+            parts.config.rtp.media_timeout,
+        )
+        .map_err(Unanswered::Wake)?;
+        ports.command(Command::Described(LegMedia::from(agreed)));
+        if let Some(ringback) = early {
+            ports.command(Command::Ring(ringback));
+        }
+        parts.media.add(Box::new(line)).map_err(|_| Unanswered::NoRoom)?;
+        Ok(StartedMedia { ports, rtcp, agreement: Agreement { exchange: self.exchange, rtcp_remote } })
+    }
+}
+
+impl StartedMedia {
+    /// Tells the media thread what is agreed on anew, before the conversation has the ports.
+    pub fn describe(&mut self, agreed: &Negotiated) {
+        self.ports.command(Command::Described(LegMedia::from(agreed)));
+    }
+}
+
+impl Agreement {
+    /// What both sides agreed on last.
+    pub fn agreed(&self) -> Option<Negotiated> {
+        self.exchange.agreed().copied()
+    }
+
+    /// Answers an offer within the call, or makes the offer that the peer asks for. Gives what is agreed from now on; an offer that cannot
+    /// be met leaves the call as it was.
+    pub fn reoffered(&mut self, offer: Offer) -> Option<Negotiated> {
+        if offer.sdp.is_empty() {
+            debug!("the media is to be offered again");
+            offer.answer(self.exchange.offer());
+            return None;
+        }
+        match self.exchange.answer(&offer.sdp) {
+            Ok((answer, agreed)) => {
+                offer.answer(answer);
+                Some(self.agreed_anew(agreed))
+            }
+            Err(error) => {
+                warn!(%error, "a new offer within the call cannot be met");
+                offer.refuse(warning(&error));
+                None
+            }
+        }
+    }
+
+    /// Takes the peer's answer to an offer of ours within the call. One that cannot be met leaves the call as it was.
+    pub fn answered(&mut self, answer: &[u8]) -> Option<Negotiated> {
+        self.answer(answer)
+            .inspect_err(|error| warn!(%error, "the answer to our offer within the call cannot be met"))
+            .ok()
+    }
+
+    /// The same, for whoever ends the call over it.
+    pub fn answer(&mut self, answer: &[u8]) -> Result<Negotiated, SdpError> {
+        let agreed = self.exchange.answered(answer)?;
+        Ok(self.agreed_anew(agreed))
+    }
+
+    fn agreed_anew(&mut self, agreed: Negotiated) -> Negotiated {
+        info!(direction = agreed.direction.name(), codec = agreed.codec.name(), "media agreed on anew");
+        if !agreed.remote_rtcp.ip().is_unspecified() {
+            self.rtcp_remote
+                .send_if_modified(|remote| std::mem::replace(remote, agreed.remote_rtcp) != agreed.remote_rtcp);
+        }
+        agreed
+    }
+}
+
+/// The words of a refusal.
+pub(super) fn warning(error: &SdpError) -> Warning {
+    Warning::new(error.warning(), error.to_string())
+}
+
+/// The address to bind media for `peer` to, and the one to show it in SDP. Bound to the address that the route to the peer leaves from,
+/// a box with two interfaces sends from where the peer was told to send to.
+fn addresses(parts: &Parts, peer: IpAddr) -> (IpAddr, IpAddr) {
+    if !parts.bind_address.is_unspecified() || peer.is_ipv4() != parts.bind_address.is_ipv4() {
+        return (parts.bind_address, parts.media_address);
+    }
+    let Ok(local) = rtp::socket::route_from(peer) else { return (parts.bind_address, parts.media_address) };
+    let public = parts.config.sip.public_address.filter(|_| !peer.is_loopback());
+    (local, public.unwrap_or(local))
+}
