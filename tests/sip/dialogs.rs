@@ -255,7 +255,7 @@ async fn two_agents_change_the_media_of_their_call() {
     assert_eq!(soon("the answer", offer).await.unwrap(), OFFER);
     let offer = dialog.offer(OFFER.to_vec());
     match soon("the offer", answered.event()).await {
-        DialogEvent::Offer(offer) => offer.refuse(),
+        DialogEvent::Offer(offer) => offer.refuse(offhook::sip::Warning::new(399, "not now")),
         other => panic!("{other:?}"),
     }
     assert!(matches!(soon("the refusal", offer).await, Err(SipError::Refused { code: 488, .. })));
