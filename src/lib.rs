@@ -33,4 +33,5 @@ pub mod call;
 pub mod daemon;
 pub mod simulator;
 pub mod phone;
+pub mod doctor;
 pub mod cli;

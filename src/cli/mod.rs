@@ -15,6 +15,7 @@ use crate::daemon::StartError;
 mod call;
 mod check;
 mod demo;
+mod doctor;
 mod run;
 mod simulator;
 
@@ -34,6 +35,8 @@ enum Command {
     Run(run::Arguments),
     /// Check a configuration: file, line, key and remedy of whatever is wrong
     Check(check::Arguments),
+    /// Look at everything between this box and a caller, and say what to do about what is wrong
+    Doctor(doctor::Arguments),
     /// Place a call as a test phone, and measure what a caller hears
     Call(Box<call::Args>),
     /// Stand in for the cloud: Gemini's wire format, with delays and faults to order
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => with_runtime(demo::run(arguments)),
         Command::Run(arguments) => with_runtime(run::run(arguments)),
         Command::Check(arguments) => check::run(arguments),
+        Command::Doctor(arguments) => with_runtime(doctor::run(arguments)),
         Command::Call(arguments) => with_runtime(async {
             call::run(*arguments).await.map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })
         }),

@@ -45,6 +45,9 @@ mod number;
 mod outgoing;
 mod peers;
 mod registration;
+mod probe;
+mod resolve;
+mod fields;
 mod reliable;
 mod repair;
 mod resolve;
@@ -78,6 +81,13 @@ pub use tls::{TlsError, TlsSettings, probe as probe_tls};
 pub use transfer::{ReferReports, Referred, Transfer, TransferEvent};
 pub use trunk::{TrunkHandle, TrunkOptions, TrunkState};
 pub use warning::Warning;
+pub use nameaddr::Party;
+pub use probe::{Answer, Probe, Verdict, branch_of};
+pub use resolve::{Query, Record, ResolveError, Resolved, Resolver, ResolverOptions, Source};
+pub use rules::DialogRules;
+pub use target::{Target, Transport};
+pub use tls::{ByteStream, TlsError, TlsSettings, connect as connect_tls, probe as probe_tls};
+pub use wire::HeaderCharset;
 
 #[cfg(test)]
 mod tests;

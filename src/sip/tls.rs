@@ -4,6 +4,7 @@
 //! that is in `tls_ca_file` itself is trusted as it is while it is valid, since many PBXes sign their own. Not
 //! implemented: names in a `sip:` URI of the certificate (RFC 5922 §7.1), revocation, asking callers for a certificate.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,6 +15,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -210,11 +212,19 @@ pub(super) fn server(certificate_file: &Path, key_file: &Path) -> Result<Arc<Ser
     Ok(Arc::new(config))
 }
 
-/// Connects to a target, and tells whose certificate it shows; nothing of SIP is said.
+/// A connection as bytes, for who need not know what carries it.
+pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
+
+/// Connects to a target, and tells from which of our addresses and whose certificate it shows; nothing of SIP is said.
 ///
 /// # Errors
 /// [`TlsError`], one for each thing that can be wrong with files, connection and certificate.
-pub async fn probe(target: &Target, settings: &TlsSettings) -> Result<PeerCertificate, TlsError> {
+pub async fn connect(
+    target: &Target,
+    settings: &TlsSettings,
+) -> Result<(Box<dyn ByteStream>, SocketAddr, PeerCertificate), TlsError> {
     let name = &target.name;
     let tls = ClientTls::new(settings)?;
     let late = |what: &'static str| handshake(name, format!("{what} within {} s", PROBE_PATIENCE.as_secs()));
@@ -222,13 +232,23 @@ pub async fn probe(target: &Target, settings: &TlsSettings) -> Result<PeerCertif
         .await
         .map_err(|_| late("no connection"))?
         .map_err(|error| handshake(name, error))?;
+    let local = stream.local_addr().map_err(|error| handshake(name, error))?;
     let stream = tokio::time::timeout(PROBE_PATIENCE, tls.connect(name, stream))
         .await
         .map_err(|_| late("the handshake was not over"))??;
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    shown
+    let certificate = shown
         .and_then(|certificate| PeerCertificate::read(certificate))
-        .ok_or_else(|| handshake(name, "the certificate cannot be read"))
+        .ok_or_else(|| handshake(name, "the certificate cannot be read"))?;
+    Ok((Box::new(stream), local, certificate))
+}
+
+/// Whose certificate a target shows.
+///
+/// # Errors
+/// [`TlsError`].
+pub async fn probe(target: &Target, settings: &TlsSettings) -> Result<PeerCertificate, TlsError> {
+    connect(target, settings).await.map(|(_, _, certificate)| certificate)
 }
 
 fn handshake(name: &str, reason: impl ToString) -> TlsError {
