@@ -648,7 +648,7 @@ mod tests {
             outbound_proxy: Some("edge:5070".into()),
             ..config::Trunk::default()
         };
-        let trunk = Trunk::new(TrunkOptions { name: "a".into(), config, password: None }).unwrap();
+        let trunk = Trunk::new(TrunkOptions { name: "a".into(), config, password: None }, 8).unwrap();
         assert_eq!((trunk.target(), trunk.route()), (None, vec!["<sip:edge:5070;lr>".to_owned()]));
         let target = Target { address: ([192, 0, 2, 1], 5060).into(), transport: Transport::Udp, name: "x".into() };
         let up = |route: &[&str]| Up {
@@ -667,7 +667,7 @@ mod tests {
     #[test]
     fn a_servers_name_that_cannot_be_one_is_an_error_of_that_trunk() {
         let config = config::Trunk { domain: "sip:user@x".into(), ..config::Trunk::default() };
-        let error = Trunk::new(TrunkOptions { name: "main".into(), config, password: None }).unwrap_err();
+        let error = Trunk::new(TrunkOptions { name: "main".into(), config, password: None }, 8).unwrap_err();
         assert!(error.to_string().contains("main"), "{error}");
     }
 }
