@@ -24,6 +24,7 @@ use tracing::{info, warn};
 use super::addresses::Addresses;
 use super::inbound::Inbound;
 use super::peers::Peers;
+use super::resolve::StackResolver;
 use super::shared::Shared;
 use super::socket::GuardedSocket;
 use super::streams::{FlowOptions, Flows, Listener, Locator, mark_signalling};
@@ -196,7 +197,9 @@ impl UserAgent {
             .await
             .map_err(|error| SipError::Failed(error.to_string()))?;
         let udp = SipConnection::from(transport);
-        let transports = TransportLayer::new(token.clone());
+        let resolver = Resolver::new(options.resolver.clone());
+        let stack_resolver = Box::new(StackResolver(resolver.clone()));
+        let transports = TransportLayer::new_with_domain_resolver(token.clone(), stack_resolver);
         transports.add_transport(udp.clone());
         let Timers { t1, t2, t4 } = options.timers;
         let callid_format = CallIdFormat::Uuid;
@@ -217,6 +220,7 @@ impl UserAgent {
             counters: counters.clone(),
             addresses: addresses.clone(),
             udp,
+            resolver: resolver.clone(),
             placeholder: local,
             listen: bound,
             max_connections: options.max_connections,
@@ -241,7 +245,6 @@ impl UserAgent {
             contact: own_uri(&options.user, local),
             flows,
             rules: options.rules,
-            authorizer: Default::default(),
             t1,
             trunks,
         });
@@ -250,7 +253,6 @@ impl UserAgent {
         let (calls, incoming) = mpsc::channel(options.max_calls.max(1));
         tokio::spawn(async move { endpoint.serve().await });
         tokio::spawn(gate::run(shared.clone(), transactions, calls));
-        let resolver = Resolver::new(options.resolver);
         let parts = TrunkParts {
             endpoint: shared.layer.endpoint.clone(),
             flows: shared.flows.clone(),

@@ -151,8 +151,7 @@ impl Call {
         let (ended, ended_out) = watch::channel(None);
         let (notes, notes_in) = mpsc::channel(QUEUE);
         let (route, requests) = Route::new(&shared, dialog.id());
-        let authorizer = shared.authorizer.get().cloned();
-        let own_requests = Arc::new(Requests::new(shared.clone(), dialog.clone(), None, authorizer));
+        let own_requests = Arc::new(Requests::new(shared.clone(), dialog.clone(), None, None));
         let call = Self {
             shared,
             dialog,
@@ -193,15 +192,13 @@ impl Call {
         (call, Control { commands: commands_out, events: events_out, ended: ended_out })
     }
 
-    /// Makes it an incoming call: its INVITE, and the flow that it came on.
-    pub(super) fn incoming(mut self, invite: &Request, connection: Option<SipConnection>) -> Self {
-        let authorizer = self.shared.authorizer.get().cloned();
+    /// Makes it an incoming call: its INVITE.
+    pub(super) fn incoming(mut self, invite: &Request) -> Self {
         self.remote_sequence = invite.cseq_header().and_then(|header| header.seq()).ok();
         self.exchange = if invite.body.is_empty() { Exchange::None } else { Exchange::Theirs };
         self.session = SessionFields::of(&invite.headers);
         self.session_timer.allowed(&invite.headers);
         self.reliable = early::reliable(invite, &self.rules, self.shared.t1);
-        self.own_requests = Arc::new(Requests::new(self.shared.clone(), self.dialog.clone(), connection, authorizer));
         self
     }
 

@@ -239,7 +239,7 @@ fn new_call(shared: &Arc<Shared>, transaction: Transaction, calls: &mpsc::Sender
     };
     let request = &transaction.original;
     let (call, control) = Call::new(shared.clone(), dialog.clone(), states, shared.rules_of(trunk), permit);
-    let call = call.incoming(request, transaction.connection.clone());
+    let call = call.incoming(request).authorized(transaction.connection.clone(), shared.authorizer_of(trunk));
     let incoming = IncomingCall {
         id: key.0.clone(),
         peer,

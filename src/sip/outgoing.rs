@@ -5,7 +5,7 @@
 
 #![expect(clippy::result_large_err, reason = "the stack's own error, handed on once in a call")]
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rsipstack::dialog::invitation::InviteOption;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span};
 
 use super::attempts::{Act, Attempts, Refusal, host_of};
-use super::authorizer::{Authorization, Authorizer};
+use super::authorizer::Authorizer;
 use super::branch::{self, Ending, Invitation, Reports};
 use super::call::Call;
 use super::dialog::{Command, Control};
@@ -126,52 +126,13 @@ impl OutgoingTrunk {
 
     /// What answers challenges to requests within the trunk's calls.
     pub(super) fn authorizer(&self) -> Option<Arc<dyn Authorizer>> {
-        let credentials = self.credentials.clone()?;
-        Some(Arc::new(TrunkAuthorizer { credentials }))
+        Some(Arc::new(self.credentials.clone()?))
     }
 
     /// The URI of a number on this trunk.
     pub fn uri_of(&self, number: &str) -> String {
         let user: String = number.chars().filter(|char| !SEPARATORS.contains(char)).collect();
         format!("sip:{}@{}", escaped(&user), self.domain)
-    }
-}
-
-/// Answers challenges with a trunk's credentials.
-#[derive(Debug)]
-struct TrunkAuthorizer {
-    credentials: Arc<Mutex<Credentials>>,
-}
-
-struct TrunkAuthorization {
-    credentials: Arc<Mutex<Credentials>>,
-    exchange: Exchange,
-}
-
-impl Authorizer for TrunkAuthorizer {
-    fn begin(&self) -> Box<dyn Authorization> {
-        Box::new(TrunkAuthorization { credentials: self.credentials.clone(), exchange: Exchange::default() })
-    }
-}
-
-impl TrunkAuthorization {
-    fn lock(credentials: &Mutex<Credentials>) -> MutexGuard<'_, Credentials> {
-        credentials.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Authorization for TrunkAuthorization {
-    fn headers(&mut self, method: &str, uri: &str, body: &[u8]) -> Vec<(&'static str, String)> {
-        Self::lock(&self.credentials).authorize(&mut self.exchange, method, uri, body)
-    }
-
-    fn challenged(&mut self, headers: &[(&str, &str)]) -> bool {
-        let verdict = Self::lock(&self.credentials).challenged(&mut self.exchange, headers.iter().copied());
-        verdict == Challenged::Retry
-    }
-
-    fn answered(&mut self, headers: &[(&str, &str)]) {
-        Self::lock(&self.credentials).answered(headers.iter().copied());
     }
 }
 

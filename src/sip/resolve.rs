@@ -35,7 +35,6 @@ use cache::{Cache, Known};
 use dns::{Dns, Records};
 use order::{Ranked, ordered};
 use penalty::Penalties;
-#[allow(unused_imports, reason = "the wiring of the transports takes it")]
 pub(super) use stack::StackResolver;
 
 /// Time for one question.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rsipstack::dialog::DialogId;
@@ -63,8 +63,6 @@ pub(super) struct Shared {
     /// The ways to peers over UDP, TCP and TLS.
     pub(super) flows: Flows,
     pub(super) rules: DialogRules,
-    /// Answers challenges to our requests within calls.
-    pub(super) authorizer: OnceLock<Arc<dyn Authorizer>>,
     /// T1 (RFC 3261 §17).
     pub(super) t1: Duration,
     /// In the order of the options.
@@ -95,6 +93,12 @@ impl Shared {
             config.is_some_and(|config| config.contact_user.as_deref().unwrap_or(&config.user) == called)
         };
         trunks.find(names).or(first)
+    }
+
+    /// What answers challenges to our requests on a trunk, by its place in the options.
+    pub(super) fn authorizer_of(&self, trunk: Option<usize>) -> Option<Arc<dyn Authorizer>> {
+        let credentials = self.trunks.get(trunk?)?.credentials.clone()?;
+        Some(Arc::new(credentials))
     }
 
     /// How the dialogs of a trunk are led, by its place in the options.

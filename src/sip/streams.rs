@@ -31,7 +31,8 @@ use super::peers::Peers;
 use super::stamp::Stamp;
 use super::tls::ClientTls;
 use super::wire::WireGate;
-use super::{Counter, Counters, SipError, Target, TlsError, TlsSettings, Transport};
+use super::{Counter, Counters, Query, Resolver, SipError, Target, TlsError, TlsSettings, Transport};
+use crate::config::HostPort;
 
 /// Connections that one address may have with us at a time.
 const CONNECTIONS_PER_SOURCE: usize = 8;
@@ -40,8 +41,6 @@ const ACCEPT_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a connection may take to come about, and its TLS handshake after that.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(3);
-/// How long a name may take that a dialog's peer gave us.
-const LOOKUP_DEADLINE: Duration = Duration::from_secs(2);
 /// When the system looks whether a silent peer is there, and when it gives up one that acknowledges nothing.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -78,6 +77,8 @@ pub(super) struct FlowOptions {
     pub(super) addresses: Arc<Addresses>,
     /// The socket of the UDP listener, and what the stack takes for our address.
     pub(super) udp: SipConnection,
+    /// Looks up the names that peers give us.
+    pub(super) resolver: Resolver,
     pub(super) placeholder: SocketAddr,
     /// Where we listen on UDP, perhaps everywhere: connections leave from the same address.
     pub(super) listen: SocketAddr,
@@ -346,12 +347,9 @@ impl Flows {
             rsip::Host::IpAddr(address) => (address.to_string(), SocketAddr::new(*address, port)),
             rsip::Host::Domain(name) => {
                 let name = name.to_string();
-                let from = self.options().listen;
-                let found =
-                    timeout(LOOKUP_DEADLINE, tokio::net::lookup_host((name.as_str(), port))).await.ok()?.ok()?;
-                let same = |address: &SocketAddr| from.ip().is_unspecified() || address.is_ipv4() == from.is_ipv4();
-                let address = found.into_iter().find(same)?;
-                (name, address)
+                let server = HostPort { host: name, port: uri.host_with_port.port.map(|port| port.value()) };
+                let found = self.options().resolver.targets(&Query::to(server, transport)).await.ok()?;
+                return found.targets.into_iter().next();
             }
         };
         Some(Target { address, transport, name })

@@ -112,10 +112,18 @@ async fn a_bye_that_is_challenged_goes_again_with_the_answer() {
 }
 
 async fn challenged_bye() {
-    let (agent, mut incoming) = agent().await;
-    let credentials = digest::Credentials::new("620", crate::privacy::Secret::new("secret"));
-    let credentials = std::sync::Arc::new(std::sync::Mutex::new(credentials));
-    agent.shared.authorizer.set(std::sync::Arc::new(credentials)).unwrap();
+    let config = crate::config::Trunk {
+        mode: crate::config::TrunkMode::IpAuth,
+        domain: "127.0.0.1".into(),
+        user: "620".into(),
+        allowed_peers: vec!["127.0.0.1/32".parse().unwrap()],
+        keepalive: crate::config::Keepalive::Off,
+        ..Default::default()
+    };
+    let password = Some(crate::privacy::Secret::new("secret"));
+    let mut options = options();
+    options.trunks = vec![TrunkOptions { name: "pbx".into(), config, password }];
+    let (agent, mut incoming) = UserAgent::start(options).await.unwrap();
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     socket.connect(agent.local_addr()).await.unwrap();
     let from = socket.local_addr().unwrap();
