@@ -27,6 +27,7 @@ const ANSWER: &[u8] =
 
 fn options() -> UserAgentOptions {
     let mut options = UserAgentOptions::new(SocketAddr::from(([127, 0, 0, 1], 0)));
+    options.max_calls_per_second = 1000;
     options.timers =
         Timers { t1: Duration::from_millis(40), t2: Duration::from_millis(160), t4: Duration::from_millis(160) };
     options
