@@ -7,6 +7,7 @@
 
 // the ground
 pub mod codec;
+pub mod number;
 pub mod config;
 pub mod pcm;
 pub mod privacy;

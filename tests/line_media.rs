@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use offhook::call::{self, Parts, Unanswered};
 use offhook::codec::Codec;
-use offhook::config::{Answering, Trunk, TrunkMode};
+use offhook::config::{Answering, Keepalive, Trunk, TrunkMode};
 use offhook::gemini::Gemini;
 use offhook::http::Http;
 use offhook::media::MediaThread;
@@ -445,6 +445,8 @@ async fn early_media_ring_in_the_tone_of_the_country_and_the_greeting_follows_th
         let ring = Duration::from_millis(800);
         let trunk = Trunk {
             mode: TrunkMode::IpAuth,
+            domain: "127.0.0.1".into(),
+            keepalive: Keepalive::Off,
             answer: Answering::EarlyMedia,
             ring,
             country: Some("IL".into()),
@@ -482,6 +484,8 @@ async fn a_caller_who_gives_up_in_early_media_leaves_nothing_behind() {
     let house = House::open(|config, _| {
         let trunk = Trunk {
             mode: TrunkMode::IpAuth,
+            domain: "127.0.0.1".into(),
+            keepalive: Keepalive::Off,
             answer: Answering::EarlyMedia,
             ring: Duration::from_secs(30),
             ..Trunk::default()

@@ -25,6 +25,7 @@ fn options() -> UserAgentOptions {
     options.timers =
         Timers { t1: Duration::from_millis(40), t2: Duration::from_millis(160), t4: Duration::from_millis(160) };
     options.listen_tcp = Some(ANY_PORT);
+    options.max_calls_per_second = 1000;
     options
 }
 
@@ -189,7 +190,7 @@ async fn a_caller_over_tcp_is_answered_and_hangs_up() {
 #[tokio::test]
 async fn our_bye_goes_over_the_callers_connection() {
     let (agent, mut incoming, address) = agent().await;
-    let caller = sipp(&["-sf", &scenario("bye_by_us"), "-m", "1"], &address.to_string());
+    let caller = sipp(&["-sf", &scenario("uac_bye_by_us"), "-m", "1"], &address.to_string());
     let mut dialog = next_call(&mut incoming).await.answer(ANSWER.to_vec()).await.unwrap();
     soon("the ACK", dialog.event()).await;
     assert_eq!(soon("the end", dialog.hang_up()).await, EndReason::ByUs);

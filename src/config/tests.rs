@@ -260,7 +260,7 @@ fn a_trunk_that_cannot_work_is_refused_with_a_remedy() {
         ("session_minimum_s = 3600", "longer than session_expires_s"),
         ("ring_ms = 90000", "longer than a minute"),
         ("max_calls = 0", "1 to 64"),
-        ("country = \"il\"", "two capital letters"),
+        ("country = \"XX\"", "two capital letters"),
         ("identity_headers = []", "no caller would be known"),
         ("public_address = \"0.0.0.0\"", "reaches nobody"),
         ("srtp = \"required\"", "the keys would travel in the clear"),

@@ -10,11 +10,11 @@ use super::gate;
 use super::identity::Identification;
 use super::inbound::{Inbound, InboundUsers};
 use super::nameaddr::split_list;
-use super::number::Country;
 use super::peers::Peers;
 use super::wire::{Calls, Room, Rules, Source, Verdict, WireGate};
 use super::{Caller, Counter, DialogRules, Transport};
 use crate::config::{HeaderCharset, IdentityHeader};
+use crate::number::Country;
 
 /// What becomes of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,8 +7,8 @@
 use std::fmt;
 
 use super::nameaddr::{NameAddr, UriParts, split_list};
-use super::number::{Country, normalise};
 use crate::config::IdentityHeader;
+use crate::number::{Country, normalise};
 use crate::privacy::redact_number;
 
 /// Who calls. Nothing of it is verified, except as [`Caller::asserted`] says.

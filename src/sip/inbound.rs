@@ -108,7 +108,6 @@ fn user_of(authorization: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::digest::{Challenged, Credentials};
     use super::*;
 
     #[test]

@@ -41,7 +41,6 @@ mod interfaces;
 mod large;
 mod limits;
 mod nameaddr;
-mod number;
 mod outgoing;
 mod peers;
 mod probe;
@@ -70,7 +69,6 @@ pub use dialog::{ByeReason, Dialog, DialogEvent, EndReason, IncomingCall, Offer,
 pub use error::SipError;
 pub use identity::Caller;
 pub use inbound::{InboundUsers, InboundUsersError};
-pub use number::Country;
 pub use outgoing::{Dial, OutgoingTrunk};
 pub use probe::{Answer, Probe, Verdict, branch_of};
 pub use resolve::{Query, Record, ResolveError, Resolved, Resolver, ResolverOptions, Source};

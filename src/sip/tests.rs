@@ -8,10 +8,14 @@ use super::*;
 const SDP: &[u8] =
     b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n";
 
-async fn agent() -> (UserAgent, tokio::sync::mpsc::Receiver<IncomingCall>) {
+fn options() -> UserAgentOptions {
     let mut options = UserAgentOptions::new(SocketAddr::from(([127, 0, 0, 1], 0)));
     options.timers.t1 = Duration::from_millis(40);
-    UserAgent::start(options).await.expect("a free port on loopback")
+    options
+}
+
+async fn agent() -> (UserAgent, tokio::sync::mpsc::Receiver<IncomingCall>) {
+    UserAgent::start(options()).await.expect("a free port on loopback")
 }
 
 /// What an agent has sent, as start lines; panics on a message that the other parser does not take.

@@ -28,8 +28,9 @@ use super::digest::Credentials;
 use super::peers::Peers;
 use super::registration::{Input, Output, Registration, RegistrationOptions, Request, Response, Up, Why};
 use super::streams::Flows;
-use super::{Country, Query, Resolver, SipError, Target, Transport, interfaces};
+use super::{Query, Resolver, SipError, Target, Transport, interfaces};
 use crate::config;
+use crate::number::Country;
 use crate::privacy::Secret;
 
 /// Things that have happened and that the trunk's task has not yet looked at.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Complaints, MAX_CALLS};
 use crate::config::{HostPort, Policy, ServerEntry, Transport, Trunk, TrunkMode};
+use crate::number::Country;
 
 /// The most trunks that one box has.
 const MAX_TRUNKS: usize = 16;
@@ -96,11 +97,12 @@ fn one(found: &mut InSection<'_>, trunk: &Trunk) {
         format!("out of range; take 1 to {MAX_CALLS}, or leave the line out")
     });
     let country = trunk.country.as_deref();
-    found.unless(
-        country.is_none_or(|code| code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_uppercase())),
-        "country",
-        || "is not a country's code; write two capital letters as in \"IL\"".into(),
-    );
+    found.unless(country.is_none_or(|code| Country::find(code).is_some()), "country", || {
+        format!(
+            "{:?} is not a country whose numbers are known; write two capital letters as in \"IL\", or leave the line out",
+            country.unwrap_or_default()
+        )
+    });
     found.unless(!trunk.identity_headers.is_empty(), "identity_headers", || {
         "empty, so that no caller would be known; take [\"From\"] at least".into()
     });

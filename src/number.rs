@@ -133,7 +133,7 @@ impl Country {
 
 /// The number in a user part: E.164 with a plus where that is certain, else digits as they came (`0501234567`, `620`, `*43`).
 /// None when it is no number at all.
-pub(super) fn normalise(user: &str, context: Option<&str>, country: Option<&Country>) -> Option<String> {
+pub fn normalise(user: &str, context: Option<&str>, country: Option<&Country>) -> Option<String> {
     let written = |char: &char| !matches!(char, '-' | '.' | '(' | ')' | '/' | ' ' | '\u{a0}');
     let number: String = user.trim().chars().filter(written).collect();
     let (plus, digits) = match number.strip_prefix('+') {
