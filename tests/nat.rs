@@ -78,7 +78,7 @@ fn kamailio(network: &Network, folder: &Path) -> (Running, Receiver<String>) {
 fn logs(lines: &Receiver<String>, what: &str) -> String {
     let mut seen = String::new();
     loop {
-        match lines.recv_timeout(Duration::from_secs(60)) {
+        match lines.recv_timeout(Duration::from_secs(30)) {
             Ok(line) if line.contains(what) => return line,
             Ok(line) => seen += &format!("{line}\n"),
             Err(_) => panic!("Kamailio did not log {what:?}:\n{seen}"),
