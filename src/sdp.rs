@@ -2,8 +2,8 @@
 //!
 //! `sdp-types` reads and writes the lines; what they mean is decided here. Of the offered audio lines the first acceptable one is
 //! taken, every other line is answered with port 0 in its place. The offer's first codec that we speak is chosen, so that both sides
-//! send the same. Static payload types 0 and 8 only. Not implemented: SRTP (`a=crypto`), ICE, BUNDLE, RTCP multiplexing, host names in
-//! `c=`, other packet times than 20 ms in what we send.
+//! send the same. Static payload types 0 and 8 only. SRTP is agreed on by [`crypto`]; a line that gets it goes before one that does not.
+//! Not implemented: ICE, BUNDLE, RTCP multiplexing, DTLS-SRTP, host names in `c=`, other packet times than 20 ms in what we send.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -15,8 +15,11 @@ use thiserror::Error;
 use crate::codec::Codec;
 use crate::pcm::PTIME;
 
+pub mod crypto;
 mod exchange;
 
+use crypto::Described;
+pub use crypto::{MediaSecurity, SrtpKeys};
 pub use exchange::OfferAnswer;
 
 /// Longer descriptions are refused.
@@ -62,6 +65,33 @@ pub enum SdpError {
         /// What was there instead.
         offered: String,
     },
+    /// SRTP only, and the configuration has it off.
+    #[error(
+        "the SDP asks for SRTP (RTP/SAVP) and srtp is off; turn off SRTP at the peer, or set the trunk's srtp to \"optional\""
+    )]
+    SrtpOff,
+    /// SRTP keys would travel in the clear. The configuration's matter.
+    #[error(
+        "SRTP keys over signalling that is not encrypted are refused; turn off SRTP or use TLS \
+         (srtp_over_clear_signalling takes them nevertheless)"
+    )]
+    SrtpInClear,
+    /// The configuration wants SRTP, and there is none.
+    #[error(
+        "srtp is \"required\" and the SDP is for plain RTP; turn on SRTP (SDES) at the peer, or set srtp to \"optional\""
+    )]
+    SrtpRequired,
+    /// No key for SRTP can be used.
+    #[error(
+        "no a=crypto line for SRTP can be used: {why}; enable SDES with AES_CM_128_HMAC_SHA1_80 at the peer, or turn off SRTP"
+    )]
+    NoCrypto {
+        /// What is wrong with the first one.
+        why: String,
+    },
+    /// No key for SRTP can be made. The system's fault.
+    #[error("the system gives no random numbers for an SRTP key")]
+    NoRandomness,
     /// The answer declined the audio line.
     #[error("the peer's answer declines the audio line (port 0)")]
     Declined,
@@ -101,6 +131,8 @@ impl SdpError {
             Self::TooLong(_) => 413,
             Self::Syntax(_) | Self::TooManyMedia(_) | Self::Address { .. } | Self::Field { .. } => 400,
             Self::NotAcceptable { .. } | Self::Declined | Self::NoAnswer | Self::IpVersion { .. } => 488,
+            Self::SrtpOff | Self::SrtpInClear | Self::SrtpRequired | Self::NoCrypto { .. } => 488,
+            Self::NoRandomness => 500,
         }
     }
 
@@ -110,6 +142,7 @@ impl SdpError {
             Self::Address { .. } => 301,
             Self::IpVersion { .. } => 300,
             Self::NotAcceptable { missing: Missing::Profile, .. } => 302,
+            Self::SrtpOff | Self::SrtpInClear | Self::SrtpRequired | Self::NoCrypto { .. } => 302,
             Self::NotAcceptable { missing: Missing::Audio, .. } => 304,
             Self::NotAcceptable { missing: Missing::Codec, .. } => 305,
             _ => 399,
@@ -198,6 +231,8 @@ pub struct Negotiated {
     pub ptime: Duration,
     /// Who sends, from our point of view.
     pub direction: Direction,
+    /// The keys of both directions; `None`: plain RTP.
+    pub srtp: Option<SrtpKeys>,
 }
 
 /// A description received as an offer.
@@ -213,8 +248,8 @@ impl Offer {
     }
 
     /// Answers the offer: the description for the 200 OK and what was agreed.
-    pub fn answer(&self, local: &LocalMedia) -> Result<(Vec<u8>, Negotiated), SdpError> {
-        let (chosen, negotiated) = choose(&self.description)?;
+    pub fn answer(&self, local: &LocalMedia, security: &MediaSecurity) -> Result<(Vec<u8>, Negotiated), SdpError> {
+        let (chosen, negotiated, tag) = choose(&self.description, Described::Offer, security)?;
         let remote = negotiated.remote.ip();
         if remote.is_ipv4() != local.address.is_ipv4() && !remote.is_unspecified() {
             return Err(SdpError::IpVersion { remote, local: local.address });
@@ -224,6 +259,10 @@ impl Offer {
             answer.medias.push(if n == chosen {
                 let mut media = audio(local, &offered.proto, &[negotiated.codec], negotiated.telephone_event);
                 media.attributes.push(Attribute::new(negotiated.direction.name()));
+                if let Some((keys, tag)) = negotiated.srtp.zip(tag) {
+                    let crypto = crypto::crypto_value(tag, keys.suite, &keys.local.master);
+                    media.attributes.push(Attribute::with_value("crypto", crypto));
+                }
                 media
             } else {
                 bare(&offered.media, 0, &offered.proto, &offered.fmt)
@@ -234,21 +273,28 @@ impl Offer {
 }
 
 /// Makes an offer of `codecs`, most wanted first, with telephone events as payload type 101.
-pub fn make_offer(local: &LocalMedia, codecs: &[Codec]) -> Vec<u8> {
-    make_offer_with(local, codecs, None)
+pub fn make_offer(local: &LocalMedia, codecs: &[Codec], security: &MediaSecurity) -> Vec<u8> {
+    make_offer_with(local, codecs, None, security)
 }
 
 /// The same with another payload type for telephone events.
-fn make_offer_with(local: &LocalMedia, codecs: &[Codec], telephone_event: Option<u8>) -> Vec<u8> {
+fn make_offer_with(
+    local: &LocalMedia,
+    codecs: &[Codec],
+    telephone_event: Option<u8>,
+    security: &MediaSecurity,
+) -> Vec<u8> {
     let mut offer = description(local);
-    let mut media = audio(local, "RTP/AVP", codecs, telephone_event.or(Some(101)));
+    let (profile, crypto) = security.offer();
+    let mut media = audio(local, profile, codecs, telephone_event.or(Some(101)));
     media.attributes.push(Attribute::new(Direction::SendRecv.name()));
+    media.attributes.extend(crypto.into_iter().map(|crypto| Attribute::with_value("crypto", crypto)));
     offer.medias.push(media);
     write(&offer)
 }
 
-/// Reads the answer to an offer made by [`make_offer`].
-pub fn parse_answer(bytes: &[u8]) -> Result<Negotiated, SdpError> {
+/// Reads the answer to an offer made by [`make_offer`] with the same `security`.
+pub fn parse_answer(bytes: &[u8], security: &MediaSecurity) -> Result<Negotiated, SdpError> {
     if bytes.is_empty() {
         return Err(SdpError::NoAnswer);
     }
@@ -256,7 +302,7 @@ pub fn parse_answer(bytes: &[u8]) -> Result<Negotiated, SdpError> {
     if answer.medias.first().is_some_and(|media| media.port == 0) {
         return Err(SdpError::Declined);
     }
-    choose(&answer).map(|(_, negotiated)| negotiated)
+    choose(&answer, Described::Answer, security).map(|(_, negotiated, _)| negotiated)
 }
 
 fn parse(bytes: &[u8]) -> Result<Session, SdpError> {
@@ -270,14 +316,30 @@ fn parse(bytes: &[u8]) -> Result<Session, SdpError> {
     }
 }
 
-/// The first media line that can be agreed to, and what it means for us.
-fn choose(description: &Session) -> Result<(usize, Negotiated), SdpError> {
+/// The first media line that can be agreed to, with SRTP if there is one; what it means for us, and the tag of its keys.
+fn choose(
+    description: &Session,
+    described: Described,
+    security: &MediaSecurity,
+) -> Result<(usize, Negotiated, Option<u32>), SdpError> {
+    let (mut plain, mut refused) = (None, None);
     for (n, media) in description.medias.iter().enumerate() {
         if media.port == 0 || !media.media.eq_ignore_ascii_case("audio") || !is_spoken(media) {
             continue;
         }
         let payload_types = || media.fmt.split_ascii_whitespace().filter_map(|fmt| fmt.parse::<u8>().ok());
         let Some(codec) = payload_types().find_map(|pt| codec_of(media, pt)) else { continue };
+        let crypto = media.get_attribute_values("crypto").flatten();
+        let (srtp, tag) = match security.agree(described, is_secure(media), crypto) {
+            Ok(agreed) => agreed.unzip(),
+            Err(error) => {
+                refused = refused.or(Some(error));
+                continue;
+            }
+        };
+        if srtp.is_none() && plain.is_some() {
+            continue;
+        }
         let telephone_event =
             payload_types().find(|&pt| (96..128).contains(&pt) && is_mapped(media, pt, "telephone-event/8000"));
         let line = n + 1;
@@ -294,15 +356,25 @@ fn choose(description: &Session) -> Result<(usize, Negotiated), SdpError> {
             remote_rtcp: rtcp_of(media, remote, line)?,
             ptime: ptime_of(media),
             direction,
+            srtp,
         };
-        return Ok((n, negotiated));
+        if srtp.is_some() {
+            return Ok((n, negotiated, tag));
+        }
+        plain = Some((n, negotiated, None));
     }
-    Err(SdpError::NotAcceptable { missing: missing(description), offered: summary(description) })
+    let not_acceptable = || SdpError::NotAcceptable { missing: missing(description), offered: summary(description) };
+    plain.ok_or_else(|| refused.unwrap_or_else(not_acceptable))
 }
 
 /// Whether the profile of a media line is spoken.
 fn is_spoken(media: &Media) -> bool {
-    ["RTP/AVP", "RTP/AVPF"].iter().any(|profile| media.proto.eq_ignore_ascii_case(profile))
+    is_secure(media) || ["RTP/AVP", "RTP/AVPF"].iter().any(|profile| media.proto.eq_ignore_ascii_case(profile))
+}
+
+/// Whether the profile of a media line is SRTP with keys in the SDP.
+fn is_secure(media: &Media) -> bool {
+    ["RTP/SAVP", "RTP/SAVPF"].iter().any(|profile| media.proto.eq_ignore_ascii_case(profile))
 }
 
 /// How far the lines of a description are acceptable that is not.

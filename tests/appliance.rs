@@ -13,7 +13,7 @@ use offhook::phone::mouth::Utterance;
 use offhook::phone::{self, PhoneError};
 use offhook::rtp::impairment::Profile;
 use offhook::rtp::socket;
-use offhook::sdp::{self, LocalMedia};
+use offhook::sdp::{self, LocalMedia, MediaSecurity};
 use offhook::simulator::Counts;
 use offhook::sip::{Progress, UserAgent, UserAgentOptions};
 use offhook::timeline::TurnOutcome;
@@ -194,7 +194,8 @@ async fn a_caller_may_hang_up_at_any_time_and_everything_is_free_within_a_second
     for _ in 0..5 {
         let (caller, _incoming) = UserAgent::start(UserAgentOptions::new((LOOPBACK, 0).into())).await.unwrap();
         let media = LocalMedia { address: LOOPBACK, port: 9, session_id: 1, version: 1 };
-        let mut call = caller.invite(&house.uri(), sdp::make_offer(&media, &Codec::ALL)).await.unwrap();
+        let mut call =
+            caller.invite(&house.uri(), sdp::make_offer(&media, &Codec::ALL, &MediaSecurity::OFF)).await.unwrap();
         assert_eq!(soon("the ringing", call.progress()).await, Some(Progress::Ringing));
         call.cancel();
         if let Ok((mut dialog, _)) = soon("the end", call.answered()).await {
@@ -296,7 +297,7 @@ impl RawPeer {
     /// Is answered, and acknowledges that.
     async fn invite(&self) {
         let media = LocalMedia { address: LOOPBACK, port: 9, session_id: 1, version: 1 };
-        let offer = String::from_utf8(sdp::make_offer(&media, &Codec::ALL)).unwrap();
+        let offer = String::from_utf8(sdp::make_offer(&media, &Codec::ALL, &MediaSecurity::OFF)).unwrap();
         self.send("INVITE", "", &offer).await;
         let answer = self.hears("SIP/2.0 200").await;
         let to = answer.lines().find(|line| line.starts_with("To:")).unwrap();
@@ -320,13 +321,13 @@ async fn a_caller_behind_a_bad_network_is_still_answered() {
     let relay = Relay::start(None, rtp.local_addr().unwrap(), profile, 11);
     let (agent, _incoming) = UserAgent::start(UserAgentOptions::new((LOOPBACK, 0).into())).await.unwrap();
     let media = LocalMedia { address: LOOPBACK, port: relay.near.port(), session_id: 1, version: 1 };
-    let mut call = agent.invite(&house.uri(), sdp::make_offer(&media, &Codec::ALL)).await.unwrap();
+    let mut call = agent.invite(&house.uri(), sdp::make_offer(&media, &Codec::ALL, &MediaSecurity::OFF)).await.unwrap();
     let (mut dialog, answer) = soon("the answer", call.answered()).await.unwrap();
-    let agreed = sdp::parse_answer(&answer).unwrap();
+    let agreed = sdp::parse_answer(&answer, &MediaSecurity::OFF).unwrap();
     let agreed = Agreed { codec: agreed.codec, event_payload_type: agreed.telephone_event };
     let options = house.options(vec![say(QUESTION)]);
     let caller = Caller::new(Instant::now(), agreed, options.utterances, options.clips, options.script);
-    let talking = phone::run::start(rtp, relay.far, caller, Arc::default()).unwrap();
+    let talking = phone::run::start(rtp, relay.far, None, caller, Arc::default()).unwrap();
     let talked = soon("the end of the talk", talking).await.unwrap().talked;
     soon("the answered BYE", dialog.hang_up()).await;
 

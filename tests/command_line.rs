@@ -9,7 +9,7 @@ use std::time::Duration;
 use offhook::codec::Codec;
 use offhook::phone::mouth::{Turn, Utterance};
 use offhook::phone::{CallOptions, place};
-use offhook::sdp::{self, LocalMedia};
+use offhook::sdp::{self, LocalMedia, MediaSecurity};
 use offhook::simulator::{Options, Simulator, answers};
 use offhook::sip::{EndReason, UserAgent, UserAgentOptions};
 
@@ -235,7 +235,7 @@ async fn systemd_is_told_ready_alive_and_stopping_and_sigterm_hangs_up_and_ends_
     let (caller, _incoming) = UserAgent::start(UserAgentOptions::new((LOOPBACK, 0).into())).await.unwrap();
     let media = LocalMedia { address: LOOPBACK, port: 9, session_id: 1, version: 1 };
     let uri = format!("sip:offhook@{}", service.address);
-    let mut call = caller.invite(&uri, sdp::make_offer(&media, &Codec::ALL)).await.unwrap();
+    let mut call = caller.invite(&uri, sdp::make_offer(&media, &Codec::ALL, &MediaSecurity::OFF)).await.unwrap();
     let (mut dialog, _) = call.answered().await.unwrap();
     service.terminate();
     assert_eq!(dialog.ended().await, EndReason::ByPeer);

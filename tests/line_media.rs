@@ -18,7 +18,7 @@ use offhook::playout::clips::Clips;
 use offhook::rtp::packet::PacketView;
 use offhook::rtp::sender::{MAX_PACKET_BYTES, Sender};
 use offhook::sdp;
-use offhook::sip::{EndReason, Rejection, SipError, UserAgent, UserAgentOptions};
+use offhook::sip::{Dial, EndReason, Rejection, SipError, UserAgent, UserAgentOptions};
 use offhook::timeline::TurnOutcome;
 use offhook::tts::CommandSynthesizer;
 use tokio::net::UdpSocket;
@@ -536,17 +536,17 @@ async fn a_call_that_we_place_listens_to_early_media_and_greets_after_the_answer
     let options = || UserAgentOptions::new((LOOPBACK, 0).into());
     let (agent, _incoming) = UserAgent::start(options()).await.unwrap();
     let (callee, mut calls) = UserAgent::start(options()).await.unwrap();
-    let uri = format!("sip:callee@{}", callee.local_addr());
+    let dial = Dial { to: format!("sip:callee@{}", callee.local_addr()), ..Dial::default() };
     let stop = CancellationToken::new();
     let placed = parts.clone();
-    let placing = tokio::spawn(async move { call::place(placed, &agent, &uri, LOOPBACK, stop).await });
+    let placing = tokio::spawn(async move { call::place(placed, &agent, dial, LOOPBACK, stop).await });
 
     let incoming = soon("the call", calls.recv()).await.unwrap();
     let offer = String::from_utf8(incoming.offer.clone()).unwrap();
     let voice = Arc::new(Mutex::new(Voice::new()));
     let (port, talking) = Phone::line(&voice, 9).await;
     let media = sdp::LocalMedia { address: LOOPBACK, port, session_id: 3, version: 1 };
-    let (answer, _) = sdp::Offer::parse(offer.as_bytes()).unwrap().answer(&media).unwrap();
+    let (answer, _) = sdp::Offer::parse(offer.as_bytes()).unwrap().answer(&media, &sdp::MediaSecurity::OFF).unwrap();
     voice.lock().unwrap().remote = media_port(&offer).map(|port| (LOOPBACK, port).into());
     // A ringing tone, and an announcement in which somebody speaks.
     voice.lock().unwrap().to_say.extend(samples(&say(QUESTION)).as_chunks::<FRAME_SAMPLES>().0);
@@ -574,8 +574,8 @@ async fn a_call_that_we_place_may_be_refused_or_cancelled_and_leaves_nothing_beh
     let options = || UserAgentOptions::new((LOOPBACK, 0).into());
     let (agent, _incoming) = UserAgent::start(options()).await.unwrap();
     let (callee, mut calls) = UserAgent::start(options()).await.unwrap();
-    let uri = format!("sip:callee@{}", callee.local_addr());
-    let place = |stop| call::place(parts.clone(), &agent, &uri, LOOPBACK, stop);
+    let dial = Dial { to: format!("sip:callee@{}", callee.local_addr()), ..Dial::default() };
+    let place = |stop| call::place(parts.clone(), &agent, dial.clone(), LOOPBACK, stop);
     let (refused, _) = tokio::join!(place(CancellationToken::new()), async {
         soon("the call", calls.recv()).await.unwrap().reject(Rejection::Busy);
     });

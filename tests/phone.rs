@@ -95,9 +95,9 @@ async fn serve(call: IncomingCall, patience: Duration, network: Profile) -> Impa
     let port = rtp.local_addr().unwrap().port();
     let media = |port| sdp::LocalMedia { address: LOOPBACK, port, session_id: 1, version: 1 };
     let offer = sdp::Offer::parse(&call.offer).unwrap();
-    let caller = offer.answer(&media(port)).unwrap().1.remote;
+    let caller = offer.answer(&media(port), &sdp::MediaSecurity::OFF).unwrap().1.remote;
     let relay = Relay::start(caller, (LOOPBACK, port).into(), network, 7);
-    let (answer, agreed) = offer.answer(&media(relay.near.port())).unwrap();
+    let (answer, agreed) = offer.answer(&media(relay.near.port()), &sdp::MediaSecurity::OFF).unwrap();
     assert_eq!(agreed.codec, Codec::Pcma);
     call.ring();
     let mut dialog = call.answer(answer).await.unwrap();

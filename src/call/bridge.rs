@@ -17,6 +17,7 @@ use crate::sdp;
 use crate::sip::{Dial, Dialog, DialogEvent, EndReason, OutgoingCall, Progress, SipError, UserAgent};
 
 use super::Parts;
+use super::outgoing::security_towards;
 
 /// What became of the attempt to let two parties talk.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ pub(super) async fn bridge(
     // With an order too many the caller hears nothing while it rings.
     let _ = ports.join(Join::Ringing);
     let outcome = match place(parts, agent, dial).await {
-        Ok((call, rtp)) => talk(parts, call, rtp, near, ports, stop).await,
+        Ok((call, far)) => talk(parts, call, far, near, ports, stop).await,
         Err(error) => Err(error),
     };
     match outcome {
@@ -67,20 +68,28 @@ pub(super) async fn bridge(
     }
 }
 
-async fn place(parts: &Parts, agent: &UserAgent, dial: Dial) -> Result<(OutgoingCall, UdpSocket), NotReached> {
+/// Our side of the second leg.
+struct Far {
+    rtp: UdpSocket,
+    security: sdp::MediaSecurity,
+}
+
+async fn place(parts: &Parts, agent: &UserAgent, dial: Dial) -> Result<(OutgoingCall, Far), NotReached> {
+    let trunk = dial.trunk.as_ref().and_then(|name| parts.config.trunk.get(name));
+    let security = security_towards(trunk)?;
     let range = parts.config.rtp.port_min..=parts.config.rtp.port_max;
     let (rtp, _rtcp) = rtp::socket::bind_pair(parts.bind_address, range).map_err(NotReached::Ports)?;
     let port = rtp.local_addr().map_err(NotReached::Ports)?.port();
     let local =
         sdp::LocalMedia { address: parts.media_address, port, session_id: u64::from(fastrand::u32(..)), version: 1 };
-    let call = agent.dial(Dial { offer: sdp::make_offer(&local, &Codec::ALL), ..dial }).await?;
-    Ok((call, rtp))
+    let call = agent.dial(Dial { offer: sdp::make_offer(&local, &Codec::ALL, &security), ..dial }).await?;
+    Ok((call, Far { rtp, security }))
 }
 
 /// Lets the caller hear what an answer describes, early or final.
-fn join(parts: &Parts, rtp: &UdpSocket, answer: &[u8], ports: &mut Ports) -> Result<(), NotReached> {
-    let negotiated = sdp::parse_answer(answer)?;
-    let socket = rtp.try_clone().map_err(NotReached::Ports)?;
+fn join(parts: &Parts, far: &Far, answer: &[u8], ports: &mut Ports) -> Result<(), NotReached> {
+    let negotiated = sdp::parse_answer(answer, &far.security)?;
+    let socket = far.rtp.try_clone().map_err(NotReached::Ports)?;
     let (leg, _figures) =
         RtpLeg::new(socket, &negotiated, parts.config.rtp.jitter, Instant::now()).map_err(NotReached::Ports)?;
     ports.join(Join::Leg(Box::new(leg))).map_err(|_| NotReached::TooOften)
@@ -89,7 +98,7 @@ fn join(parts: &Parts, rtp: &UdpSocket, answer: &[u8], ports: &mut Ports) -> Res
 async fn talk(
     parts: &Parts,
     mut call: OutgoingCall,
-    rtp: UdpSocket,
+    side: Far,
     near: &mut Dialog,
     ports: &mut Ports,
     stop: &CancellationToken,
@@ -99,7 +108,7 @@ async fn talk(
         tokio::select! {
             progress = call.progress() => match progress {
                 // What is wrong with it shows when it comes as the answer.
-                Some(Progress::EarlyMedia(sdp)) => if sdp != early && join(parts, &rtp, &sdp, ports).is_ok() {
+                Some(Progress::EarlyMedia(sdp)) => if sdp != early && join(parts, &side, &sdp, ports).is_ok() {
                     early = sdp;
                 },
                 Some(_) => {}
@@ -118,7 +127,7 @@ async fn talk(
     let (mut far, sdp) = call.answered().await?;
     if !sdp.is_empty()
         && sdp != early
-        && let Err(error) = join(parts, &rtp, &sdp, ports)
+        && let Err(error) = join(parts, &side, &sdp, ports)
     {
         far.hang_up().await;
         return Err(error);

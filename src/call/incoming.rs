@@ -10,7 +10,7 @@ use crate::config::{Answering, Config, Trunk};
 use crate::pcm::tone::Ringback;
 use crate::sip::{ByeReason, Dialog, DialogEvent, EndReason, IncomingCall, Rejection, SipError};
 
-use super::media::{BoundMedia, StartedMedia, warning};
+use super::media::{BoundMedia, StartedMedia, security, warning};
 use super::{Parts, Unanswered, Up, warm};
 
 /// Media before or after the media thread serves them.
@@ -27,12 +27,19 @@ pub(super) async fn answer(
 ) -> Result<Up, Unanswered> {
     let trunk = trunk_of(&parts.config, &incoming);
     let (answering, ring) = trunk.map_or((Answering::AtOnce, Duration::ZERO), |trunk| (trunk.answer, trunk.ring));
+    let security = match security(trunk, incoming.secure) {
+        Ok(security) => security,
+        Err(error) => {
+            incoming.reject(Rejection::NotAcceptable(warning(&error)));
+            return Err(error.into());
+        }
+    };
     let late = incoming.offer.is_empty();
     if answering != Answering::EarlyMedia || late {
         incoming.ring();
     }
     warm(parts);
-    let mut media = match BoundMedia::bind(parts, incoming.peer.ip()) {
+    let mut media = match BoundMedia::bind(parts, incoming.peer.ip(), trunk, security) {
         Ok(media) => media,
         Err(error) => {
             incoming.reject(Rejection::ServiceUnavailable);
@@ -75,10 +82,9 @@ pub(super) async fn answer(
     Ok(Up { dialog, media, since: Instant::now() })
 }
 
-/// The trunk that a call came in on: the only one there is.
-fn trunk_of<'a>(config: &'a Config, _incoming: &IncomingCall) -> Option<&'a Trunk> {
-    let mut trunks = config.trunk.values();
-    trunks.next().filter(|_| trunks.next().is_none())
+/// The trunk that a call came in on; none for a peer that is allowed besides the trunks.
+fn trunk_of<'a>(config: &'a Config, incoming: &IncomingCall) -> Option<&'a Trunk> {
+    config.trunk.get(incoming.trunk.as_deref()?)
 }
 
 /// Lets it ring, as long as the caller has the patience.

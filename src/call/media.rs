@@ -1,6 +1,6 @@
 //! A call's side of the media: its ports, what is agreed on about them (RFC 3264), and the leg that is made of both.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, UdpSocket};
 use std::time::Instant;
 
 use ringbuf::HeapCons;
@@ -8,15 +8,16 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::codec::Codec;
+use crate::config::Trunk;
 use crate::hearing::{Endpointer, Limits};
 use crate::leg::LegMedia;
-use crate::leg::rtcp::RtcpLink;
+use crate::leg::rtcp::{RtcpLink, RtcpMedia};
 use crate::leg::rtp::{LegReport, RtpLeg};
 use crate::media::{Command, Line, Ports};
 use crate::pcm::tone::Ringback;
 use crate::playout::Mixer;
 use crate::rtp;
-use crate::sdp::{LocalMedia, Negotiated, OfferAnswer, SdpError};
+use crate::sdp::{LocalMedia, MediaSecurity, Negotiated, OfferAnswer, SdpError};
 use crate::sip::{Offer, Warning};
 
 use super::{Parts, Unanswered};
@@ -38,19 +39,24 @@ pub(super) struct StartedMedia {
 /// What is agreed on about the media of a call that goes on.
 pub(super) struct Agreement {
     exchange: OfferAnswer,
-    /// Where the RTCP goes.
-    rtcp_remote: watch::Sender<SocketAddr>,
+    /// The same for RTCP.
+    rtcp: watch::Sender<RtcpMedia>,
 }
 
 impl BoundMedia {
-    /// Binds ports from which `peer` is reached.
-    pub fn bind(parts: &Parts, peer: IpAddr) -> Result<Self, Unanswered> {
-        let (bind, shown) = addresses(parts, peer);
+    /// Binds ports from which `peer` is reached, for a call on `trunk` with what may be agreed about its `security`.
+    pub fn bind(
+        parts: &Parts,
+        peer: IpAddr,
+        trunk: Option<&Trunk>,
+        security: MediaSecurity,
+    ) -> Result<Self, Unanswered> {
+        let (bind, shown) = addresses(parts, peer, trunk);
         let range = parts.config.rtp.port_min..=parts.config.rtp.port_max;
         let (rtp, rtcp) = rtp::socket::bind_pair(bind, range).map_err(Unanswered::Ports)?;
         let port = rtp.local_addr().map_err(Unanswered::Ports)?.port();
         let local = LocalMedia { address: shown, port, session_id: u64::from(fastrand::u32(..)), version: 1 };
-        Ok(Self { rtp, rtcp, exchange: OfferAnswer::new(local, &Codec::ALL) })
+        Ok(Self { rtp, rtcp, exchange: OfferAnswer::new(local, &Codec::ALL, security) })
     }
 
     /// Offers and answers for these ports.
@@ -68,8 +74,8 @@ impl BoundMedia {
         let jitter = parts.config.rtp.jitter;
         let (leg, figures): (RtpLeg, HeapCons<LegReport>) =
             RtpLeg::new(self.rtp, agreed, jitter, Instant::now()).map_err(Unanswered::Ports)?;
-        let (rtcp_remote, remote) = watch::channel(agreed.remote_rtcp);
-        let rtcp = RtcpLink::new(self.rtcp, remote, figures).map_err(Unanswered::Ports)?;
+        let (rtcp_in, rtcp_out) = watch::channel(RtcpMedia::from(agreed));
+        let rtcp = RtcpLink::new(self.rtcp, rtcp_out, figures).map_err(Unanswered::Ports)?;
         let (line, mut ports) = Line::new(
             Box::new(leg),
             Endpointer::new(Limits::from(&parts.config.hearing)),
@@ -82,7 +88,7 @@ impl BoundMedia {
             ports.command(Command::Ring(ringback));
         }
         parts.media.add(Box::new(line)).map_err(|_| Unanswered::NoRoom)?;
-        Ok(StartedMedia { ports, rtcp, agreement: Agreement { exchange: self.exchange, rtcp_remote } })
+        Ok(StartedMedia { ports, rtcp, agreement: Agreement { exchange: self.exchange, rtcp: rtcp_in } })
     }
 }
 
@@ -134,11 +140,18 @@ impl Agreement {
     }
 
     fn agreed_anew(&mut self, agreed: Negotiated) -> Negotiated {
-        info!(direction = agreed.direction.name(), codec = agreed.codec.name(), "media agreed on anew");
-        if !agreed.remote_rtcp.ip().is_unspecified() {
-            self.rtcp_remote
-                .send_if_modified(|remote| std::mem::replace(remote, agreed.remote_rtcp) != agreed.remote_rtcp);
-        }
+        info!(
+            direction = agreed.direction.name(),
+            codec = agreed.codec.name(),
+            srtp = agreed.srtp.is_some(),
+            "media agreed on anew"
+        );
+        self.rtcp.send_modify(|rtcp| {
+            rtcp.srtp = agreed.srtp;
+            if !agreed.remote_rtcp.ip().is_unspecified() {
+                rtcp.remote = agreed.remote_rtcp;
+            }
+        });
         agreed
     }
 }
@@ -148,13 +161,25 @@ pub(super) fn warning(error: &SdpError) -> Warning {
     Warning::new(error.warning(), error.to_string())
 }
 
-/// The address to bind media for `peer` to, and the one to show it in SDP. Bound to the address that the route to the peer leaves from,
-/// a box with two interfaces sends from where the peer was told to send to.
-fn addresses(parts: &Parts, peer: IpAddr) -> (IpAddr, IpAddr) {
-    if !parts.bind_address.is_unspecified() || peer.is_ipv4() != parts.bind_address.is_ipv4() {
-        return (parts.bind_address, parts.media_address);
+/// What a call on `trunk` may agree on about SRTP; without a trunk, nothing. `secure` says whether its signalling is encrypted.
+pub(super) fn security(trunk: Option<&Trunk>, secure: bool) -> Result<MediaSecurity, SdpError> {
+    trunk.map_or(Ok(MediaSecurity::OFF), |trunk| {
+        MediaSecurity::new(trunk.srtp, secure, trunk.srtp_over_clear_signalling)
+    })
+}
+
+/// The address to bind media for `peer` to, and the one to show it in SDP: the trunk's, or everybody's, public address, but not to
+/// ourselves. Bound to the address that the route to the peer leaves from, a box with two interfaces sends from where the peer was told to
+/// send to.
+fn addresses(parts: &Parts, peer: IpAddr, trunk: Option<&Trunk>) -> (IpAddr, IpAddr) {
+    let public = trunk.and_then(|trunk| trunk.public_address).or(parts.config.sip.public_address);
+    let public = public.filter(|_| !peer.is_loopback());
+    if !parts.bind_address.is_unspecified() {
+        return (parts.bind_address, public.unwrap_or(parts.bind_address));
     }
-    let Ok(local) = rtp::socket::route_from(peer) else { return (parts.bind_address, parts.media_address) };
-    let public = parts.config.sip.public_address.filter(|_| !peer.is_loopback());
-    (local, public.unwrap_or(local))
+    let route = rtp::socket::route_from(peer).ok().filter(|_| peer.is_ipv4() == parts.bind_address.is_ipv4());
+    match route {
+        Some(local) => (local, public.unwrap_or(local)),
+        None => (parts.bind_address, public.unwrap_or(parts.media_address)),
+    }
 }

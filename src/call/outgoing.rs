@@ -10,26 +10,30 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
+use crate::config::{Transport, Trunk};
 use crate::pcm::tone::Ringback;
-use crate::sip::{ByeReason, EndReason, OutgoingCall, Progress, SipError, UserAgent};
+use crate::sdp::{MediaSecurity, SdpError};
+use crate::sip::{ByeReason, Dial, EndReason, OutgoingCall, Progress, SipError, UserAgent};
 
-use super::media::{BoundMedia, StartedMedia};
+use super::media::{BoundMedia, StartedMedia, security};
 use super::{Parts, Unanswered, Up, converse, warm};
 
-/// Calls `uri`, whose media are reached by way of `peer`, and talks until the call is over. `stop` cancels or hangs up.
+/// Calls as `dial` says, whose offer is made here, and talks until the call is over. `peer` is the address of the trunk's server, or of the
+/// URI's host: the media leave from where the route to it does. `stop` cancels or hangs up.
 ///
 /// # Errors
-/// When nobody answers, or the answer cannot be agreed to.
+/// When nobody answers, the answer cannot be agreed to, or the trunk wants SRTP and its signalling cannot carry the keys.
 pub async fn place(
     parts: Arc<Parts>,
     agent: &UserAgent,
-    uri: &str,
+    dial: Dial,
     peer: IpAddr,
     stop: CancellationToken,
 ) -> Result<EndReason, Unanswered> {
-    let mut media = BoundMedia::bind(&parts, peer)?;
+    let trunk = dial.trunk.as_ref().and_then(|name| parts.config.trunk.get(name));
+    let mut media = BoundMedia::bind(&parts, peer, trunk, security_towards(trunk)?)?;
     let offer = media.exchange().offer();
-    let call = agent.invite(uri, offer).await?;
+    let call = agent.dial(Dial { offer, ..dial }).await?;
     let span = info_span!("call", id = %call.id);
     async {
         info!("places a call");
@@ -39,6 +43,11 @@ pub async fn place(
     }
     .instrument(span)
     .await
+}
+
+/// What a call that we place through `trunk` may agree on about SRTP.
+pub(super) fn security_towards(trunk: Option<&Trunk>) -> Result<MediaSecurity, SdpError> {
+    security(trunk, trunk.is_some_and(|trunk| trunk.transport == Transport::Tls))
 }
 
 /// Media before or after the media thread serves them.

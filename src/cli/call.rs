@@ -91,6 +91,9 @@ pub struct Args {
     /// Offer only this codec: pcmu or pcma.
     #[arg(long, value_name = "NAME", value_parser = codec)]
     pub codec: Option<Codec>,
+    /// Offer SRTP, and nothing else. The keys are in the SDP, which goes over UDP in the clear: for tests.
+    #[arg(long)]
+    pub srtp: bool,
     /// Local address to call from; without it the one that the system routes from.
     #[arg(long, value_name = "IP")]
     pub bind: Option<IpAddr>,
@@ -300,6 +303,7 @@ fn prepare(args: &Args) -> Result<CallOptions, CallError> {
     };
     let ms = Duration::from_millis;
     Ok(CallOptions {
+        srtp: args.srtp,
         uri: args.uri.clone(),
         trunk: trunk(args)?,
         from: args.from.clone(),

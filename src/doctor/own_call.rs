@@ -11,7 +11,7 @@ use super::Check;
 use crate::codec::Codec;
 use crate::pcm::FRAME_SAMPLES;
 use crate::rtp::packet::{PacketView, write_packet};
-use crate::sdp::{self, LocalMedia};
+use crate::sdp::{self, LocalMedia, MediaSecurity};
 use crate::sip::{IncomingCall, UserAgent, UserAgentOptions};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -53,12 +53,12 @@ async fn call() -> Result<(Duration, u16), String> {
     let there = media(&theirs)?;
     let answering = tokio::spawn(answer(incoming, theirs, there));
     let invited = Instant::now();
-    let offer = sdp::make_offer(&media(&ours)?, &Codec::ALL);
+    let offer = sdp::make_offer(&media(&ours)?, &Codec::ALL, &MediaSecurity::OFF);
     let uri = format!("sip:doctor@{}", callee.local_addr());
     let mut call = caller.invite(&uri, offer).await.map_err(text)?;
     let (mut dialog, answer) = call.answered().await.map_err(text)?;
     let answered = invited.elapsed();
-    let remote = sdp::parse_answer(&answer).map_err(text)?.remote;
+    let remote = sdp::parse_answer(&answer, &MediaSecurity::OFF).map_err(text)?.remote;
     let returned = talk(&ours, remote).await.map_err(text)?;
     dialog.hang_up().await;
     answering.abort();
@@ -74,7 +74,10 @@ fn media(socket: &UdpSocket) -> Result<LocalMedia, String> {
 /// Answers one call, and sends back what comes until it is over.
 async fn answer(mut incoming: mpsc::Receiver<IncomingCall>, socket: UdpSocket, media: LocalMedia) {
     let Some(call) = incoming.recv().await else { return };
-    let Ok((answer, _)) = sdp::Offer::parse(&call.offer).and_then(|offer| offer.answer(&media)) else { return };
+    let Ok((answer, _)) = sdp::Offer::parse(&call.offer).and_then(|offer| offer.answer(&media, &MediaSecurity::OFF))
+    else {
+        return;
+    };
     let Ok(mut dialog) = call.answer(answer).await else { return };
     let echo = async {
         let mut buffer = [0; 2048];

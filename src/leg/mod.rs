@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::codec::Codec;
 use crate::pcm::Frame;
-use crate::sdp::{Direction, Negotiated};
+use crate::sdp::{Direction, Negotiated, SrtpKeys};
 
 pub mod rtcp;
 pub mod rtp;
@@ -24,6 +24,8 @@ pub struct LegMedia {
     pub remote: Option<SocketAddr>,
     /// Who sends, from our point of view.
     pub direction: Direction,
+    /// The keys of SRTP; `None`: plain RTP. The same ones again change nothing.
+    pub srtp: Option<SrtpKeys>,
 }
 
 impl From<&Negotiated> for LegMedia {
@@ -33,6 +35,7 @@ impl From<&Negotiated> for LegMedia {
             telephone_event: negotiated.telephone_event,
             remote: (!negotiated.remote.ip().is_unspecified()).then_some(negotiated.remote),
             direction: negotiated.direction,
+            srtp: negotiated.srtp,
         }
     }
 }
@@ -55,7 +58,7 @@ pub trait Leg: Send {
     /// Presses a key towards the far side; without effect where it takes none.
     fn dial(&mut self, _key: Dtmf) {}
 
-    /// Both sides have agreed anew: on another codec, another address, on hold.
+    /// Both sides have agreed anew: on another codec, another address, other keys, on hold.
     fn renegotiate(&mut self, media: &LegMedia);
 
     /// When something was last received; the start of the leg if nothing ever was.

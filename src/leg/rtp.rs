@@ -17,6 +17,7 @@ use crate::pcm::Frame;
 use crate::rtp::receiver::{Receiver, ReceiverCounters};
 use crate::rtp::sender::{MAX_PACKET_BYTES, Sender, SenderFigures};
 use crate::rtp::socket;
+use crate::rtp::srtp::{MAX_TRAILER_BYTES, Protection, Protocol, SrtpCounters};
 use crate::rtp::statistics::ReceptionFigures;
 use crate::sdp::Negotiated;
 
@@ -47,6 +48,8 @@ pub struct LegReport {
     pub counters: ReceiverCounters,
     /// Where packets go: the source that is latched, or what SDP says.
     pub remote: SocketAddr,
+    /// What SRTP did not let in, which the receiver has not seen.
+    pub srtp: SrtpCounters,
 }
 
 /// One call's RTP.
@@ -54,6 +57,7 @@ pub struct RtpLeg {
     socket: UdpSocket,
     receiver: Receiver,
     sender: Sender,
+    srtp: Option<Protection>,
     began: Instant,
     sounding: bool,
     /// Whether the far side wants to hear us.
@@ -79,6 +83,7 @@ impl RtpLeg {
             socket,
             receiver: Receiver::new(negotiated.codec, negotiated.telephone_event, negotiated.remote, jitter),
             sender: Sender::new(negotiated.codec, negotiated.telephone_event),
+            srtp: negotiated.srtp.map(|keys| Protection::new(Protocol::Rtp, &keys)),
             began: now,
             sounding: false,
             sends: negotiated.direction.sends(),
@@ -90,7 +95,7 @@ impl RtpLeg {
         Ok((leg, report_out))
     }
 
-    /// Packets that the kernel would not send.
+    /// Packets that the kernel would not send, or that must not be sent because the key is used up.
     pub fn send_errors(&self) -> Arc<AtomicU64> {
         self.send_errors.clone()
     }
@@ -100,11 +105,19 @@ impl RtpLeg {
         self.receiver.remote()
     }
 
-    fn transmit(&mut self, packet: &[u8]) {
+    /// Sends the packet at the front of `buffer`, which has room for what SRTP adds.
+    fn transmit(&mut self, buffer: &mut [u8; MAX_PACKET_BYTES + MAX_TRAILER_BYTES], length: usize) {
         self.silent_ticks = 0;
         let remote = self.receiver.remote();
         // Held in the manner of RFC 2543 from the beginning: there is no address yet.
-        if !remote.ip().is_unspecified() && self.socket.send_to(packet, remote).is_err() {
+        if remote.ip().is_unspecified() {
+            return;
+        }
+        let sent = match self.srtp.as_mut().map_or(Ok(length), |srtp| srtp.protect(buffer, length)) {
+            Ok(length) => self.socket.send_to(&buffer[..length], remote).is_ok(),
+            Err(_) => false,
+        };
+        if !sent {
             self.send_errors.fetch_add(1, Relaxed);
         }
     }
@@ -116,7 +129,12 @@ impl Leg for RtpLeg {
         for _ in 0..DATAGRAMS_PER_TICK {
             match socket::receive(&self.socket, &mut datagram) {
                 Ok(Some((length, from, arrival))) => {
-                    self.receiver.datagram(&datagram[..length], from, arrival);
+                    let packet = &mut datagram[..length];
+                    // What is not authentic is not seen by the receiver, and so is not latched onto.
+                    let plain = self.srtp.as_mut().map_or(Ok(length), |srtp| srtp.unprotect(packet));
+                    if let Ok(length) = plain {
+                        self.receiver.datagram(&packet[..length], from, arrival);
+                    }
                 }
                 // An ICMP error of an earlier packet is no reason to stop listening.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
@@ -127,7 +145,7 @@ impl Leg for RtpLeg {
     }
 
     fn speak(&mut self, now: Instant, frame: &Frame, sounding: bool) {
-        let mut packet = [0; MAX_PACKET_BYTES];
+        let mut packet = [0; MAX_PACKET_BYTES + MAX_TRAILER_BYTES];
         let length = if self.sends {
             self.sender.packet(frame, sounding && !self.sounding, &mut packet)
         } else if self.silent_ticks >= TICKS_PER_KEEPALIVE {
@@ -138,7 +156,7 @@ impl Leg for RtpLeg {
         };
         self.sounding = sounding && self.sends;
         if length > 0 {
-            self.transmit(&packet[..length]);
+            self.transmit(&mut packet, length);
         } else {
             self.silent_ticks += 1;
         }
@@ -151,6 +169,7 @@ impl Leg for RtpLeg {
                 reception: self.receiver.reception(),
                 counters: self.receiver.counters(),
                 remote: self.receiver.remote(),
+                srtp: self.srtp.as_ref().map_or_else(SrtpCounters::default, |srtp| srtp.counters().0),
             });
         }
     }
@@ -170,6 +189,7 @@ impl Leg for RtpLeg {
     fn renegotiate(&mut self, media: &LegMedia) {
         self.receiver.renegotiate(media.codec, media.telephone_event);
         self.sender.renegotiate(media.codec, media.telephone_event);
+        Protection::renew(&mut self.srtp, Protocol::Rtp, media.srtp.as_ref());
         if let Some(remote) = media.remote {
             self.receiver.set_remote(remote);
         }

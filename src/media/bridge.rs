@@ -160,6 +160,8 @@ mod tests {
     use crate::rtp::sender::{MAX_PACKET_BYTES, Sender};
     use crate::sdp;
 
+    const OFF: sdp::MediaSecurity = sdp::MediaSecurity::OFF;
+
     /// A telephone that says a tone, and the leg to it.
     struct Phone {
         socket: UdpSocket,
@@ -179,7 +181,7 @@ mod tests {
         let leg = ours.local_addr().unwrap();
         let port = socket.local_addr().unwrap().port();
         let local = sdp::LocalMedia { address: [127, 0, 0, 1].into(), port, session_id: 1, version: 1 };
-        let negotiated = sdp::parse_answer(&sdp::make_offer(&local, &[codec])).unwrap();
+        let negotiated = sdp::parse_answer(&sdp::make_offer(&local, &[codec], &OFF), &OFF).unwrap();
         let (rtp, _) = RtpLeg::new(ours, &negotiated, Duration::from_millis(40), Instant::now()).unwrap();
         let sender = Sender::new(codec, negotiated.telephone_event);
         let phone = Phone { socket, sender, codec, hz, said: 0, heard: vec![], keys: vec![], leg };

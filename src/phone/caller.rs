@@ -98,7 +98,7 @@ impl Caller {
             said: Vec::with_capacity(ROOM * FRAME_SAMPLES),
             answered: now,
             first_sent: None,
-            sequence: fastrand::u16(..),
+            sequence: fastrand::u16(..1 << 15),
             timestamp: fastrand::u32(..),
             ssrc: fastrand::u32(..),
             sent: 0,
@@ -200,8 +200,8 @@ impl Caller {
         }
     }
 
-    /// A datagram came from elsewhere.
-    pub fn stranger(&mut self) {
+    /// A datagram came from elsewhere, or is not authentic.
+    pub fn unusable(&mut self) {
         self.unusable += 1;
     }
 

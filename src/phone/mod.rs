@@ -7,7 +7,7 @@
 //!                    └──► turn ─► report
 //! ```
 //!
-//! Everything but [`run`] and [`place()`] is without sockets and clock. Not implemented: RTCP, SRTP, early media, answering calls.
+//! Everything but [`run`] and [`place()`] is without sockets and clock. Not implemented: RTCP, early media, answering calls.
 
 pub mod caller;
 pub mod clips;

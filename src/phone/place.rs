@@ -17,7 +17,7 @@ use super::run::{self, Outcome};
 use super::script::ScriptOptions;
 use super::turn::{measure, ms_between};
 use crate::codec::Codec;
-use crate::config::{Language, Trunk};
+use crate::config::{Language, Policy, Trunk};
 use crate::pcm::{RATE, wav};
 use crate::playout::clips::{Clip, Clips};
 use crate::privacy::Secret;
@@ -45,6 +45,8 @@ pub struct CallOptions {
     pub ring: Duration,
     /// Codecs to offer, most wanted first.
     pub codecs: Vec<Codec>,
+    /// Offer SRTP, and nothing else. Its keys are in the SDP, which UDP does not hide.
+    pub srtp: bool,
     /// What the caller says, turn by turn.
     pub utterances: Arc<[Utterance]>,
     /// Clips that the other side may play.
@@ -65,6 +67,7 @@ impl CallOptions {
             bind: None,
             ring: Duration::from_secs(30),
             codecs: Codec::ALL.to_vec(),
+            srtp: false,
             utterances: utterances.into(),
             clips: Arc::new([]),
             script: ScriptOptions::default(),
@@ -160,7 +163,7 @@ fn remedy(code: u16) -> &'static str {
         403 => " (is this address among its allowed peers?)",
         404 => " (it does not know this number)",
         408 => " (is the service running and reachable over UDP at that address and port?)",
-        488 => " (no codec in common)",
+        488 => " (no codec in common, or SRTP wanted by one side only)",
         _ => "",
     }
 }
@@ -214,14 +217,18 @@ pub async fn place(options: CallOptions) -> Result<CallReport, PhoneError> {
 
     let host_before = HostTime::now();
     let invited = Instant::now();
+    let security = match options.srtp {
+        true => sdp::MediaSecurity::new(Policy::Required, false, true)?,
+        false => sdp::MediaSecurity::OFF,
+    };
     let dial = Dial {
         to: options.uri.clone(),
         trunk: options.trunk.as_ref().map(|trunk| trunk.name.clone()),
-        offer: sdp::make_offer(&media, &options.codecs),
+        offer: sdp::make_offer(&media, &options.codecs, &security),
         ..Dial::default()
     };
     let mut call = agent.dial(dial).await?;
-    let report = talk(&options, &mut call, invited, rtp, host_before).await;
+    let report = talk(&options, &security, &mut call, invited, rtp, host_before).await;
     drop(call);
     agent.shutdown().await;
     report
@@ -229,6 +236,7 @@ pub async fn place(options: CallOptions) -> Result<CallReport, PhoneError> {
 
 async fn talk(
     options: &CallOptions,
+    security: &sdp::MediaSecurity,
     call: &mut OutgoingCall,
     invited: Instant,
     rtp: UdpSocket,
@@ -240,7 +248,7 @@ async fn talk(
     };
     let (mut dialog, answer) = answered?;
     let answered = Instant::now();
-    let agreed = match sdp::parse_answer(&answer) {
+    let agreed = match sdp::parse_answer(&answer, security) {
         Ok(agreed) => agreed,
         Err(error) => {
             let _ = tokio::time::timeout(GOODBYE, dialog.hang_up()).await;
@@ -251,7 +259,8 @@ async fn talk(
     let caller =
         Caller::new(answered, sound, options.utterances.clone(), options.clips.clone(), options.script.clone());
     let over = Over(Arc::new(AtomicBool::new(false)));
-    let mut outcome = run::start(rtp, agreed.remote, caller, over.0.clone()).map_err(PhoneError::Socket)?;
+    let mut outcome =
+        run::start(rtp, agreed.remote, agreed.srtp, caller, over.0.clone()).map_err(PhoneError::Socket)?;
     let outcome = tokio::select! {
         outcome = &mut outcome => outcome,
         _ = dialog.ended() => {

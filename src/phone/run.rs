@@ -14,13 +14,15 @@ use super::caller::{Caller, Talked};
 use crate::media::realtime;
 use crate::pcm::PTIME;
 use crate::rtp::socket;
+use crate::rtp::srtp::{MAX_TRAILER_BYTES, Protection, Protocol};
+use crate::sdp::SrtpKeys;
 
 /// Below the appliance's media thread (50), above everything else: a phone on the same machine must not disturb what it measures, and
 /// packets are stamped by the kernel when they arrive, not when they are read.
 const PRIORITY: u8 = 40;
 /// Datagrams read in one ptime at most, lest a flood keep the phone from speaking.
 const READS: usize = 256;
-/// Longest datagram that is looked at.
+/// Longest datagram that is looked at, or sent.
 const LONGEST_DATAGRAM: usize = 2048;
 
 /// What the thread leaves behind.
@@ -34,22 +36,30 @@ pub struct Outcome {
     pub hung_up: bool,
 }
 
-/// Starts the thread; it ends when the caller hangs up or `over` is set.
+/// Starts the thread; it ends when the caller hangs up or `over` is set. With keys it speaks SRTP.
 pub fn start(
     socket: UdpSocket,
     remote: SocketAddr,
+    keys: Option<SrtpKeys>,
     caller: Caller,
     over: Arc<AtomicBool>,
 ) -> io::Result<oneshot::Receiver<Outcome>> {
     let (done, outcome) = oneshot::channel();
     std::thread::Builder::new().name("phone-media".into()).spawn(move || {
+        let mut srtp = keys.map(|keys| Protection::new(Protocol::Rtp, &keys));
         // Nobody waits any more: the call was dropped.
-        let _ = done.send(talk(&socket, remote, caller, &over));
+        let _ = done.send(talk(&socket, remote, &mut srtp, caller, &over));
     })?;
     Ok(outcome)
 }
 
-fn talk(socket: &UdpSocket, remote: SocketAddr, mut caller: Caller, over: &AtomicBool) -> Outcome {
+fn talk(
+    socket: &UdpSocket,
+    remote: SocketAddr,
+    srtp: &mut Option<Protection>,
+    mut caller: Caller,
+    over: &AtomicBool,
+) -> Outcome {
     let realtime = realtime::request(PRIORITY);
     let mut due = Instant::now();
     let hung_up = loop {
@@ -58,10 +68,15 @@ fn talk(socket: &UdpSocket, remote: SocketAddr, mut caller: Caller, over: &Atomi
         }
         let now = Instant::now();
         caller.tick(due, now, |packet| {
+            let mut buffer = [0; LONGEST_DATAGRAM + MAX_TRAILER_BYTES];
+            buffer[..packet.len()].copy_from_slice(packet);
+            let length = packet.len();
             // A packet that cannot be sent is lost, as on any line.
-            let _ = socket.send_to(packet, remote);
+            if let Ok(length) = srtp.as_mut().map_or(Ok(length), |srtp| srtp.protect(&mut buffer, length)) {
+                let _ = socket.send_to(&buffer[..length], remote);
+            }
         });
-        read(socket, remote, &mut caller);
+        read(socket, remote, srtp, &mut caller);
         if !caller.stay(Instant::now()) {
             break true;
         }
@@ -70,16 +85,21 @@ fn talk(socket: &UdpSocket, remote: SocketAddr, mut caller: Caller, over: &Atomi
         }
         due += PTIME;
     };
-    read(socket, remote, &mut caller);
+    read(socket, remote, srtp, &mut caller);
     Outcome { talked: caller.finish(Instant::now()), realtime, hung_up }
 }
 
-fn read(socket: &UdpSocket, remote: SocketAddr, caller: &mut Caller) {
+fn read(socket: &UdpSocket, remote: SocketAddr, srtp: &mut Option<Protection>, caller: &mut Caller) {
     let mut buffer = [0; LONGEST_DATAGRAM];
     for _ in 0..READS {
         match socket::receive(socket, &mut buffer) {
-            Ok(Some((length, from, at))) if from.ip() == remote.ip() => caller.receive(at, &buffer[..length]),
-            Ok(Some(_)) => caller.stranger(),
+            Ok(Some((length, from, at))) => {
+                let packet = &mut buffer[..length];
+                match srtp.as_mut().map_or(Ok(length), |srtp| srtp.unprotect(packet)) {
+                    Ok(length) if from.ip() == remote.ip() => caller.receive(at, &packet[..length]),
+                    _ => caller.unusable(),
+                }
+            }
             Ok(None) | Err(_) => return,
         }
     }

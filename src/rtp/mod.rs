@@ -1,13 +1,13 @@
 //! RTP and RTCP (RFC 3550), telephone events (RFC 4733): from datagrams to frames and back.
 //!
 //! ```text
-//! datagram ─► packet ─► receiver ┬─► jitter ─► decode ─► conceal ─► frame
-//!                                └─► dtmf ─► digit
-//! frame ─► sender (encode, header) ─► datagram
+//! datagram ─► (srtp) ─► packet ─► receiver ┬─► jitter ─► decode ─► conceal ─► frame
+//!                                         └─► dtmf ─► digit
+//! frame ─► sender (encode, header) ─► (srtp) ─► datagram
 //! ```
 //!
-//! Everything here but [`socket`] is without IO and without a clock: time is an argument. [`receiver`], [`sender`] and what they are
-//! made of run on the media thread and allocate nothing after construction; [`rtcp`] runs beside it. No SRTP, no RTCP multiplexing.
+//! Everything here but [`socket`] is without IO and without a clock: time is an argument. [`receiver`], [`sender`], [`srtp`] and what
+//! they are made of run on the media thread and allocate nothing after construction; [`rtcp`] runs beside it. No RTCP multiplexing.
 
 pub mod conceal;
 pub mod dtmf;
@@ -18,4 +18,5 @@ pub mod receiver;
 pub mod rtcp;
 pub mod sender;
 pub mod socket;
+pub mod srtp;
 pub mod statistics;

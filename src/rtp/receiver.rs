@@ -3,7 +3,7 @@
 //! Symmetric RTP (RFC 4961) by latching: the address in SDP is believed first, but a peer behind a NAT sends from another; the first
 //! source that speaks the negotiated payload types is latched and all others are ignored, until it has been silent for two seconds or
 //! the address of SDP speaks itself. When SDP names another address within the call, the source is latched anew, and what is still under
-//! way from the old one is heard but not followed. Comfort noise (RFC 3389) is heard as silence. Not implemented: redundancy (RFC 2198), SRTP.
+//! way from the old one is heard but not followed. Comfort noise (RFC 3389) is heard as silence. Not implemented: redundancy (RFC 2198).
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

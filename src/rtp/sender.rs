@@ -39,9 +39,10 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Begins at a random SSRC, sequence number and timestamp (RFC 3550 §5.1); digits are sent as payload type `telephone_event`.
+    /// Begins at a random SSRC, sequence number and timestamp (RFC 3550 §5.1); digits are sent as payload type `telephone_event`. The
+    /// sequence begins in the lower half: a peer that misses the first packets of SRTP knows nevertheless that it has not wrapped.
     pub fn new(codec: Codec, telephone_event: Option<u8>) -> Self {
-        Self::starting_at(codec, telephone_event, fastrand::u32(..), fastrand::u16(..), fastrand::u32(..))
+        Self::starting_at(codec, telephone_event, fastrand::u32(..), fastrand::u16(..1 << 15), fastrand::u32(..))
     }
 
     /// Begins at given numbers.

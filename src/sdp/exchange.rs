@@ -3,9 +3,10 @@
 //! Holds what both sides agreed on last and our own description; a refused offer changes neither. The version in our `o=` grows by one
 //! with every description that differs from the one before, and only then. The version in the peer's is not relied on: a description
 //! that says the same changes nothing, and one that says something else under the same version is believed, since devices are known
-//! that do not count (Microsoft OCS; Asterisk has `ignoresdpversion` for them). Not implemented: offers of ours that change the media.
+//! that do not count (Microsoft OCS; Asterisk has `ignoresdpversion` for them). The keys of SRTP are those of the first description in
+//! every one that follows. Not implemented: offers of ours that change the media.
 
-use super::{LocalMedia, Negotiated, Offer, SdpError, make_offer_with, parse_answer};
+use super::{LocalMedia, MediaSecurity, Negotiated, Offer, SdpError, make_offer_with, parse_answer};
 use crate::codec::Codec;
 
 /// The offers and answers of one call.
@@ -14,15 +15,17 @@ pub struct OfferAnswer {
     local: LocalMedia,
     /// Most wanted first.
     codecs: Vec<Codec>,
+    security: MediaSecurity,
     /// Our last description, with the version that it was sent with.
     described: Option<Vec<u8>>,
     agreed: Option<Negotiated>,
 }
 
 impl OfferAnswer {
-    /// A call with nothing agreed yet; `local` is our side of the media, `codecs` what we offer, most wanted first.
-    pub fn new(local: LocalMedia, codecs: &[Codec]) -> Self {
-        Self { local, codecs: codecs.to_vec(), described: None, agreed: None }
+    /// A call with nothing agreed yet; `local` is our side of the media, `codecs` what we offer, most wanted first, `security` what may be
+    /// agreed about SRTP.
+    pub fn new(local: LocalMedia, codecs: &[Codec], security: MediaSecurity) -> Self {
+        Self { local, codecs: codecs.to_vec(), security, described: None, agreed: None }
     }
 
     /// What both sides agreed on last.
@@ -41,8 +44,9 @@ impl OfferAnswer {
     /// When the offer cannot be agreed to. What was agreed before stays.
     pub fn answer(&mut self, offer: &[u8]) -> Result<(Vec<u8>, Negotiated), SdpError> {
         let offer = Offer::parse(offer)?;
-        let (_, agreed) = offer.answer(&self.local)?;
-        let described = self.describe(|local| offer.answer(local).map(|(answer, _)| answer))?;
+        let security = self.security;
+        let (_, agreed) = offer.answer(&self.local, &security)?;
+        let described = self.describe(|local| offer.answer(local, &security).map(|(answer, _)| answer))?;
         self.agreed = Some(agreed);
         Ok((described, agreed))
     }
@@ -56,7 +60,8 @@ impl OfferAnswer {
             codecs.insert(0, agreed.codec);
             telephone_event = agreed.telephone_event;
         }
-        self.describe(|local| Ok(make_offer_with(local, &codecs, telephone_event)))
+        let security = self.security;
+        self.describe(|local| Ok(make_offer_with(local, &codecs, telephone_event, &security)))
             .expect("an offer of ours needs nothing from the peer")
     }
 
@@ -65,7 +70,7 @@ impl OfferAnswer {
     /// # Errors
     /// When it declines the call, or makes no sense. What was agreed before stays.
     pub fn answered(&mut self, answer: &[u8]) -> Result<Negotiated, SdpError> {
-        let agreed = parse_answer(answer)?;
+        let agreed = parse_answer(answer, &self.security)?;
         let (remote, local) = (agreed.remote.ip(), self.local.address);
         if remote.is_ipv4() != local.is_ipv4() && !remote.is_unspecified() {
             return Err(SdpError::IpVersion { remote, local });
@@ -103,7 +108,8 @@ mod tests {
 
     fn call() -> OfferAnswer {
         let address = IpAddr::from([192, 0, 2, 7]);
-        OfferAnswer::new(LocalMedia { address, port: 16384, session_id: 42, version: 1 }, &Codec::ALL)
+        let local = LocalMedia { address, port: 16384, session_id: 42, version: 1 };
+        OfferAnswer::new(local, &Codec::ALL, MediaSecurity::OFF)
     }
 
     /// The version in `o=` of our answer, its codec and direction, and where the peer wants its packets.

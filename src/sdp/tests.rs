@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+const OFF: MediaSecurity = MediaSecurity::OFF;
+
 const LOCAL: LocalMedia =
     LocalMedia { address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)), port: 16384, session_id: 42, version: 1 };
 
@@ -19,7 +21,7 @@ const PJSUA: &str = "v=0\r\no=- 3973 3973 IN IP4 10.0.0.5\r\ns=pjmedia\r\nb=AS:1
     a=fmtp:120 0-16\r\na=rtpmap:121 telephone-event/8000\r\na=fmtp:121 0-16\r\na=ssrc:1 cname:x\r\n";
 
 fn answer(offer: &str) -> Result<(String, Negotiated), SdpError> {
-    let (bytes, negotiated) = Offer::parse(offer.as_bytes())?.answer(&LOCAL)?;
+    let (bytes, negotiated) = Offer::parse(offer.as_bytes())?.answer(&LOCAL, &OFF)?;
     Ok((String::from_utf8(bytes).unwrap(), negotiated))
 }
 
@@ -40,6 +42,7 @@ fn the_offers_first_codec_that_we_speak_is_chosen() {
             remote_rtcp: "198.51.100.2:11833".parse().unwrap(),
             ptime: PTIME,
             direction: Direction::SendRecv,
+            srtp: None,
         }
     );
 }
@@ -109,13 +112,14 @@ fn every_other_line_is_answered_in_its_place_with_port_zero() {
 fn what_cannot_be_agreed_to_is_488_and_says_what_was_offered() {
     for (offer, warning, remedy) in [
         (ASTERISK.replace("RTP/AVP 8 0 101", "RTP/AVP 9 18 101"), 305, "enable G.711"),
-        (ASTERISK.replace("RTP/AVP", "RTP/SAVP"), 302, "offer the profile RTP/AVP"),
+        (ASTERISK.replace("RTP/AVP", "RTP/SAVP"), 302, "turn off SRTP at the peer"),
+        (ASTERISK.replace("RTP/AVP", "UDP/TLS/RTP/SAVPF"), 302, "offer the profile RTP/AVP"),
         (ASTERISK.replace("m=audio 11832", "m=audio 0"), 304, "offer audio"),
         (ASTERISK.replace("m=audio", "m=video"), 304, "offer audio"),
         (ASTERISK.split("m=").next().unwrap().into(), 304, "no media line"),
     ] {
         let error = answer(&offer).unwrap_err();
-        assert!(matches!(error, SdpError::NotAcceptable { .. }), "{error}");
+        assert!(matches!(error, SdpError::NotAcceptable { .. } | SdpError::SrtpOff), "{error}");
         assert_eq!((error.sip_status(), error.warning()), (488, warning), "{error}");
         assert!(error.to_string().contains(remedy), "{error}");
     }
@@ -142,17 +146,17 @@ fn both_sides_must_speak_the_same_version_of_ip() {
     let error = answer(&offer).unwrap_err();
     assert_eq!((error.sip_status(), error.warning()), (488, 300));
     let local = LocalMedia { address: "2001:db8::7".parse().unwrap(), ..LOCAL };
-    let (text, negotiated) = Offer::parse(offer.as_bytes()).unwrap().answer(&local).unwrap();
+    let (text, negotiated) = Offer::parse(offer.as_bytes()).unwrap().answer(&local, &OFF).unwrap();
     assert_eq!(negotiated.remote_rtcp, "[2001:db8::5]:11833".parse().unwrap());
     assert!(String::from_utf8(text).unwrap().contains("c=IN IP6 2001:db8::7\r\n"));
 }
 
 #[test]
 fn an_offer_of_ours_is_answered_by_us_and_both_agree() {
-    let offer = make_offer(&LOCAL, &[Codec::Pcma, Codec::Pcmu]);
+    let offer = make_offer(&LOCAL, &[Codec::Pcma, Codec::Pcmu], &OFF);
     let callee = LocalMedia { address: "192.0.2.9".parse().unwrap(), port: 20000, session_id: 9, version: 1 };
-    let (text, callee_side) = Offer::parse(&offer).unwrap().answer(&callee).unwrap();
-    let caller_side = parse_answer(&text).unwrap();
+    let (text, callee_side) = Offer::parse(&offer).unwrap().answer(&callee, &OFF).unwrap();
+    let caller_side = parse_answer(&text, &OFF).unwrap();
     assert_eq!((callee_side.codec, caller_side.codec), (Codec::Pcma, Codec::Pcma));
     assert_eq!((callee_side.telephone_event, caller_side.telephone_event), (Some(101), Some(101)));
     assert_eq!(callee_side.remote, "192.0.2.7:16384".parse().unwrap());
@@ -161,8 +165,8 @@ fn an_offer_of_ours_is_answered_by_us_and_both_agree() {
 
 #[test]
 fn an_answer_that_declines_is_told_from_one_that_makes_no_sense() {
-    assert_eq!(parse_answer(ASTERISK.replace("audio 11832", "audio 0").as_bytes()), Err(SdpError::Declined));
-    assert!(matches!(parse_answer(b"v=0\r\nnonsense"), Err(SdpError::Syntax(_))));
+    assert_eq!(parse_answer(ASTERISK.replace("audio 11832", "audio 0").as_bytes(), &OFF), Err(SdpError::Declined));
+    assert!(matches!(parse_answer(b"v=0\r\nnonsense", &OFF), Err(SdpError::Syntax(_))));
 }
 
 #[test]
@@ -194,7 +198,7 @@ fn every_truncation_is_answered_or_refused() {
     for offer in [ASTERISK, PJSUA] {
         for end in 0..offer.len() {
             if let Ok(offer) = Offer::parse(&offer.as_bytes()[..end]) {
-                let _ = offer.answer(&LOCAL);
+                let _ = offer.answer(&LOCAL, &OFF);
             }
         }
     }
@@ -216,19 +220,19 @@ proptest! {
             }
         }
         if let Ok(offer) = Offer::parse(&bytes)
-            && let Ok((text, negotiated)) = offer.answer(&LOCAL)
+            && let Ok((text, negotiated)) = offer.answer(&LOCAL, &OFF)
         {
             let answer = Session::parse(&text).unwrap();
             prop_assert_eq!(answer.medias.len(), offer.description.medias.len());
             prop_assert_eq!(answer.medias.iter().filter(|media| media.port != 0).count(), 1);
             prop_assert!(negotiated.remote.port() != 0);
         }
-        let _ = parse_answer(&bytes);
+        let _ = parse_answer(&bytes, &OFF);
     }
 
     #[test]
     fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         let _ = Offer::parse(&bytes);
-        let _ = parse_answer(&bytes);
+        let _ = parse_answer(&bytes, &OFF);
     }
 }

@@ -170,6 +170,7 @@ fn described(tick: u32) -> Option<LegMedia> {
         telephone_event: Some(101),
         remote: Some(SocketAddr::from(([127, 0, 0, 1], 4000 + (tick / 1000) as u16))),
         direction: if at == 600 { Direction::RecvOnly } else { Direction::SendRecv },
+        srtp: None,
     })
 }
 
