@@ -15,18 +15,26 @@ use offhook::pcm::{FRAME_SAMPLES, Frame, PTIME, SILENCE, tone, wav};
 use offhook::playout::{ClipKind, Mixer, PlayableClip, Played, SpeechFrame};
 use offhook::rtp::receiver::Receiver;
 use offhook::rtp::sender::{MAX_PACKET_BYTES, Sender};
+use offhook::rtp::srtp::{MAX_TRAILER_BYTES, Protection, Protocol};
 use offhook::sdp::Direction;
 use ringbuf::traits::Producer;
 
-/// A caller at the far end of a bad line, in virtual time: speaks the same sound over and over, and presses keys.
+use super::srtp::keys;
+
+/// Room for a packet with its protection.
+const ROOM: usize = MAX_PACKET_BYTES + MAX_TRAILER_BYTES;
+
+/// A caller at the far end of a bad line over SRTP, in virtual time: speaks the same sound over and over, and presses keys.
 struct BadLine {
     receiver: Receiver,
     ours: Sender,
     theirs: Sender,
+    /// Ours, and theirs.
+    srtp: [Option<Protection>; 2],
     sound: Vec<Frame>,
     ticks: usize,
     random: fastrand::Rng,
-    held_back: Option<([u8; MAX_PACKET_BYTES], usize)>,
+    held_back: Option<([u8; ROOM], usize)>,
     from: SocketAddr,
     arrived: Instant,
 }
@@ -38,15 +46,16 @@ impl Leg for BadLine {
         if self.ticks.is_multiple_of(700) {
             self.theirs.dial('5', Duration::from_millis(100));
         }
-        let mut packet = [0; MAX_PACKET_BYTES];
+        let mut packet = [0; ROOM];
         let length = self.theirs.packet(&sound, false, &mut packet);
+        let length = self.srtp[1].as_mut().unwrap().protect(&mut packet, length).unwrap();
         match self.random.u8(..100) {
             0..5 => {}
             5..10 if self.held_back.is_none() => self.held_back = Some((packet, length)),
             _ => {
-                self.receiver.datagram(&packet[..length], self.from, now);
+                self.take(packet, length, now);
                 if let Some((late, length)) = self.held_back.take() {
-                    self.receiver.datagram(&late[..length], self.from, now);
+                    self.take(late, length, now);
                 }
             }
         }
@@ -55,8 +64,9 @@ impl Leg for BadLine {
     }
 
     fn speak(&mut self, _now: Instant, frame: &Frame, sounding: bool) {
-        let mut packet = [0; MAX_PACKET_BYTES];
-        self.ours.packet(frame, sounding, &mut packet);
+        let mut packet = [0; ROOM];
+        let length = self.ours.packet(frame, sounding, &mut packet);
+        self.srtp[0].as_mut().unwrap().protect(&mut packet, length).unwrap();
     }
 
     fn skip(&mut self) {
@@ -79,10 +89,21 @@ impl Leg for BadLine {
             self.receiver.set_remote(remote);
             self.from = remote;
         }
+        for srtp in &mut self.srtp {
+            Protection::renew(srtp, Protocol::Rtp, media.srtp.as_ref());
+        }
     }
 
     fn last_received(&self) -> Instant {
         self.arrived
+    }
+}
+
+impl BadLine {
+    fn take(&mut self, mut packet: [u8; ROOM], length: usize, now: Instant) {
+        if let Ok(length) = self.srtp[0].as_mut().unwrap().unprotect(&mut packet[..length]) {
+            self.receiver.datagram(&packet[..length], self.from, now);
+        }
     }
 }
 
@@ -96,6 +117,7 @@ fn bad_line(now: Instant) -> BadLine {
     BadLine {
         receiver: Receiver::new(Codec::Pcmu, Some(101), from, Duration::from_millis(20)),
         ours: Sender::new(Codec::Pcmu, Some(101)),
+        srtp: [(); 2].map(|()| Some(Protection::new(Protocol::Rtp, &keys(0)))),
         theirs: Sender::starting_at(Codec::Pcmu, Some(101), 7, 65_500, u32::MAX - 5000),
         sound: samples.chunks_exact(FRAME_SAMPLES).map(|frame| frame.try_into().unwrap()).collect(),
         ticks: 0,
@@ -162,7 +184,7 @@ fn react(
     }
 }
 
-/// Now and then both sides agree anew: on hold and off it, on the other codec, on other ports.
+/// Now and then both sides agree anew: on hold and off it, on the other codec, on other ports, and on other keys.
 fn described(tick: u32) -> Option<LegMedia> {
     let at = tick % 1000;
     (at == 600 || at == 650).then(|| LegMedia {
@@ -170,7 +192,7 @@ fn described(tick: u32) -> Option<LegMedia> {
         telephone_event: Some(101),
         remote: Some(SocketAddr::from(([127, 0, 0, 1], 4000 + (tick / 1000) as u16))),
         direction: if at == 600 { Direction::RecvOnly } else { Direction::SendRecv },
-        srtp: None,
+        srtp: Some(keys((tick / 3000) as u8 + 1)),
     })
 }
 

@@ -5,6 +5,7 @@ use allocation_counter::measure;
 mod hearing;
 mod line;
 mod rtp;
+mod srtp;
 
 #[test]
 fn the_counter_sees_an_allocation_and_a_free() {
