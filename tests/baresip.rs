@@ -1,4 +1,4 @@
-//! baresip calls `offhook run` and hears the answer. From Debian: baresip-core, iproute2.
+//! baresip calls `offhook run` and hears the answer, over RTP and over SRTP. From Debian: baresip-core, iproute2.
 //!
 //! baresip does not use the loopback interface, so both live in a network namespace with a pair of virtual interfaces.
 
@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use offhook::config::Config;
+use offhook::config::{Config, Policy, Trunk, TrunkMode};
 use offhook::pcm::{RATE, wav};
 use offhook::phone::mouth::{Sent, Turn, Utterance};
 
@@ -37,17 +37,18 @@ fn question() -> Vec<i16> {
     silence(2).chain(frames).chain(silence(30)).collect()
 }
 
-/// A folder with baresip's configuration: sound from and to files, PCMA, one interface.
-fn write_baresip(folder: &Path) {
+/// A folder with baresip's configuration: sound from and to files, PCMA, one interface, encrypted so if at all.
+fn write_baresip(folder: &Path, encryption: Option<&str>) {
     fs::write(folder.join("question.wav"), wav::write(RATE, 1, &question())).unwrap();
     let here = folder.display();
     let config = format!(
         "sip_listen {ADDRESS}:0\nnet_interface oh0\naudio_source aufile,{here}/question.wav\nsnd_path {here}\n\
-         module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule aufile.so\nmodule sndfile.so\n\
+         module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule srtp.so\nmodule aufile.so\nmodule sndfile.so\n\
          module_tmp account.so\nmodule_app menu.so\n"
     );
     fs::write(folder.join("config"), config).unwrap();
-    let account = format!("<sip:caller@{ADDRESS};transport=udp>;regint=0;audio_codecs=PCMA/8000/1\n");
+    let encryption = encryption.map(|name| format!(";mediaenc={name}")).unwrap_or_default();
+    let account = format!("<sip:caller@{ADDRESS};transport=udp>;regint=0;audio_codecs=PCMA/8000/1{encryption}\n");
     fs::write(folder.join("accounts"), account).unwrap();
 }
 
@@ -60,8 +61,8 @@ fn recording(folder: &Path) -> Vec<i16> {
     sound.samples
 }
 
-#[test]
-fn baresip_calls_and_hears_greeting_placeholder_and_answer() {
+/// baresip, which encrypts so if at all, calls a trunk with such a policy, and hears all that there is to hear. What it said.
+fn call(encryption: Option<&str>, srtp: Policy) -> String {
     let folder = tempfile::tempdir().unwrap();
     let network = Network::new(SET_UP);
     let offhook = env!("CARGO_BIN_EXE_offhook");
@@ -75,12 +76,21 @@ fn baresip_calls_and_hears_greeting_placeholder_and_answer() {
     config.sip.listen = SocketAddr::new(ADDRESS.parse().unwrap(), 0);
     config.sip.allowed_peers = vec!["198.18.0.0/24".parse().unwrap()];
     config.gemini.base_url = base_url.to_owned();
+    let trunk = Trunk {
+        mode: TrunkMode::IpAuth,
+        domain: ADDRESS.into(),
+        allowed_peers: config.sip.allowed_peers.clone(),
+        srtp,
+        srtp_over_clear_signalling: true,
+        ..Trunk::default()
+    };
+    config.trunk.insert("baresip".into(), trunk);
     let config = service::write_config(folder.path(), &toml::to_string(&config).unwrap());
     let mut run = network.command(offhook);
     run.args(["run", "--config", config.to_str().unwrap()]);
     let mut service = Service::start(run);
 
-    write_baresip(folder.path());
+    write_baresip(folder.path(), encryption);
     let mut baresip = network.command("baresip");
     baresip.arg("-f").arg(folder.path()).args(["-t", "25", "-e", &format!("/dial sip:620@{}", service.address)]);
     let output = fs::File::create(folder.path().join("baresip.log")).unwrap();
@@ -95,10 +105,28 @@ fn baresip_calls_and_hears_greeting_placeholder_and_answer() {
     baresip.0.wait().unwrap();
 
     let said = fs::read(folder.path().join("baresip.log")).unwrap();
-    let said = String::from_utf8_lossy(&said);
+    let said = String::from_utf8_lossy(&said).into_owned();
     assert!(said.contains("Call established") && said.contains("PCMA"), "{said}");
     let heard: Vec<_> = tones::stretches(&recording(folder.path())).iter().map(|stretch| stretch.sound).collect();
     assert_eq!(heard, [Greeting, Placeholder, Answer]);
     service.terminate();
     assert!(service.ended().success(), "{}", service.log);
+    said
+}
+
+#[test]
+fn baresip_calls_and_hears_greeting_placeholder_and_answer() {
+    assert!(!call(None, Policy::Off).contains("SRTP"));
+}
+
+#[test]
+fn baresip_that_insists_on_srtp_hears_the_same() {
+    let said = call(Some("srtp-mand"), Policy::Required);
+    assert!(said.contains("SRTP is Enabled"), "{said}");
+}
+
+#[test]
+fn baresip_that_would_like_srtp_has_it_in_the_plain_profile() {
+    let said = call(Some("srtp"), Policy::Optional);
+    assert!(said.contains("SRTP is Enabled"), "{said}");
 }
