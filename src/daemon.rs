@@ -82,7 +82,7 @@ pub enum StartError {
 /// The running service.
 pub struct Daemon {
     parts: Arc<Parts>,
-    agent: UserAgent,
+    agent: Arc<UserAgent>,
     incoming: mpsc::Receiver<IncomingCall>,
     reports: mpsc::Receiver<TurnReport>,
     stop: CancellationToken,
@@ -135,7 +135,13 @@ impl Daemon {
             media,
             reports: report_in,
         };
-        Ok(Self { parts: Arc::new(parts), agent, incoming, reports: report_out, stop: CancellationToken::new() })
+        Ok(Self {
+            parts: Arc::new(parts),
+            agent: Arc::new(agent),
+            incoming,
+            reports: report_out,
+            stop: CancellationToken::new(),
+        })
     }
 
     /// Where SIP is answered.
@@ -186,7 +192,7 @@ impl Daemon {
             tokio::select! {
                 _ = reap.tick() => parts.media.reap(),
                 call = incoming.recv() => match call {
-                    Some(call) => { calls.spawn(call::run(parts.clone(), call, stop.child_token())); }
+                    Some(call) => { calls.spawn(call::run(parts.clone(), agent.clone(), call, stop.child_token())); }
                     None => {
                         error!("{AgentEnded}");
                         break;

@@ -1,166 +1,225 @@
 //! Calls somebody for the caller and lets the two talk through the box: for lines on which REFER leads nowhere.
 //!
-//! Either side's BYE ends both calls. Not implemented: RTCP of the second leg, and changes of its media within the call, which are
-//! answered with what was agreed before.
+//! Either side's BYE ends both calls, and so does either side's silence. Each leg has its own RTCP, and what it agrees on within the
+//! call it agrees on with the box. Not implemented: passing the hold of one side on to the other as SDP; the other hears what there is
+//! to hear, music or nothing.
 
-use std::net::UdpSocket;
-use std::time::Instant;
+use std::net::IpAddr;
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
-use crate::codec::Codec;
-use crate::leg::rtp::RtpLeg;
+use crate::leg::{Dtmf, LegMedia};
 use crate::media::{Command, Join, Occurrence, Ports};
-use crate::rtp;
+use crate::pcm::tone::Ringback;
 use crate::sdp;
-use crate::sip::{Dial, Dialog, DialogEvent, EndReason, OutgoingCall, Progress, SipError, UserAgent};
+use crate::sip::{ByeReason, Dial, Dialog, DialogEvent, EndReason, OutgoingCall, Progress, SipError, UserAgent};
 
-use super::Parts;
+use super::media::{Agreement, BoundMedia, StartedLeg};
 use super::outgoing::security_towards;
+use super::{Parts, Unanswered};
 
-/// What became of the attempt to let two parties talk.
-#[derive(Debug)]
-pub(super) enum Bridged {
-    /// They talked, or the caller hung up before; the caller's call is over for this reason.
-    Over(EndReason),
-    /// The other one was not reached; the caller is still there.
-    NotReached(NotReached),
+/// The caller's side of a call whose conversation rests.
+pub(super) struct Near<'c> {
+    pub dialog: &'c mut Dialog,
+    pub ports: &'c mut Ports,
+    pub agreement: &'c mut Agreement,
+    /// Hangs up.
+    pub stop: &'c CancellationToken,
+    /// Where the caller's call came from.
+    pub peer: IpAddr,
 }
+
+/// How the caller's call is over: by the other side, or why it is to be hung up.
+pub(super) type Over = Result<EndReason, ByeReason>;
 
 /// Why the other one was not reached.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotReached {
-    #[error("no free port pair in [rtp] port_min..port_max: {0}")]
-    Ports(std::io::Error),
     #[error("the answer: {0}")]
     Sdp(#[from] sdp::SdpError),
     #[error("the call was joined too often")]
     TooOften,
     #[error(transparent)]
+    Media(#[from] Unanswered),
+    #[error(transparent)]
     Sip(#[from] SipError),
 }
 
-/// Calls `dial` (whose offer is made here), lets the caller hear it ring, and joins the two. `stop` hangs up on both.
+/// Calls `dial` (whose offer is made here), lets the caller hear it ring, and joins the two. The caller's call is not hung up here.
+///
+/// # Errors
+/// When the other one was not reached; the caller is alone again.
 pub(super) async fn bridge(
     parts: &Parts,
     agent: &UserAgent,
     dial: Dial,
-    near: &mut Dialog,
-    ports: &mut Ports,
-    stop: &CancellationToken,
-) -> Bridged {
-    ports.command(Command::Disarm);
-    ports.command(Command::Flush);
+    near: &mut Near<'_>,
+) -> Result<Over, NotReached> {
+    let trunk = dial.trunk.as_ref().and_then(|name| parts.config.trunk.get(name));
+    let ringback = Ringback::of_country(trunk.and_then(|trunk| trunk.country.as_deref()));
     // With an order too many the caller hears nothing while it rings.
-    let _ = ports.join(Join::Ringing);
-    let outcome = match place(parts, agent, dial).await {
-        Ok((call, far)) => talk(parts, call, far, near, ports, stop).await,
+    let _ = near.ports.join(Join::Ringing(ringback));
+    let outcome = match place(parts, agent, dial, near.peer).await {
+        Ok((call, far)) => talk(parts, call, far, near).await,
         Err(error) => Err(error),
     };
-    match outcome {
-        Ok(reason) => Bridged::Over(reason),
-        Err(error) => {
-            warn!(%error, "the one to be called was not reached");
-            let _ = ports.join(Join::Nobody);
-            Bridged::NotReached(error)
+    if outcome.is_err() {
+        let _ = near.ports.join(Join::Nobody);
+    }
+    outcome
+}
+
+/// The media of the second leg.
+struct Far {
+    bound: Option<BoundMedia>,
+    /// Once there is an answer, early or final; and what ends the RTCP.
+    joined: Option<(Agreement, DropGuard)>,
+}
+
+async fn place(parts: &Parts, agent: &UserAgent, dial: Dial, peer: IpAddr) -> Result<(OutgoingCall, Far), NotReached> {
+    let trunk = dial.trunk.as_ref().and_then(|name| parts.config.trunk.get(name));
+    let mut bound = BoundMedia::bind(parts, peer, trunk, security_towards(trunk)?)?;
+    let offer = bound.exchange().offer();
+    let call = agent.dial(Dial { offer, ..dial }).await?;
+    Ok((call, Far { bound: Some(bound), joined: None }))
+}
+
+impl Far {
+    /// Lets the two hear what an answer describes.
+    fn describe(&mut self, parts: &Parts, ports: &mut Ports, sdp: &[u8]) -> Result<(), NotReached> {
+        if let Some((agreement, _)) = &mut self.joined {
+            agreement.answer(sdp)?;
+            return Ok(());
         }
+        let Some(mut bound) = self.bound.take() else { return Ok(()) };
+        let agreed = match bound.exchange().answered(sdp) {
+            Ok(agreed) => agreed,
+            Err(error) => {
+                self.bound = Some(bound);
+                return Err(error.into());
+            }
+        };
+        let StartedLeg { leg, rtcp, agreement } = bound.leg(parts, &agreed)?;
+        ports.join(Join::Leg(leg)).map_err(|_| NotReached::TooOften)?;
+        let over = CancellationToken::new();
+        self.joined = Some((agreement, over.clone().drop_guard()));
+        tokio::spawn(rtcp.run(over));
+        Ok(())
+    }
+
+    /// Tells the media thread what is agreed on.
+    fn tell(&self, ports: &mut Ports, answered: bool) {
+        let agreed = self.joined.as_ref().and_then(|(agreement, _)| agreement.agreed());
+        if let Some(agreed) = agreed {
+            // The ring is full only when the media thread stands still.
+            let _ = ports.join(Join::Described { media: LegMedia::from(&agreed), answered });
+        }
+    }
+
+    /// What happens on the second call once it is answered; the reason when that is its end.
+    fn event(&mut self, ports: &mut Ports, event: DialogEvent) -> Option<EndReason> {
+        let Some((agreement, _)) = &mut self.joined else { return None };
+        let agreed = match event {
+            DialogEvent::Ended(reason) => return Some(reason),
+            DialogEvent::Offer(offer) => agreement.reoffered(offer),
+            DialogEvent::Acknowledged { sdp } if !sdp.is_empty() => agreement.answered(&sdp),
+            _ => None,
+        };
+        if agreed.is_some() {
+            self.tell(ports, true);
+        }
+        None
     }
 }
 
-/// Our side of the second leg.
-struct Far {
-    rtp: UdpSocket,
-    security: sdp::MediaSecurity,
-}
-
-async fn place(parts: &Parts, agent: &UserAgent, dial: Dial) -> Result<(OutgoingCall, Far), NotReached> {
-    let trunk = dial.trunk.as_ref().and_then(|name| parts.config.trunk.get(name));
-    let security = security_towards(trunk)?;
-    let range = parts.config.rtp.port_min..=parts.config.rtp.port_max;
-    let (rtp, _rtcp) = rtp::socket::bind_pair(parts.bind_address, range).map_err(NotReached::Ports)?;
-    let port = rtp.local_addr().map_err(NotReached::Ports)?.port();
-    let local =
-        sdp::LocalMedia { address: parts.media_address, port, session_id: u64::from(fastrand::u32(..)), version: 1 };
-    let call = agent.dial(Dial { offer: sdp::make_offer(&local, &Codec::ALL, &security), ..dial }).await?;
-    Ok((call, Far { rtp, security }))
-}
-
-/// Lets the caller hear what an answer describes, early or final.
-fn join(parts: &Parts, far: &Far, answer: &[u8], ports: &mut Ports) -> Result<(), NotReached> {
-    let negotiated = sdp::parse_answer(answer, &far.security)?;
-    let socket = far.rtp.try_clone().map_err(NotReached::Ports)?;
-    let (leg, _figures) =
-        RtpLeg::new(socket, &negotiated, parts.config.rtp.jitter, Instant::now()).map_err(NotReached::Ports)?;
-    ports.join(Join::Leg(Box::new(leg))).map_err(|_| NotReached::TooOften)
-}
-
-async fn talk(
-    parts: &Parts,
-    mut call: OutgoingCall,
-    side: Far,
-    near: &mut Dialog,
-    ports: &mut Ports,
-    stop: &CancellationToken,
-) -> Result<EndReason, NotReached> {
-    let mut early = Vec::new();
+async fn talk(parts: &Parts, mut call: OutgoingCall, mut far: Far, near: &mut Near<'_>) -> Result<Over, NotReached> {
     loop {
         tokio::select! {
             progress = call.progress() => match progress {
                 // What is wrong with it shows when it comes as the answer.
-                Some(Progress::EarlyMedia(sdp)) => if sdp != early && join(parts, &side, &sdp, ports).is_ok() {
-                    early = sdp;
+                Some(Progress::EarlyMedia(sdp)) => match far.describe(parts, near.ports, &sdp) {
+                    Ok(()) => far.tell(near.ports, false),
+                    Err(error) => warn!(%error, "early media cannot be agreed to"),
                 },
                 Some(_) => {}
                 // There is an answer, or a reason why there is none.
                 None => break,
             },
-            ended = over(near, ports, stop) => {
+            over = near.over() => {
                 call.cancel();
-                return Ok(match ended {
-                    Some(reason) => reason,
-                    None => near.hang_up().await,
-                });
+                return Ok(over);
             }
         }
     }
-    let (mut far, sdp) = call.answered().await?;
-    if !sdp.is_empty()
-        && sdp != early
-        && let Err(error) = join(parts, &side, &sdp, ports)
+    let (mut other, sdp) = call.answered().await?;
+    // The answer in a reliable provisional response was the answer (RFC 3262 §5).
+    if !(sdp.is_empty() && far.joined.is_some())
+        && let Err(error) = far.describe(parts, near.ports, &sdp)
     {
-        far.hang_up().await;
+        hang_up(other, ByeReason::NotAcceptable);
         return Err(error);
     }
+    far.tell(near.ports, true);
     info!("the caller talks with the one called");
-    let ended = tokio::select! {
-        ended = over(near, ports, stop) => ended,
-        _ = far.ended() => None,
-    };
-    match ended {
-        Some(reason) => {
-            far.hang_up().await;
-            Ok(reason)
+    let over = loop {
+        tokio::select! {
+            over = near.over() => break over,
+            event = other.event() => if far.event(near.ports, event).is_some() {
+                info!("the one called has hung up");
+                return Ok(Err(ByeReason::Normal));
+            },
         }
-        None => Ok(tokio::join!(near.hang_up(), far.hang_up()).0),
-    }
+    };
+    hang_up(other, over.err().unwrap_or_default());
+    Ok(over)
 }
 
-/// Waits until the caller has gone, with the reason, or until we hang up.
-pub(super) async fn over(near: &mut Dialog, ports: &mut Ports, stop: &CancellationToken) -> Option<EndReason> {
-    loop {
-        tokio::select! {
-            event = near.event() => if let DialogEvent::Ended(reason) = event {
-                return Some(reason);
-            },
-            woken = ports.woken() => {
-                let timed_out = std::iter::from_fn(|| ports.event()).any(|event| event.what == Occurrence::MediaTimeout);
-                while ports.heard().is_some() {}
-                if timed_out || woken.is_err() {
-                    return None;
+/// Ends the second call without waiting for its peer.
+fn hang_up(mut dialog: Dialog, reason: ByeReason) {
+    tokio::spawn(async move { dialog.hang_up_because(reason).await });
+}
+
+impl Near<'_> {
+    /// Waits until the caller has gone, or there is a reason to hang up. Cancel-safe.
+    pub async fn over(&mut self) -> Over {
+        loop {
+            tokio::select! {
+                event = self.dialog.event() => match event {
+                    DialogEvent::Ended(reason) => return Ok(reason),
+                    DialogEvent::Offer(offer) => {
+                        let agreed = self.agreement.reoffered(offer);
+                        self.describe(agreed);
+                    }
+                    DialogEvent::Acknowledged { sdp } if !sdp.is_empty() => {
+                        let agreed = self.agreement.answered(&sdp);
+                        self.describe(agreed);
+                    }
+                    DialogEvent::Dtmf { digit, duration } => drop(self.ports.join(Join::Key(Dtmf { digit, duration }))),
+                    // Whoever wants to take the caller elsewhere waits until we are done.
+                    _ => {}
+                },
+                woken = self.ports.woken() => {
+                    let timed_out =
+                        std::iter::from_fn(|| self.ports.event()).any(|event| event.what == Occurrence::MediaTimeout);
+                    while self.ports.heard().is_some() {}
+                    if timed_out {
+                        info!("no media arrives: hanging up");
+                        return Err(ByeReason::MediaTimeout);
+                    }
+                    if let Err(error) = woken {
+                        warn!(%error, "lost the media thread");
+                        return Err(ByeReason::Failure);
+                    }
                 }
+                () = self.stop.cancelled() => return Err(ByeReason::Normal),
             }
-            () = stop.cancelled() => return None,
+        }
+    }
+
+    fn describe(&mut self, agreed: Option<sdp::Negotiated>) {
+        if let Some(agreed) = agreed {
+            self.ports.command(Command::Described(LegMedia::from(&agreed)));
         }
     }
 }

@@ -61,6 +61,8 @@ pub(super) struct Dialogue {
     phrases: mpsc::Sender<Phrase>,
     work: mpsc::Sender<Work>,
     system: Arc<str>,
+    /// To whom the caller is to be handed over.
+    transfer: Option<Arc<str>>,
 }
 
 impl Dialogue {
@@ -76,6 +78,7 @@ impl Dialogue {
             conversation: Conversation::new(Limits::from(config)),
             recordings: Recordings::new(config),
             system: config.gemini.system_instruction.as_str().into(),
+            transfer: None,
             open: None,
             timeline: None,
             armed: 0,
@@ -156,6 +159,24 @@ impl Dialogue {
 
     fn key(&mut self, digit: char) {
         debug!(%digit, "key");
+        if digit == self.parts.config.conversation.transfer_key {
+            self.tell(Instant::now(), Input::PersonWanted);
+        }
+    }
+
+    /// To whom the caller is to be handed over now; nothing is said meanwhile.
+    pub fn take_transfer(&mut self) -> Option<Arc<str>> {
+        self.transfer.take()
+    }
+
+    /// The caller is with us again.
+    pub fn transfer_failed(&mut self, now: Instant) {
+        self.tell(now, Input::TransferFailed);
+    }
+
+    /// For whoever takes the call's media over.
+    pub fn ports(&mut self) -> &mut Ports {
+        &mut self.ports
     }
 
     /// Takes what the media thread has to tell. True when the call has to end because nothing is received any more.
@@ -382,6 +403,7 @@ impl Dialogue {
                     self.conversation.handle(Instant::now(), Input::ApologyEnded);
                 }
             }
+            Command::Transfer { to } => self.transfer = Some(to),
             Command::TurnEnded { turn, outcome } => self.turn_ended(turn, outcome),
         }
     }

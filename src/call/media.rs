@@ -36,6 +36,13 @@ pub(super) struct StartedMedia {
     pub agreement: Agreement,
 }
 
+/// A leg that the media thread does not serve yet, and what belongs to it.
+pub(super) struct StartedLeg {
+    pub leg: Box<RtpLeg>,
+    pub rtcp: RtcpLink,
+    pub agreement: Agreement,
+}
+
 /// What is agreed on about the media of a call that goes on.
 pub(super) struct Agreement {
     exchange: OfferAnswer,
@@ -71,13 +78,9 @@ impl BoundMedia {
         agreed: &Negotiated,
         early: Option<Ringback>,
     ) -> Result<StartedMedia, Unanswered> {
-        let jitter = parts.config.rtp.jitter;
-        let (leg, figures): (RtpLeg, HeapCons<LegReport>) =
-            RtpLeg::new(self.rtp, agreed, jitter, Instant::now()).map_err(Unanswered::Ports)?;
-        let (rtcp_in, rtcp_out) = watch::channel(RtcpMedia::from(agreed));
-        let rtcp = RtcpLink::new(self.rtcp, rtcp_out, figures).map_err(Unanswered::Ports)?;
+        let StartedLeg { leg, rtcp, agreement } = self.leg(parts, agreed)?;
         let (line, mut ports) = Line::new(
-            Box::new(leg),
+            leg,
             Endpointer::new(Limits::from(&parts.config.hearing)),
             Mixer::new(parts.config.placeholder.grace),
             parts.config.rtp.media_timeout,
@@ -88,7 +91,18 @@ impl BoundMedia {
             ports.command(Command::Ring(ringback));
         }
         parts.media.add(Box::new(line)).map_err(|_| Unanswered::NoRoom)?;
-        Ok(StartedMedia { ports, rtcp, agreement: Agreement { exchange: self.exchange, rtcp: rtcp_in } })
+        Ok(StartedMedia { ports, rtcp, agreement })
+    }
+
+    /// The leg that was agreed on, for a line that there is already.
+    pub fn leg(self, parts: &Parts, agreed: &Negotiated) -> Result<StartedLeg, Unanswered> {
+        let jitter = parts.config.rtp.jitter;
+        let (leg, figures): (RtpLeg, HeapCons<LegReport>) =
+            RtpLeg::new(self.rtp, agreed, jitter, Instant::now()).map_err(Unanswered::Ports)?;
+        let (rtcp_in, rtcp_out) = watch::channel(RtcpMedia::from(agreed));
+        let rtcp = RtcpLink::new(self.rtcp, rtcp_out, figures).map_err(Unanswered::Ports)?;
+        let agreement = Agreement { exchange: self.exchange, rtcp: rtcp_in };
+        Ok(StartedLeg { leg: Box::new(leg), rtcp, agreement })
     }
 }
 

@@ -14,17 +14,16 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use crate::config::Config;
 use crate::conversation::{Generation, Outcome, Seq};
 use crate::gemini::{self, Gemini};
-use crate::media::MediaThread;
+use crate::media::{Join, MediaThread};
 use crate::playout::clips::Clips;
 use crate::privacy::redact_number;
 use crate::sdp;
 use crate::sentence::Piece;
-use crate::sip::{ByeReason, Dialog, DialogEvent, EndReason, IncomingCall};
+use crate::sip::{ByeReason, Dialog, DialogEvent, EndReason, IncomingCall, UserAgent};
 use crate::timeline::TurnReport;
 use crate::tts::{self, Synthesizer};
 
 mod answer;
-#[allow(dead_code, reason = "for the conversation, which does not hand calls on yet")]
 mod bridge;
 mod dialogue;
 mod incoming;
@@ -32,12 +31,15 @@ mod media;
 mod outgoing;
 mod recordings;
 mod speaker;
-#[allow(dead_code, reason = "for the conversation, which does not hand calls on yet")]
+mod succession;
 mod transfer;
 
+use bridge::Near;
 use dialogue::Dialogue;
-use media::StartedMedia;
+use media::{StartedLeg, StartedMedia};
 pub use outgoing::place;
+use succession::{Origin, Succession, Successor};
+use transfer::Handover;
 
 /// Reports from a call's tasks that may wait for it.
 const WORK: usize = 256;
@@ -79,13 +81,14 @@ pub(crate) enum Work {
 }
 
 /// Takes a call from its INVITE to its end. `stop` hangs up.
-pub async fn run(parts: Arc<Parts>, incoming: IncomingCall, stop: CancellationToken) {
+pub async fn run(parts: Arc<Parts>, agent: Arc<UserAgent>, incoming: IncomingCall, stop: CancellationToken) {
     let span = info_span!("call", id = %incoming.id);
     async {
         info!(peer = %incoming.peer, caller = redact_number(&incoming.caller.user), "rings");
+        let origin = Origin { trunk: incoming.trunk.clone(), peer: incoming.peer.ip() };
         match incoming::answer(&parts, incoming, &stop).await {
             Ok(up) => {
-                converse(&parts, up, stop).await;
+                converse(&parts, agent, origin, up, stop).await;
             }
             Err(error) => warn!(%error, "not answered"),
         }
@@ -143,12 +146,18 @@ fn warm(parts: &Arc<Parts>) {
 }
 
 /// Holds the conversation of an answered call, to its end.
-async fn converse(parts: &Arc<Parts>, up: Up, stop: CancellationToken) -> EndReason {
+async fn converse(
+    parts: &Arc<Parts>,
+    agent: Arc<UserAgent>,
+    origin: Origin,
+    up: Up,
+    stop: CancellationToken,
+) -> EndReason {
     let Up { mut dialog, media: StartedMedia { mut ports, rtcp, mut agreement }, since } = up;
     let counters = ports.counters().clone();
     let (work_in, mut work_out) = mpsc::channel(WORK);
     let over = CancellationToken::new();
-    let rtcp_over = over.clone().drop_guard();
+    let mut rtcp_over = over.clone().drop_guard();
     tokio::spawn(rtcp.run(over));
     let (phrases_in, phrases_out) = mpsc::channel(dialogue::PHRASES);
     let speech = ports.take_speech().expect("a new call's speech ring has not been taken");
@@ -158,6 +167,9 @@ async fn converse(parts: &Arc<Parts>, up: Up, stop: CancellationToken) -> EndRea
         dialogue.described(Instant::now(), &agreed);
     }
     dialogue.answered(Instant::now());
+    let succeeding = stop.child_token();
+    let _succeeding = succeeding.clone().drop_guard();
+    let (succession, mut successors) = Succession::new(parts.clone(), agent.clone(), origin.clone(), succeeding);
     // Why we hang up, when it is we who do.
     let ended: Result<EndReason, ByeReason> = loop {
         let deadline = dialogue.poll_timeout();
@@ -175,8 +187,8 @@ async fn converse(parts: &Arc<Parts>, up: Up, stop: CancellationToken) -> EndRea
             Some(work) = work_out.recv() => dialogue.work(work),
             () = until(deadline) => dialogue.handle_timeout(Instant::now()),
             event = dialog.event() => match event {
-                // Dropped, it is declined.
-                DialogEvent::Refer(_) => info!("asked to call somebody else: declined"),
+                DialogEvent::Refer(referred) => succession.referred(referred),
+                DialogEvent::Replaced(incoming) => succession.replaced(*incoming),
                 DialogEvent::Ended(reason) => break Ok(reason),
                 DialogEvent::Offer(offer) => if let Some(agreed) = agreement.reoffered(offer) {
                     dialogue.described(Instant::now(), &agreed);
@@ -187,7 +199,38 @@ async fn converse(parts: &Arc<Parts>, up: Up, stop: CancellationToken) -> EndRea
                 DialogEvent::Acknowledged { .. } => debug!("acknowledged"),
                 DialogEvent::Dtmf { digit, .. } => dialogue.key_by_signalling(digit),
             },
+            Some(successor) = successors.recv() => {
+                let Successor { dialog: next, leg, agreed, patience } = successor;
+                let StartedLeg { leg, rtcp, agreement: next_agreement } = leg;
+                if dialogue.ports().join(Join::Successor(leg)).is_err() {
+                    warn!("the call was taken over too often: it goes on as it was");
+                    continue;
+                }
+                info!(id = next.id(), "goes on over another call");
+                succession::leave(std::mem::replace(&mut dialog, next), patience);
+                agreement = next_agreement;
+                let over = CancellationToken::new();
+                rtcp_over = over.clone().drop_guard();
+                tokio::spawn(rtcp.run(over));
+                dialogue.described(Instant::now(), &agreed);
+            }
             () = stop.cancelled() => break Err(ByeReason::Normal),
+        }
+        if let Some(to) = dialogue.take_transfer() {
+            info!("hands the caller over");
+            let trunk = origin.trunk.as_deref().map(str::to_owned);
+            let way = trunk.as_ref().and_then(|name| parts.config.trunk.get(name)).map(|trunk| trunk.transfer);
+            let handover = Handover { to: to.to_string(), trunk, way: way.unwrap_or_default() };
+            let (dialog, agreement, stop) = (&mut dialog, &mut agreement, &stop);
+            let mut near = Near { dialog, ports: dialogue.ports(), agreement, stop, peer: origin.peer };
+            if let Some(over) = transfer::hand_over(parts, &agent, handover, &mut near).await {
+                break over;
+            }
+            // The hold may have come and gone meanwhile.
+            if let Some(agreed) = agreement.agreed() {
+                dialogue.described(Instant::now(), &agreed);
+            }
+            dialogue.transfer_failed(Instant::now());
         }
     };
     let freed = async {

@@ -16,6 +16,7 @@ use crate::sdp::{MediaSecurity, SdpError};
 use crate::sip::{ByeReason, Dial, EndReason, OutgoingCall, Progress, SipError, UserAgent};
 
 use super::media::{BoundMedia, StartedMedia, security};
+use super::succession::Origin;
 use super::{Parts, Unanswered, Up, converse, warm};
 
 /// Calls as `dial` says, whose offer is made here, and talks until the call is over. `peer` is the address of the trunk's server, or of the
@@ -25,13 +26,14 @@ use super::{Parts, Unanswered, Up, converse, warm};
 /// When nobody answers, the answer cannot be agreed to, or the trunk wants SRTP and its signalling cannot carry the keys.
 pub async fn place(
     parts: Arc<Parts>,
-    agent: &UserAgent,
+    agent: Arc<UserAgent>,
     dial: Dial,
     peer: IpAddr,
     stop: CancellationToken,
 ) -> Result<EndReason, Unanswered> {
     let trunk = dial.trunk.as_ref().and_then(|name| parts.config.trunk.get(name));
     let mut media = BoundMedia::bind(&parts, peer, trunk, security_towards(trunk)?)?;
+    let through = dial.trunk.as_deref().map(Arc::from);
     let offer = media.exchange().offer();
     let call = agent.dial(Dial { offer, ..dial }).await?;
     let span = info_span!("call", id = %call.id);
@@ -39,7 +41,7 @@ pub async fn place(
         info!("places a call");
         warm(&parts);
         let up = answered(&parts, call, media, &stop).await?;
-        Ok(converse(&parts, up, stop).await)
+        Ok(converse(&parts, agent, Origin { trunk: through, peer }, up, stop).await)
     }
     .instrument(span)
     .await

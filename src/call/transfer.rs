@@ -1,14 +1,14 @@
 //! Hands the caller to somebody else, in the way that the trunk takes: REFER, or a second leg on the box.
+//!
+//! While a REFER is under way the caller hears nothing of us.
 
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::Transferring;
-use crate::media::{Command, Ports};
-use crate::sip::{Dial, Dialog, EndReason, TransferEvent, UserAgent};
+use crate::sip::{ByeReason, Dial, TransferEvent, UserAgent};
 
 use super::Parts;
-use super::bridge::{self, Bridged};
+use super::bridge::{self, Near, Over};
 
 /// Where to, and how.
 #[derive(Debug, Clone)]
@@ -26,39 +26,30 @@ pub(super) async fn hand_over(
     parts: &Parts,
     agent: &UserAgent,
     handover: Handover,
-    near: &mut Dialog,
-    ports: &mut Ports,
-    stop: &CancellationToken,
-) -> Option<EndReason> {
+    near: &mut Near<'_>,
+) -> Option<Over> {
     let Handover { to, trunk, way } = handover;
     if way != Transferring::Bridge {
-        match refer(agent, &to, trunk.as_deref(), near, ports, stop).await {
-            Referred::Over(reason) => return Some(reason),
+        match refer(agent, &to, trunk.as_deref(), near).await {
+            Referred::Over(over) => return Some(over),
             Referred::Failed => return None,
             Referred::Unsupported if way == Transferring::Refer => return None,
             Referred::Unsupported => {}
         }
     }
-    match bridge::bridge(parts, agent, Dial { to, trunk, ..Dial::default() }, near, ports, stop).await {
-        Bridged::Over(reason) => Some(reason),
-        Bridged::NotReached(_) => None,
-    }
+    bridge::bridge(parts, agent, Dial { to, trunk, ..Dial::default() }, near)
+        .await
+        .inspect_err(|error| warn!(%error, "the one to be called was not reached"))
+        .ok()
 }
 
 enum Referred {
-    Over(EndReason),
+    Over(Over),
     Failed,
     Unsupported,
 }
 
-async fn refer(
-    agent: &UserAgent,
-    to: &str,
-    trunk: Option<&str>,
-    near: &mut Dialog,
-    ports: &mut Ports,
-    stop: &CancellationToken,
-) -> Referred {
+async fn refer(agent: &UserAgent, to: &str, trunk: Option<&str>, near: &mut Near<'_>) -> Referred {
     let uri = match trunk.map(|name| agent.trunk(name)) {
         _ if to.starts_with("sip:") => to.to_owned(),
         Some(Ok(trunk)) => trunk.uri_of(to),
@@ -71,23 +62,18 @@ async fn refer(
             return Referred::Failed;
         }
     };
-    // What is said from now on nobody needs to hear.
-    ports.command(Command::Disarm);
-    ports.command(Command::Flush);
-    let mut transfer = near.transfer(&uri, None, None);
+    let mut transfer = near.dialog.transfer(&uri, None, None);
     let outcome = tokio::select! {
+        // A peer that hangs up after agreeing has done it.
+        biased;
         outcome = transfer.outcome() => outcome,
-        ended = bridge::over(near, ports, stop) => {
-            return Referred::Over(match ended {
-                Some(reason) => reason,
-                None => near.hang_up().await,
-            });
-        }
+        over = near.over() => return Referred::Over(over),
     };
     match outcome {
         TransferEvent::Succeeded => {
             info!("the caller is in other hands");
-            Referred::Over(near.ended().await)
+            // The BYE is on its way already.
+            Referred::Over(Err(ByeReason::Normal))
         }
         TransferEvent::Unsupported(status) => {
             info!(?status, "the other side does not transfer");

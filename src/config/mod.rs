@@ -377,11 +377,15 @@ pub struct Conversation {
     pub greeting: bool,
     /// Exchanges that the model is told of.
     pub history_exchanges: usize,
+    /// The person whom a caller may ask for: a number, or a SIP URI; absent: nobody.
+    pub transfer_to: Option<String>,
+    /// The key that asks for the person.
+    pub transfer_key: char,
 }
 
 impl Default for Conversation {
     fn default() -> Self {
-        Self { language: Language::En, greeting: true, history_exchanges: 12 }
+        Self { language: Language::En, greeting: true, history_exchanges: 12, transfer_to: None, transfer_key: '0' }
     }
 }
 

@@ -161,6 +161,14 @@ fn what_cannot_work_is_refused_with_a_remedy() {
         ("voice", "first_audio_ms = 1", "2: [voice] key first_audio_ms: 1 ms"),
         ("voice", "stall_ms = 1", "2: [voice] key stall_ms: 1 ms"),
         ("conversation", "history_exchanges = 201", "2: [conversation] key history_exchanges: 201"),
+        ("conversation", "transfer_key = \"x\"", "2: [conversation] key transfer_key: 'x' is no key of a telephone"),
+        (
+            "conversation",
+            "transfer_to = \"reception\"",
+            "2: [conversation] key transfer_to: neither a number nor a SIP",
+        ),
+        ("conversation", "transfer_to = \"sip:620@\"", "2: [conversation] key transfer_to: neither a number nor a SIP"),
+        ("conversation", "transfer_to = \"+972 3\"", "2: [conversation] key transfer_to: a number is called through"),
     ] {
         let told = problem(&format!("[{section}]\n{lines}\n"));
         assert!(told.starts_with(complaint) && told.contains("; "), "{told}");

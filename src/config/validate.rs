@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Config, Gemini, Hearing, Rtp, Sip};
+use super::{Config, Gemini, Hearing, HostPort, Rtp, Sip};
 
 mod trunk;
 
@@ -57,7 +57,32 @@ pub(super) fn complaints(config: &Config) -> Vec<Complaint> {
     found.unless(exchanges <= 200, "conversation", "history_exchanges", || {
         format!("{exchanges} is too many; take at most 200")
     });
+    transfer(&mut found, config);
     found.0
+}
+
+fn transfer(found: &mut Complaints, config: &Config) {
+    let key = config.conversation.transfer_key;
+    found.unless("0123456789*#ABCD".contains(key), "conversation", "transfer_key", || {
+        format!("{key:?} is no key of a telephone; take one of 0 to 9, * or #")
+    });
+    let Some(to) = config.conversation.transfer_to.as_deref() else { return };
+    let good = match to.strip_prefix("sip:") {
+        Some(uri) => {
+            let host = uri.rsplit('@').next().unwrap_or_default().split([';', '?']).next().unwrap_or_default();
+            host.parse::<HostPort>().is_ok() && !to.contains([' ', '<', '>', '"', '?'])
+        }
+        None => {
+            let is_number = |char: char| char.is_ascii_digit() || "+*# -.()/".contains(char);
+            to.contains(|char: char| char.is_ascii_digit()) && to.chars().all(is_number)
+        }
+    };
+    found.unless(good, "conversation", "transfer_to", || {
+        "neither a number nor a SIP URI; write it as in \"+97235551234\" or \"sip:620@192.168.1.1\"".into()
+    });
+    found.unless(!good || to.starts_with("sip:") || !config.trunk.is_empty(), "conversation", "transfer_to", || {
+        "a number is called through a trunk, and there is none; write a SIP URI, as in \"sip:620@192.168.1.1\"".into()
+    });
 }
 
 fn sip(found: &mut Complaints, sip: &Sip, no_trunks: bool) {

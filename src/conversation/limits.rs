@@ -1,11 +1,12 @@
 //! What a conversation is allowed, and how long it waits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
 
 /// What the conversation is allowed, and how long it waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// From a request to its first text.
     pub first_token: Duration,
@@ -19,6 +20,8 @@ pub struct Limits {
     pub greeting: bool,
     /// Whether a placeholder is armed for each turn.
     pub placeholder: bool,
+    /// The person to whom the caller may be handed over.
+    pub transfer_to: Option<Arc<str>>,
 }
 
 impl From<&Config> for Limits {
@@ -30,6 +33,7 @@ impl From<&Config> for Limits {
             history_exchanges: config.conversation.history_exchanges,
             greeting: config.conversation.greeting,
             placeholder: config.placeholder.enabled,
+            transfer_to: config.conversation.transfer_to.as_deref().map(Arc::from),
         }
     }
 }

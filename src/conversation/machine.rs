@@ -37,6 +37,8 @@ pub enum Phase {
     Speaking,
     /// The apology plays.
     Apologising,
+    /// The caller is being handed over.
+    Transferring,
     /// The call is over.
     Ended,
 }
@@ -47,7 +49,13 @@ enum Floor {
     Greeting,
     Listening,
     Answering(Answer),
-    Apologising { since: Instant, speech_end: Instant },
+    /// `for_turn`: the caller has asked something; otherwise the transfer has failed.
+    Apologising {
+        since: Instant,
+        speech_end: Instant,
+        for_turn: bool,
+    },
+    Transferring,
     Ended,
 }
 
@@ -104,6 +112,7 @@ impl Conversation {
             Floor::Answering(answer) if answer.committed && answer.is_said() => Phase::Speaking,
             Floor::Answering(_) => Phase::Thinking,
             Floor::Apologising { .. } => Phase::Apologising,
+            Floor::Transferring => Phase::Transferring,
             Floor::Ended => Phase::Ended,
         }
     }
@@ -125,7 +134,12 @@ impl Conversation {
             Input::HungUp => self.hung_up(),
             Input::Held => self.held(),
             Input::Retrieved => self.retrieved(now),
+            Input::TransferFailed => self.transfer_failed(now),
             _ if matches!(self.floor, Floor::Ringing | Floor::Ended) => {}
+            // The caller is not ours at present.
+            _ if matches!(self.floor, Floor::Transferring) => {}
+            Input::PersonWanted if self.hold != Hold::None => {}
+            Input::PersonWanted => self.person_wanted(),
             Input::GreetingEnded => {
                 if matches!(self.floor, Floor::Greeting) {
                     self.floor = Floor::Listening;
@@ -153,8 +167,8 @@ impl Conversation {
             Input::PhraseHeard { generation, seq, share } => self.phrase_reported(now, generation, seq, Some(share)),
             Input::PhraseFailed { generation, seq } => self.phrase_reported(now, generation, seq, None),
             Input::ApologyEnded => {
-                if matches!(self.floor, Floor::Apologising { .. }) {
-                    self.apology_over();
+                if let Floor::Apologising { for_turn, .. } = self.floor {
+                    self.apology_over(for_turn);
                 }
             }
         }
@@ -185,9 +199,10 @@ impl Conversation {
                 self.settle(now);
             }
             (Floor::Answering(_), _) => self.cut_model_off(now),
-            (Floor::Apologising { .. }, _) => {
+            (Floor::Apologising { for_turn, .. }, _) => {
+                let for_turn = *for_turn;
                 self.commands.push_back(Command::FlushPlayout);
-                self.apology_over();
+                self.apology_over(for_turn);
             }
             _ => {}
         }
@@ -218,7 +233,7 @@ impl Conversation {
         // Its end, soft or hard, was heard, or else the media thread will tell of it after the hold.
         let unanswered = matches!(&self.floor, Floor::Answering(answer) if answer.committed && !answer.is_said());
         let was_open = self.turn_open;
-        if !matches!(self.floor, Floor::Ringing | Floor::Listening) {
+        if !matches!(self.floor, Floor::Ringing | Floor::Listening | Floor::Transferring) {
             let turn = self.turn;
             self.caller_speaks();
             // Nobody has spoken: a turn that this has begun has not.
@@ -226,7 +241,7 @@ impl Conversation {
         }
         self.hold = if unanswered { Hold::Answer } else { Hold::Held };
         // Silencing the playout may have spent the one that was armed.
-        if !matches!(self.floor, Floor::Ringing)
+        if !matches!(self.floor, Floor::Ringing | Floor::Transferring)
             && !matches!(self.commands.back(), Some(Command::ArmPlaceholder { .. }))
         {
             self.arm_placeholder();
@@ -235,7 +250,7 @@ impl Conversation {
 
     fn retrieved(&mut self, now: Instant) {
         match mem::replace(&mut self.hold, Hold::None) {
-            _ if matches!(self.floor, Floor::Ringing | Floor::Ended) => {}
+            _ if matches!(self.floor, Floor::Ringing | Floor::Transferring | Floor::Ended) => {}
             Hold::None | Hold::Held => {}
             Hold::Greet => {
                 self.floor = Floor::Greeting;
@@ -265,12 +280,12 @@ impl Conversation {
             }
             // The media thread has taken its placeholder back by itself.
             Floor::Answering(answer) => self.cancel(&answer),
-            Floor::Apologising { .. } => {
+            Floor::Apologising { for_turn, .. } => {
                 self.commands.push_back(Command::FlushPlayout);
-                self.apology_over();
+                self.apology_over(for_turn);
                 self.turn_open = true;
             }
-            floor @ (Floor::Listening | Floor::Ringing | Floor::Ended) => self.floor = floor,
+            floor @ (Floor::Listening | Floor::Ringing | Floor::Transferring | Floor::Ended) => self.floor = floor,
         }
     }
 
@@ -352,7 +367,7 @@ impl Conversation {
             Verdict::Open => {}
             Verdict::Nothing => {
                 self.commands.push_back(Command::Apologise);
-                self.floor = Floor::Apologising { since: now, speech_end };
+                self.floor = Floor::Apologising { since: now, speech_end, for_turn: true };
             }
             Verdict::Said => {
                 let Floor::Answering(answer) = mem::replace(&mut self.floor, Floor::Listening) else { return };
@@ -382,10 +397,39 @@ impl Conversation {
         self.settle(now);
     }
 
-    fn apology_over(&mut self) {
+    fn apology_over(&mut self, for_turn: bool) {
         self.floor = Floor::Listening;
+        if !for_turn {
+            return;
+        }
         self.push_exchange(Exchange { turn: self.turn, heard: String::new(), interrupted: false });
         self.turn_over(TurnOutcome::Apologised);
+    }
+
+    fn person_wanted(&mut self) {
+        let Some(to) = self.limits.transfer_to.clone() else { return };
+        let (was_open, turn) = (self.turn_open, self.turn);
+        self.caller_speaks();
+        // Nobody has spoken: a turn that this has begun has not.
+        self.turn_open = was_open && self.turn == turn;
+        if self.limits.placeholder {
+            self.commands.push_back(Command::DisarmPlaceholder);
+        }
+        self.floor = Floor::Transferring;
+        self.commands.push_back(Command::Transfer { to });
+    }
+
+    fn transfer_failed(&mut self, now: Instant) {
+        if !matches!(self.floor, Floor::Transferring) {
+            return;
+        }
+        self.arm_placeholder();
+        if self.hold == Hold::None {
+            self.commands.push_back(Command::Apologise);
+            self.floor = Floor::Apologising { since: now, speech_end: now, for_turn: false };
+        } else {
+            self.floor = Floor::Listening;
+        }
     }
 
     fn hung_up(&mut self) {

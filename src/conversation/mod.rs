@@ -13,6 +13,9 @@
 //! Hold ends what is being said as a barge-in does; a question whose answer had not begun is asked again at the retrieval, and a greeting
 //! that had not begun is played then.
 //!
+//! A caller who wants a person is handed over when there is somebody to hand over to: what is said gives way, and nothing is heard or said by
+//! the conversation until that has failed, which is apologised for, or the call is over.
+//!
 //! An answer is asked for at the soft end and may be synthesised at once; the media thread holds it back until the hard end commits it.
 //! Not implemented: taking an interruption back when it was only a cough, and a second placeholder in a long wait.
 
@@ -100,6 +103,10 @@ pub enum Input {
     Held,
     /// The hold is over.
     Retrieved,
+    /// The caller is to talk to a person: a key asks for it, or a rule of ours.
+    PersonWanted,
+    /// The caller could not be handed over and is with us again.
+    TransferFailed,
     /// The call is over, from whichever side.
     HungUp,
 }
@@ -164,6 +171,11 @@ pub enum Command {
     FlushPlayout,
     /// Play the apology clip.
     Apologise,
+    /// Hand the caller over.
+    Transfer {
+        /// The person.
+        to: Arc<str>,
+    },
     /// A turn is over: its timeline can be written.
     TurnEnded {
         /// The turn.

@@ -7,6 +7,7 @@ use super::*;
 
 mod hold;
 mod invariants;
+mod transfer;
 
 const LIMITS: Limits = Limits {
     first_token: Duration::from_millis(4000),
@@ -15,6 +16,7 @@ const LIMITS: Limits = Limits {
     history_exchanges: 3,
     greeting: true,
     placeholder: true,
+    transfer_to: None,
 };
 
 /// A call that is played from a script. Deadlines fire by themselves on the way from one line to the next.
@@ -114,6 +116,7 @@ fn brief(command: &Command) -> String {
         Command::Speak { generation, seq, text } => format!("speak {generation}.{seq} {text}"),
         Command::FlushPlayout => "flush".into(),
         Command::Apologise => "apologise".into(),
+        Command::Transfer { to } => format!("transfer to {to}"),
         Command::TurnEnded { turn, outcome } => format!("turn {turn} {outcome:?}"),
     }
 }

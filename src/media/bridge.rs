@@ -3,28 +3,34 @@
 //! The sound passes through decoded, so that the legs may have different codecs. Nothing is allocated or freed here: a leg comes from
 //! a task by a ring, and goes back by another. Not implemented: conferences of more than two.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ringbuf::traits::{Consumer, Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 
-use crate::leg::{Dtmf, FrameKind, Leg};
-use crate::pcm::{FRAME_SAMPLES, Frame, RATE, SILENCE};
+use crate::leg::{Dtmf, FrameKind, Leg, LegMedia};
+use crate::pcm::SILENCE;
+use crate::pcm::tone::Ringback;
 
 /// Legs that one call may be joined with, one after another.
 const JOINS: usize = 8;
-/// The ringing tone of most countries (ITU-T E.180): a second of 425 Hz every five seconds, at −22 dBm0.
-const RINGING_HZ: f32 = 425.0;
-const RINGING_FRAMES: u32 = 50;
-const RINGING_PERIOD_FRAMES: u32 = 250;
-const RINGING_AMPLITUDE: f32 = 2600.0;
-
 /// What a call is joined with.
 pub enum Join {
     /// Somebody is being called: the caller hears a ringing tone, and nobody hears the caller.
-    Ringing,
+    Ringing(Ringback),
     /// The caller and this leg hear each other.
     Leg(Box<dyn Leg>),
+    /// What is agreed on with the leg that the caller is joined with. Once it is `answered`, its packets are missed.
+    Described {
+        /// All of it.
+        media: LegMedia,
+        /// Whether the call is answered.
+        answered: bool,
+    },
+    /// The caller pressed a key and signalling tells of it.
+    Key(Dtmf),
+    /// This leg is the caller's from now on, in place of the one before: the conversation goes on over it.
+    Successor(Box<dyn Leg>),
     /// Nobody any more: the conversation goes on.
     Nobody,
 }
@@ -37,12 +43,17 @@ pub(super) struct Joins {
 }
 
 impl Joins {
-    /// Joins the call; gives the order back when that was done too often.
-    pub fn join(&mut self, join: Join) -> Result<(), Join> {
+    /// Frees the legs that are not needed any more.
+    pub fn reap(&mut self) {
         while let Some(leg) = self.returned.try_pop() {
             drop(leg);
         }
-        if matches!(join, Join::Leg(_)) {
+    }
+
+    /// Joins the call; gives the order back when that was done too often.
+    pub fn join(&mut self, join: Join) -> Result<(), Join> {
+        self.reap();
+        if matches!(join, Join::Leg(_) | Join::Successor(_)) {
             match self.left.checked_sub(1) {
                 Some(left) => self.left = left,
                 None => return Err(join),
@@ -61,8 +72,12 @@ pub(super) struct Bridge {
 
 enum State {
     Apart,
-    Ringing(u32),
-    Joined(Box<dyn Leg>),
+    Ringing(Ringback),
+    Joined {
+        far: Box<dyn Leg>,
+        /// From when on its packets are expected.
+        expected_since: Option<Instant>,
+    },
 }
 
 /// Makes the rings of one call.
@@ -76,21 +91,54 @@ pub(super) fn bridge() -> (Bridge, Joins) {
 
 impl Bridge {
     /// Takes orders. True when the call is not alone, and [`Bridge::relay`] is to be called in place of the conversation.
-    pub fn obey(&mut self) -> bool {
+    pub fn obey(&mut self, now: Instant, near: &mut Box<dyn Leg>) -> bool {
         while let Some(join) = self.orders.try_pop() {
             let next = match join {
-                Join::Ringing => State::Ringing(0),
-                Join::Leg(leg) => State::Joined(leg),
+                Join::Ringing(ringback) => State::Ringing(ringback),
+                Join::Leg(far) => State::Joined { far, expected_since: None },
                 Join::Nobody => State::Apart,
-            };
-            if let State::Joined(leg) = std::mem::replace(&mut self.state, next) {
-                // The ring has room for all of them; a leg must not be freed on this thread.
-                if let Err(leg) = self.returned.try_push(leg) {
-                    std::mem::forget(leg);
+                Join::Described { media, answered } => {
+                    if let State::Joined { far, expected_since } = &mut self.state {
+                        far.renegotiate(&media);
+                        let due = answered && media.direction.receives();
+                        *expected_since = due.then(|| expected_since.unwrap_or(now));
+                    }
+                    continue;
                 }
+                Join::Key(dtmf) => {
+                    if let State::Joined { far, .. } = &mut self.state {
+                        far.dial(dtmf);
+                    }
+                    continue;
+                }
+                Join::Successor(leg) => {
+                    let before = std::mem::replace(near, leg);
+                    self.give_back(before);
+                    continue;
+                }
+            };
+            if let State::Joined { far, .. } = std::mem::replace(&mut self.state, next) {
+                self.give_back(far);
             }
         }
         !matches!(self.state, State::Apart)
+    }
+
+    /// The ring has room for all of them; a leg must not be freed on this thread.
+    fn give_back(&mut self, leg: Box<dyn Leg>) {
+        if let Err(leg) = self.returned.try_push(leg) {
+            std::mem::forget(leg);
+        }
+    }
+
+    /// Whether nothing was received of the far leg for so long.
+    pub fn misses(&self, now: Instant, timeout: Duration) -> bool {
+        match &self.state {
+            State::Joined { far, expected_since: Some(since) } => {
+                now.saturating_duration_since(far.last_received().max(*since)) >= timeout
+            }
+            _ => false,
+        }
     }
 
     /// One ptime of two legs. Gives what the near one was heard to be; its keys go to `pressed` as well.
@@ -98,7 +146,7 @@ impl Bridge {
         let (mut from_near, mut from_far) = (SILENCE, SILENCE);
         let kind = near.hear(now, &mut from_near);
         match &mut self.state {
-            State::Joined(far) => {
+            State::Joined { far, .. } => {
                 let far_kind = far.hear(now, &mut from_far);
                 near.speak(now, &from_far, far_kind != FrameKind::Silence);
                 far.speak(now, &from_near, kind != FrameKind::Silence);
@@ -110,10 +158,9 @@ impl Bridge {
                     near.dial(dtmf);
                 }
             }
-            State::Ringing(frame) => {
-                let sounding = ringing(*frame, &mut from_far);
-                *frame = (*frame + 1) % RINGING_PERIOD_FRAMES;
-                near.speak(now, &from_far, sounding);
+            State::Ringing(ringback) => {
+                let (frame, sounding) = ringback.frame();
+                near.speak(now, &frame, sounding);
                 while let Some(dtmf) = near.poll_dtmf() {
                     pressed(dtmf);
                 }
@@ -125,22 +172,10 @@ impl Bridge {
 
     /// A ptime passed without a tick.
     pub fn skip(&mut self) {
-        if let State::Joined(far) = &mut self.state {
+        if let State::Joined { far, .. } = &mut self.state {
             far.skip();
         }
     }
-}
-
-/// A frame of the ringing tone, and whether it sounds.
-fn ringing(at: u32, frame: &mut Frame) -> bool {
-    if at >= RINGING_FRAMES {
-        return false;
-    }
-    for (n, sample) in frame.iter_mut().enumerate() {
-        let turns = (at as usize * FRAME_SAMPLES + n) as f32 * RINGING_HZ / RATE as f32;
-        *sample = (RINGING_AMPLITUDE * (std::f32::consts::TAU * turns.fract()).sin()) as i16;
-    }
-    true
 }
 
 #[cfg(test)]
@@ -153,8 +188,8 @@ mod tests {
     use crate::config;
     use crate::hearing::{Endpointer, Limits};
     use crate::leg::rtp::RtpLeg;
-    use crate::media::Line;
-    use crate::pcm::{PTIME, tone};
+    use crate::media::{Line, Occurrence, Ports};
+    use crate::pcm::{FRAME_SAMPLES, Frame, PTIME, RATE, tone};
     use crate::playout::Mixer;
     use crate::rtp::packet::PacketView;
     use crate::rtp::sender::{MAX_PACKET_BYTES, Sender};
@@ -243,14 +278,14 @@ mod tests {
         let (mut line, mut ports) =
             Line::new(near, endpointer, Mixer::new(Duration::ZERO), Duration::from_secs(60)).unwrap();
 
-        assert!(ports.join(Join::Ringing).is_ok());
+        assert!(ports.join(Join::Ringing(Ringback::of_country(None))).is_ok());
         for _ in 0..60 {
             caller.say();
             assert!(line.tick(now));
             now += PTIME;
         }
         caller.listen();
-        let first = tone::share_of(RINGING_HZ, &caller.heard[..RATE as usize - FRAME_SAMPLES]);
+        let first = tone::share_of(425.0, &caller.heard[..RATE as usize - FRAME_SAMPLES]);
         assert!(first > 0.9, "{first}");
 
         assert!(ports.join(Join::Leg(far)).is_ok());
@@ -263,19 +298,52 @@ mod tests {
         assert!(agent.keys.contains(&5), "{:?}", agent.keys);
 
         assert!(ports.join(Join::Nobody).is_ok());
+        caller.heard.clear();
+        agent.heard.clear();
         run(&mut line, &mut now, &mut [&mut caller, &mut agent]);
         assert!(!caller.hears(1100.0) && !agent.hears(700.0), "apart again");
+    }
+
+    #[tokio::test]
+    async fn a_successor_is_heard_in_place_of_the_leg_before_and_a_silent_far_leg_is_missed() {
+        let mut now = Instant::now();
+        let (mut before, near) = phone(Codec::Pcmu, 700.0);
+        let (mut after, successor) = phone(Codec::Pcma, 1100.0);
+        let (mut agent, far) = phone(Codec::Pcma, 1700.0);
+        let endpointer = Endpointer::new(Limits::from(&config::Hearing::default()));
+        let (mut line, mut ports) =
+            Line::new(near, endpointer, Mixer::new(Duration::ZERO), Duration::from_secs(3)).unwrap();
+        assert!(ports.join(Join::Successor(successor)).is_ok() && ports.join(Join::Leg(far)).is_ok());
+        run(&mut line, &mut now, &mut [&mut before, &mut after, &mut agent]);
+        assert!(agent.hears(1100.0) && after.hears(1700.0) && before.heard.is_empty());
+
+        // It rings: nothing need come of the far leg.
+        let timed_out = |ports: &mut Ports| {
+            std::iter::from_fn(|| ports.event()).any(|event| event.what == Occurrence::MediaTimeout)
+        };
+        for _ in 0..3 {
+            run(&mut line, &mut now, &mut [&mut after]);
+        }
+        assert!(!timed_out(&mut ports));
+        let media =
+            LegMedia { codec: Codec::Pcma, telephone_event: None, remote: None, direction: sdp::Direction::SendRecv };
+        assert!(ports.join(Join::Described { media, answered: true }).is_ok());
+        run(&mut line, &mut now, &mut [&mut after]);
+        assert!(!timed_out(&mut ports), "it has as long as any other from its answer on");
+        run(&mut line, &mut now, &mut [&mut after]);
+        assert!(timed_out(&mut ports));
     }
 
     #[test]
     fn more_legs_than_there_is_room_for_are_given_back() {
         let (mut bridge, mut joins) = bridge();
+        let (now, mut near): (_, Box<dyn Leg>) = (Instant::now(), phone(Codec::Pcmu, 0.0).1);
         for _ in 0..JOINS {
             assert!(joins.join(Join::Leg(phone(Codec::Pcmu, 0.0).1)).is_ok());
-            assert!(bridge.obey());
+            assert!(bridge.obey(now, &mut near));
         }
         assert!(joins.join(Join::Leg(phone(Codec::Pcmu, 0.0).1)).is_err());
         assert!(joins.join(Join::Nobody).is_ok());
-        assert!(!bridge.obey());
+        assert!(!bridge.obey(now, &mut near));
     }
 }

@@ -103,14 +103,15 @@ impl Line {
     pub fn tick(&mut self, now: Instant) -> bool {
         self.counters.ticks.fetch_add(1, Relaxed);
         self.obey(now);
-        let mut wake = if self.inside.bridge.obey() {
+        let mut wake = if self.inside.bridge.obey(now, &mut self.leg) {
             self.relay(now)
         } else {
             let woken = self.hear(now);
             self.speak(now) || woken
         };
         let missed = |since: Instant| now.saturating_duration_since(since.max(self.leg.last_received()));
-        if !self.timed_out && self.expected_since.is_some_and(|since| missed(since) >= self.media_timeout) {
+        let is_missed = self.expected_since.is_some_and(|since| missed(since) >= self.media_timeout);
+        if !self.timed_out && (is_missed || self.inside.bridge.misses(now, self.media_timeout)) {
             self.timed_out = true;
             self.tell(now, Occurrence::MediaTimeout);
             wake = true;

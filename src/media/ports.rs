@@ -148,7 +148,7 @@ impl Ports {
         taken
     }
 
-    /// Joins the call with another leg, which from then on is heard and hears in place of the conversation.
+    /// Joins the call with another leg, which from then on is heard and hears in place of the conversation; or gives it another leg.
     ///
     /// # Errors
     /// The order itself, when the call was joined too often.
@@ -168,6 +168,7 @@ impl Ports {
 
     /// The next event, if there is one.
     pub fn event(&mut self) -> Option<Event> {
+        self.joins.reap();
         self.events.try_pop()
     }
 

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::addresses::Addresses;
+use super::attempts::host_of;
 use super::inbound::Inbound;
 use super::peers::Peers;
 use super::resolve::StackResolver;
@@ -364,6 +365,16 @@ impl UserAgent {
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             SipError::UnknownTrunk { name: name.to_owned(), known }
         })
+    }
+
+    /// Whether the host of a URI is one of a trunk's: by name, or by an address that its names resolve to or that may call on it.
+    pub fn leads_to(&self, trunk: &str, uri: &str) -> bool {
+        let Some(host) = host_of(uri) else { return false };
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        let place = self.shared.trunks.iter().position(|own| *own.name == *trunk);
+        let by_address = address
+            .is_ok_and(|address| place.is_some_and(|place| self.shared.peers.trunks_of(address).any(|at| at == place)));
+        by_address || self.trunk(trunk).is_ok_and(|trunk| trunk.has_host(host))
     }
 
     /// Ends every call (BYE, CANCEL or 503, whatever its state asks for) and stops listening.

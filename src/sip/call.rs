@@ -134,7 +134,7 @@ pub(super) struct Call {
     /// Who looks at the reports about a REFER of ours.
     notifications: Option<mpsc::Sender<Notified>>,
     weak_commands: mpsc::WeakSender<Command>,
-    _permit: Arc<CallPermit>,
+    permit: Arc<CallPermit>,
 }
 
 impl Call {
@@ -187,7 +187,7 @@ impl Call {
             cancel_sent: false,
             notifications: None,
             weak_commands: commands_out.downgrade(),
-            _permit: permit.into(),
+            permit: permit.into(),
         };
         (call, Control { commands: commands_out, events: events_out, ended: ended_out })
     }

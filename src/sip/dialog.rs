@@ -320,6 +320,9 @@ pub enum DialogEvent {
     },
     /// The peer asks us to call somebody in its place.
     Refer(Referred),
+    /// Another call wants to take this one's place (RFC 3891); dropping it refuses it with 480. Who takes it checks that it comes
+    /// from somebody who may, answers it, and hangs this one up. It counts as the same call.
+    Replaced(Box<IncomingCall>),
     /// The call is over. Repeats for ever.
     Ended(EndReason),
 }

@@ -20,9 +20,10 @@ use tracing::{debug, info, warn};
 use super::call::{Call, Note, check_invite};
 use super::identity::Identification;
 use super::nameaddr::{percent_decode, uri_user};
-use super::shared::{ALLOW, SUPPORTED, Shared, drain, respond, unsupported};
+use super::replaces::{Malformed, Replaces};
+use super::shared::{ALLOW, CallPermit, RouteKey, SUPPORTED, Shared, drain, respond, unsupported};
 use super::wire::{Calls, Room};
-use super::{Caller, Counter, DialogRules, IncomingCall};
+use super::{Caller, Counter, DialogEvent, DialogRules, IncomingCall};
 use crate::config::IdentityHeader;
 
 /// What a request outside of any dialog gets.
@@ -43,7 +44,11 @@ pub(super) async fn run(shared: Arc<Shared>, mut incoming: TransactionReceiver, 
     while let Some(Some(transaction)) = stopped.run_until_cancelled(incoming.recv()).await {
         match shared.judge(peer_of(&transaction).ip(), &transaction.original) {
             Verdict::InDialog => in_dialog(&shared, transaction),
-            Verdict::NewCall => new_call(&shared, transaction, &calls),
+            Verdict::NewCall => match Replaces::of(&transaction.original.headers) {
+                Ok(None) => new_call(&shared, transaction, Door::New(&calls)),
+                Ok(Some(replaces)) => to_call(&shared, transaction, Some((replaces.call_id, replaces.to_tag))),
+                Err(Malformed) => refuse(&shared, transaction, Counter::Malformed, StatusCode::BadRequest, vec![]),
+            },
             Verdict::Respond(status, headers, why) => {
                 if let Some(why) = why {
                     refuse(&shared, transaction, why, status, headers);
@@ -82,7 +87,11 @@ impl Calls for Shared {
 
     fn room(&self, peer: IpAddr, request: &Request) -> Room {
         let trunk = self.trunk_of(peer, &called_user(&request.uri)).and_then(|trunk| self.trunks.get(trunk));
-        if self.permits.available_permits() == 0 || trunk.is_some_and(|trunk| trunk.permits.available_permits() == 0) {
+        let full =
+            self.permits.available_permits() == 0 || trunk.is_some_and(|trunk| trunk.permits.available_permits() == 0);
+        // A call that takes the place of another counts as that one.
+        let replaces = || Replaces::of(&request.headers).ok().flatten();
+        if full && !replaces().is_some_and(|dialog| self.has_dialog(&dialog.call_id, &dialog.to_tag)) {
             return Room::Busy;
         }
         match self.pending.lock().unwrap_or_else(PoisonError::into_inner).len() < self.max_pending {
@@ -174,6 +183,11 @@ fn in_dialog(shared: &Shared, transaction: Transaction) {
         .ok()
         .map(|id| id.value().to_owned())
         .zip(request.to_header().ok().and_then(|to| to.tag().ok().flatten()).map(|tag| tag.value().to_owned()));
+    to_call(shared, transaction, key);
+}
+
+/// Hands a request to the call whose business it is, 481 without one.
+fn to_call(shared: &Shared, transaction: Transaction, key: Option<RouteKey>) {
     let route = key.and_then(|key| {
         let routes = shared.routes.lock().unwrap_or_else(PoisonError::into_inner);
         routes.get(&key).cloned()
@@ -199,7 +213,40 @@ fn merge_key(request: &Request) -> Option<MergeKey> {
     Some((request.call_id_header().ok()?.value().to_owned(), from_tag, request.cseq_header().ok()?.seq().ok()?))
 }
 
-fn new_call(shared: &Arc<Shared>, transaction: Transaction, calls: &mpsc::Sender<IncomingCall>) {
+/// Where a call that comes in goes.
+pub(super) enum Door<'c> {
+    /// To whoever takes calls.
+    New(&'c mpsc::Sender<IncomingCall>),
+    /// To the owner of the call that it replaces, whose permit it has too.
+    InPlace(&'c mpsc::Sender<DialogEvent>, Arc<CallPermit>),
+}
+
+/// A place in the queue of whoever takes the call.
+enum Slot<'c> {
+    New(mpsc::Permit<'c, IncomingCall>),
+    InPlace(mpsc::Permit<'c, DialogEvent>),
+}
+
+impl Door<'_> {
+    fn slot(&self) -> Option<Slot<'_>> {
+        match self {
+            Self::New(calls) => calls.try_reserve().ok().map(Slot::New),
+            Self::InPlace(events, _) => events.try_reserve().ok().map(Slot::InPlace),
+        }
+    }
+}
+
+impl Slot<'_> {
+    fn send(self, call: IncomingCall) {
+        match self {
+            Self::New(slot) => slot.send(call),
+            Self::InPlace(slot) => slot.send(DialogEvent::Replaced(Box::new(call))),
+        }
+    }
+}
+
+/// Makes a call of an INVITE.
+pub(super) fn new_call(shared: &Arc<Shared>, transaction: Transaction, door: Door<'_>) {
     let refuse = |transaction, why, status| refuse(shared, transaction, why, status, vec![]);
     let Some(key) = merge_key(&transaction.original) else {
         return refuse(transaction, Counter::Malformed, StatusCode::BadRequest);
@@ -214,7 +261,11 @@ fn new_call(shared: &Arc<Shared>, transaction: Transaction, calls: &mpsc::Sender
     let called = called_user(&transaction.original.uri);
     let trunk = shared.trunk_of(peer.ip(), &called);
     // There was room when the wire looked; two may have come for the last place.
-    let Some(permit) = shared.permit(trunk) else {
+    let permit = match &door {
+        Door::New(_) => shared.permit(trunk).map(Arc::new),
+        Door::InPlace(_, permit) => Some(permit.clone()),
+    };
+    let Some(permit) = permit else {
         let due = shared.busy.lock().unwrap_or_else(PoisonError::into_inner).due(Instant::now());
         match due {
             Some(suppressed) => {
@@ -224,7 +275,7 @@ fn new_call(shared: &Arc<Shared>, transaction: Transaction, calls: &mpsc::Sender
         }
         return refuse(transaction, Counter::Busy, StatusCode::BusyHere);
     };
-    let Ok(slot) = calls.try_reserve() else {
+    let Some(slot) = door.slot() else {
         warn!("a SIP call was refused with 503: nobody takes calls");
         return refuse(transaction, Counter::Closing, StatusCode::ServiceUnavailable);
     };

@@ -47,6 +47,7 @@ mod probe;
 mod registration;
 mod reliable;
 mod repair;
+mod replaces;
 mod resolve;
 mod rules;
 mod session_timer;

@@ -129,6 +129,11 @@ impl OutgoingTrunk {
         Some(Arc::new(self.credentials.clone()?))
     }
 
+    /// Whether a host is the trunk's, by name.
+    pub(super) fn has_host(&self, host: &str) -> bool {
+        self.hosts.contains(&host.to_ascii_lowercase())
+    }
+
     /// The URI of a number on this trunk.
     pub fn uri_of(&self, number: &str) -> String {
         let user: String = number.chars().filter(|char| !SEPARATORS.contains(char)).collect();

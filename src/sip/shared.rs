@@ -29,13 +29,13 @@ const QUEUE: usize = 8;
 pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, NOTIFY, REFER";
 
 /// The extensions that the agent supports, as the Supported header lists them.
-pub(super) const SUPPORTED: &str = "100rel, timer";
+pub(super) const SUPPORTED: &str = "100rel, timer, replaces";
 
 /// The Unsupported header of a 420, when something is required that is not there (RFC 3261 §8.2.2.3).
 pub(super) fn unsupported(headers: &rsip::Headers, rules: &DialogRules) -> Option<Header> {
     let known = |tag: &str| match tag.to_ascii_lowercase().as_str() {
         "100rel" => rules.reliable_provisional != Policy::Off,
-        "timer" => true,
+        "timer" | "replaces" => true,
         _ => false,
     };
     let unknown: Vec<&str> = fields::items(headers, "Require").filter(|tag| !known(tag)).collect();

@@ -27,6 +27,8 @@ fn happening() -> impl Strategy<Value = (u16, Option<Input>)> {
         2 => Just(ApologyEnded),
         2 => Just(Held),
         2 => Just(Retrieved),
+        1 => Just(Input::PersonWanted),
+        1 => Just(Input::TransferFailed),
     ];
     (0..3000u16, prop_oneof![9 => input.prop_map(Some), 1 => Just(None)])
 }
@@ -56,6 +58,7 @@ struct Watch {
     hard_end: bool,
     ever_ended: bool,
     apologising: bool,
+    transferring: bool,
     turns_ended: BTreeSet<Turn>,
     armed: Turn,
 }
@@ -104,6 +107,12 @@ impl Watch {
                 assert_eq!(seq, self.next_seq);
                 self.next_seq += 1;
             }
+            Command::Transfer { .. } => {
+                assert!(!self.transferring && self.open.is_none(), "handed over while an answer is asked for");
+                self.transferring = true;
+            }
+            // The transfer has failed; no turn ends with this apology.
+            Command::Apologise if std::mem::take(&mut self.transferring) => {}
             Command::Apologise => {
                 assert!(!self.apologising && (self.hard_end || self.committed == Some(self.last_generation)));
                 self.apologising = true;
@@ -133,7 +142,7 @@ proptest! {
         answered in prop::bool::weighted(0.95),
         hang_up_at in 0..90usize,
     ) {
-        let mut conversation = Conversation::new(LIMITS);
+        let mut conversation = Conversation::new(Limits { transfer_to: Some("620".into()), ..LIMITS });
         let mut watch = Watch::default();
         let mut now = Instant::now();
         if answered {

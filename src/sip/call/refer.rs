@@ -1,10 +1,13 @@
-//! REFER and NOTIFY within a call: to whom they go and how they are answered (RFC 3515).
+//! REFER and NOTIFY within a call, and INVITEs that want to replace it: to whom they go and how they are answered (RFC 3515, 3891).
 
 use rsipstack::rsip::StatusCode;
 use rsipstack::rsip::prelude::HeadersExt;
 use rsipstack::transaction::transaction::Transaction;
 use tokio::sync::{mpsc, oneshot};
 
+use super::super::Counter;
+use super::super::gate::{Door, new_call};
+use super::super::replaces::Replaces;
 use super::super::shared::respond;
 use super::super::transfer::{Notified, Referred, Report, read_refer_to};
 use super::{Call, Phase};
@@ -59,6 +62,23 @@ impl Call {
             };
             respond(&shared, transaction, status, headers);
         });
+    }
+
+    /// An INVITE that wants to take this call's place (RFC 3891 §3); its owner decides.
+    pub(super) fn on_replacing(&mut self, transaction: Transaction) {
+        let dialog = self.dialog.id();
+        let replaces = Replaces::of(&transaction.original.headers).ok().flatten();
+        let ours = replaces.filter(|replaces| replaces.from_tag == dialog.remote_tag && self.phase != Phase::Early);
+        let refusal = match ours {
+            None => Some((Counter::NoDialog, StatusCode::CallTransactionDoesNotExist)),
+            Some(_) if self.hanging_up => Some((Counter::NoDialog, StatusCode::Decline)),
+            Some(replaces) if replaces.early_only => Some((Counter::Busy, StatusCode::BusyHere)),
+            Some(_) => None,
+        };
+        match refusal {
+            Some((why, status)) => self.refuse(transaction, why, status, vec![]),
+            None => new_call(&self.shared, transaction, Door::InPlace(&self.events, self.permit.clone())),
+        }
     }
 
     /// The value of a Replaces header for this dialog: the other side compares `to-tag` with its own (RFC 3891 §3).

@@ -18,6 +18,9 @@ use super::{Call, Exchange, OurOffer, Phase};
 impl Call {
     pub(super) fn on_request(&mut self, transaction: Transaction) {
         let request = &transaction.original;
+        if request.method == Method::Invite && request.to_header().is_ok_and(|to| matches!(to.tag(), Ok(None))) {
+            return self.on_replacing(transaction);
+        }
         if !self.is_from_peer(&transaction) {
             return self.refuse(transaction, Counter::NoDialog, StatusCode::CallTransactionDoesNotExist, vec![]);
         }
@@ -52,7 +55,7 @@ impl Call {
         }
     }
 
-    fn refuse(&self, transaction: Transaction, why: Counter, status: StatusCode, headers: Vec<Header>) {
+    pub(super) fn refuse(&self, transaction: Transaction, why: Counter, status: StatusCode, headers: Vec<Header>) {
         self.shared.counters.count(why);
         self.respond(transaction, status, headers);
     }
