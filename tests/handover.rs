@@ -88,11 +88,11 @@ impl Phone {
 
     fn sdp(&self) -> Vec<u8> {
         let local = LocalMedia { address: LOOPBACK, port: self.port, session_id: 1, version: 1 };
-        sdp::make_offer(&local, &[Codec::Pcma])
+        sdp::make_offer(&local, &[Codec::Pcma], &sdp::MediaSecurity::OFF)
     }
 
     fn described(&self, answer: &[u8]) {
-        self.ear.lock().unwrap().remote = Some(sdp::parse_answer(answer).unwrap().remote);
+        self.ear.lock().unwrap().remote = Some(sdp::parse_answer(answer, &sdp::MediaSecurity::OFF).unwrap().remote);
     }
 
     fn say(&self, sound: &[i16]) {

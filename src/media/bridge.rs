@@ -325,8 +325,13 @@ mod tests {
             run(&mut line, &mut now, &mut [&mut after]);
         }
         assert!(!timed_out(&mut ports));
-        let media =
-            LegMedia { codec: Codec::Pcma, telephone_event: None, remote: None, direction: sdp::Direction::SendRecv };
+        let media = LegMedia {
+            codec: Codec::Pcma,
+            telephone_event: None,
+            remote: None,
+            direction: sdp::Direction::SendRecv,
+            srtp: None,
+        };
         assert!(ports.join(Join::Described { media, answered: true }).is_ok());
         run(&mut line, &mut now, &mut [&mut after]);
         assert!(!timed_out(&mut ports), "it has as long as any other from its answer on");
