@@ -539,7 +539,7 @@ async fn a_call_that_we_place_listens_to_early_media_and_greets_after_the_answer
     let dial = Dial { to: format!("sip:callee@{}", callee.local_addr()), ..Dial::default() };
     let stop = CancellationToken::new();
     let placed = parts.clone();
-    let placing = tokio::spawn(async move { call::place(placed, &agent, dial, LOOPBACK, stop).await });
+    let placing = tokio::spawn(async move { call::place(placed, Arc::new(agent), dial, LOOPBACK, stop).await });
 
     let incoming = soon("the call", calls.recv()).await.unwrap();
     let offer = String::from_utf8(incoming.offer.clone()).unwrap();
@@ -573,9 +573,10 @@ async fn a_call_that_we_place_may_be_refused_or_cancelled_and_leaves_nothing_beh
     let parts = parts(folder.path()).await;
     let options = || UserAgentOptions::new((LOOPBACK, 0).into());
     let (agent, _incoming) = UserAgent::start(options()).await.unwrap();
+    let agent = Arc::new(agent);
     let (callee, mut calls) = UserAgent::start(options()).await.unwrap();
     let dial = Dial { to: format!("sip:callee@{}", callee.local_addr()), ..Dial::default() };
-    let place = |stop| call::place(parts.clone(), &agent, dial.clone(), LOOPBACK, stop);
+    let place = |stop| call::place(parts.clone(), agent.clone(), dial.clone(), LOOPBACK, stop);
     let (refused, _) = tokio::join!(place(CancellationToken::new()), async {
         soon("the call", calls.recv()).await.unwrap().reject(Rejection::Busy);
     });

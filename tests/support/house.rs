@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 #[path = "tones.rs"]
 mod tones;
+#[allow(unused_imports)]
 pub use tones::tones as tone_config;
 pub use tones::{Sound, stretches};
 use tones::{Stretch, tones};
