@@ -1,7 +1,8 @@
 # Two commands for a fresh Debian 12 with Rust: `make demo` makes a call and lets you listen to it, `make test` passes the tests.
 
-# What a test needs beside Rust: a C compiler (ring), a voice, two SIP peers, a sound tool, the unit checker.
-PACKAGES = gcc libc6-dev espeak-ng sip-tester baresip-core iproute2 sox systemd
+# What a test needs beside Rust: a C compiler (ring), a voice, SIP peers (sipp, baresip, Kamailio), a DNS server, certificates, networks with a
+# NAT, a sound tool, the unit checker.
+PACKAGES = gcc libc6-dev espeak-ng sip-tester baresip-core kamailio kamailio-tls-modules dnsmasq-base openssl iproute2 nftables sox systemd
 DEMO_PACKAGES = gcc libc6-dev espeak-ng
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 LANG_OF_CALL ?= en
@@ -27,6 +28,7 @@ packages:
 demo-packages:
 	@$(MAKE) --no-print-directory packages PACKAGES="$(DEMO_PACKAGES)"
 
-# The figures in docs/latency.md, measured on this machine.
-figures: demo-packages
+# The figures in docs/latency.md and docs/line.md, measured on this machine.
+figures: packages
 	cargo bench --locked --bench figures
+	cargo bench --locked --bench line

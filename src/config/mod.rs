@@ -114,7 +114,7 @@ pub struct Sip {
     pub listen: SocketAddr,
     /// The address written into Contact and SDP, when it is not the one listened on.
     pub public_address: Option<IpAddr>,
-    /// Who may call: addresses or networks. Everybody else gets 403.
+    /// Who may call besides the trunks: addresses or networks.
     #[serde(with = "networks")]
     pub allowed_peers: Vec<IpNet>,
     /// Calls at once; one more gets 486.

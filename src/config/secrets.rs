@@ -1,4 +1,4 @@
-//! Where a secret comes from: the configured file, a systemd credential, an environment variable; in this order.
+//! Where a secret comes from: the configured file, a systemd credential (or the file that it is made of), an environment variable.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,9 @@ use crate::privacy::Secret;
 
 /// No secret is longer; a file that is, holds something else.
 const LONGEST_BYTES: u64 = 4096;
+
+/// The folder that the shipped unit makes credentials of: looked into when systemd did not, as under `offhook doctor` in a shell.
+const SHIPPED: &str = "/etc/offhook/secrets.d";
 
 /// A secret that cannot be used. The secret itself is in no message.
 #[derive(Debug, Error)]
@@ -70,7 +73,8 @@ impl Wanted<'_> {
     /// When there is one that cannot be used.
     pub fn find(&self) -> Result<Option<Secret>, SecretError> {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        self.find_in(credentials.as_deref(), std::env::var(self.variable).ok())
+        let credentials = credentials.unwrap_or_else(|| SHIPPED.into());
+        self.find_in(Some(&credentials), std::env::var(self.variable).ok())
     }
 
     fn find_in(&self, credentials: Option<&Path>, variable: Option<String>) -> Result<Option<Secret>, SecretError> {
