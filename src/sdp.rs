@@ -233,6 +233,8 @@ pub struct Negotiated {
     pub direction: Direction,
     /// The keys of both directions; `None`: plain RTP.
     pub srtp: Option<SrtpKeys>,
+    /// SRTP goes under its own profile (RTP/SAVP); else it goes under that of RTP (RFC 8643).
+    pub secure_profile: bool,
 }
 
 /// A description received as an offer.
@@ -277,16 +279,17 @@ pub fn make_offer(local: &LocalMedia, codecs: &[Codec], security: &MediaSecurity
     make_offer_with(local, codecs, None, security)
 }
 
-/// The same with another payload type for telephone events.
+/// The same within a call: under the profile and the payload type for telephone events that are in use.
 fn make_offer_with(
     local: &LocalMedia,
     codecs: &[Codec],
-    telephone_event: Option<u8>,
+    agreed: Option<&Negotiated>,
     security: &MediaSecurity,
 ) -> Vec<u8> {
     let mut offer = description(local);
-    let (profile, crypto) = security.offer();
-    let mut media = audio(local, profile, codecs, telephone_event.or(Some(101)));
+    let (profile, crypto) = security.offer(agreed.map(|agreed| agreed.secure_profile));
+    let telephone_event = agreed.and_then(|agreed| agreed.telephone_event).or(Some(101));
+    let mut media = audio(local, profile, codecs, telephone_event);
     media.attributes.push(Attribute::new(Direction::SendRecv.name()));
     media.attributes.extend(crypto.into_iter().map(|crypto| Attribute::with_value("crypto", crypto)));
     offer.medias.push(media);
@@ -357,6 +360,7 @@ fn choose(
             ptime: ptime_of(media),
             direction,
             srtp,
+            secure_profile: is_secure(media),
         };
         if srtp.is_some() {
             return Ok((n, negotiated, tag));

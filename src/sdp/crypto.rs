@@ -285,9 +285,11 @@ impl MediaSecurity {
         Ok(Self { policy, ours })
     }
 
-    /// The profile of a media line that we offer (RFC 8643 when the choice is the peer's), and its `a=crypto` lines.
-    pub(super) fn offer(&self) -> (&'static str, Vec<String>) {
-        let profile = if self.policy == Policy::Required { "RTP/SAVP" } else { "RTP/AVP" };
+    /// The profile of a media line that we offer, and its `a=crypto` lines. `in_use` says whether the profile of the call so far is the
+    /// secure one; at first it is when SRTP is required (RFC 8643 when the choice is the peer's).
+    pub(super) fn offer(&self, in_use: Option<bool>) -> (&'static str, Vec<String>) {
+        let secure = in_use.unwrap_or(self.policy == Policy::Required);
+        let profile = if secure { "RTP/SAVP" } else { "RTP/AVP" };
         let keys = self.ours.iter().flatten();
         let lines = Suite::ALL.into_iter().zip(keys).zip(1..);
         (profile, lines.map(|((suite, master), tag)| crypto_value(tag, suite, master)).collect())

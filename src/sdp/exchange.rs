@@ -51,17 +51,16 @@ impl OfferAnswer {
         Ok((described, agreed))
     }
 
-    /// Our offer: all codecs, the one in use first, under the payload type for telephone events that is in use (RFC 3264 §8.3.2).
+    /// Our offer: all codecs, the one in use first, under the profile and the payload type for telephone events that are in use
+    /// (RFC 3264 §8.3.2).
     pub fn offer(&mut self) -> Vec<u8> {
         let mut codecs = self.codecs.clone();
-        let mut telephone_event = None;
         if let Some(agreed) = &self.agreed {
             codecs.retain(|codec| *codec != agreed.codec);
             codecs.insert(0, agreed.codec);
-            telephone_event = agreed.telephone_event;
         }
-        let security = self.security;
-        self.describe(|local| Ok(make_offer_with(local, &codecs, telephone_event, &security)))
+        let (agreed, security) = (self.agreed, self.security);
+        self.describe(|local| Ok(make_offer_with(local, &codecs, agreed.as_ref(), &security)))
             .expect("an offer of ours needs nothing from the peer")
     }
 
@@ -102,14 +101,19 @@ mod tests {
 
     use super::super::Direction;
     use super::*;
+    use crate::config::Policy;
 
     const OFFER: &str = "v=0\r\no=- 7 1 IN IP4 198.51.100.2\r\ns=-\r\nc=IN IP4 198.51.100.2\r\nt=0 0\r\n\
         m=audio 11832 RTP/AVP 8 0 101\r\na=rtpmap:101 telephone-event/8000\r\na=sendrecv\r\n";
 
     fn call() -> OfferAnswer {
+        call_with(MediaSecurity::OFF)
+    }
+
+    fn call_with(security: MediaSecurity) -> OfferAnswer {
         let address = IpAddr::from([192, 0, 2, 7]);
         let local = LocalMedia { address, port: 16384, session_id: 42, version: 1 };
-        OfferAnswer::new(local, &Codec::ALL, MediaSecurity::OFF)
+        OfferAnswer::new(local, &Codec::ALL, security)
     }
 
     /// The version in `o=` of our answer, its codec and direction, and where the peer wants its packets.
@@ -192,6 +196,43 @@ mod tests {
             call.answered(answer.replace("sendrecv", "sendonly").as_bytes()).unwrap().direction,
             Direction::RecvOnly
         );
+    }
+
+    #[test]
+    fn every_description_of_a_call_repeats_the_keys_of_its_first_under_the_same_profile() {
+        const THEIRS: &str = "inline:YUJDZGVGZ2hpSktMbW9QUXJzVHVWd3l6MTIzNDU2";
+        let security = MediaSecurity::new(Policy::Optional, true, false).unwrap();
+        let crypto_of =
+            |sdp: &str| sdp.lines().filter(|line| line.starts_with("a=crypto:")).map(str::to_owned).collect();
+        for profile in ["RTP/AVP", "RTP/SAVP"] {
+            let line = format!("a=crypto:4 AES_CM_128_HMAC_SHA1_32 {THEIRS}\r\n");
+            let offer = OFFER.replace("RTP/AVP", profile) + &line;
+            let mut call = call_with(security);
+            let (first, agreed) = call.answer(offer.as_bytes()).unwrap();
+            let first = String::from_utf8(first).unwrap();
+            let keys: Vec<String> = crypto_of(&first);
+            assert!(keys.len() == 1 && keys[0].starts_with("a=crypto:4 AES_CM_128_HMAC_SHA1_32 inline:"), "{first}");
+            // On hold and back, the keys and the tag are those of before.
+            for direction in ["sendonly", "sendrecv"] {
+                let (again, now) = call.answer(offer.replace("sendrecv", direction).as_bytes()).unwrap();
+                assert_eq!((now.srtp, crypto_of(&String::from_utf8(again).unwrap())), (agreed.srtp, keys.clone()));
+            }
+            let ours = String::from_utf8(call.offer()).unwrap();
+            assert!(ours.contains(&format!("m=audio 16384 {profile} 8 0 101\r\n")), "{ours}");
+            let offered: Vec<String> = crypto_of(&ours);
+            assert!(offered.iter().any(|line| line.split(' ').nth(2) == keys[0].split(' ').nth(2)), "{ours}");
+            let answer = offer.replace(&line, &line.replace("crypto:4", "crypto:2"));
+            assert_eq!(call.answered(answer.as_bytes()).unwrap().srtp, agreed.srtp);
+        }
+    }
+
+    #[test]
+    fn an_answer_without_keys_where_they_are_required_leaves_everything_as_it_was() {
+        let mut call = call_with(MediaSecurity::new(Policy::Required, true, false).unwrap());
+        let offer = String::from_utf8(call.offer()).unwrap();
+        assert!(offer.contains(" RTP/SAVP 0 8 101\r\n"), "{offer}");
+        assert_eq!(call.answered(OFFER.as_bytes()), Err(SdpError::SrtpRequired));
+        assert_eq!(call.agreed(), None);
     }
 
     #[test]

@@ -43,6 +43,7 @@ fn the_offers_first_codec_that_we_speak_is_chosen() {
             ptime: PTIME,
             direction: Direction::SendRecv,
             srtp: None,
+            secure_profile: false,
         }
     );
 }
