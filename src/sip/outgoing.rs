@@ -463,8 +463,10 @@ impl Placing {
         }
         let (hop, transport) = hop_of(uri).ok_or("it is no SIP URI")?;
         let usual = self.trunk.as_ref().map_or(Transport::Udp, |trunk| trunk.query.transport);
+        // Keys of SRTP may be in the offer: what is to be encrypted is not led elsewhere by a URI.
+        let transport = transport.filter(|_| usual != Transport::Tls).unwrap_or(usual);
         let server: HostPort = hop.parse().map_err(|error: config::ServerError| error.to_string())?;
-        Ok(Query::to(server, transport.unwrap_or(usual)))
+        Ok(Query::to(server, transport))
     }
 
     fn attempt(&mut self, uri: &str, target: &Target, minimum: Option<Duration>) -> Result<Attempt, rsipstack::Error> {
