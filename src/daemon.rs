@@ -149,6 +149,11 @@ impl Daemon {
         self.agent.local_addr()
     }
 
+    /// Where SIP is answered over TLS.
+    pub fn sip_tls_address(&self) -> Option<SocketAddr> {
+        self.agent.tls_addr()
+    }
+
     /// What is counted on the media thread: how many calls it serves, whether it is on time.
     pub fn media_counters(&self) -> Arc<MediaCounters> {
         self.parts.media.counters().clone()

@@ -20,6 +20,7 @@ use offhook::timeline::TurnOutcome;
 use tokio::task::JoinSet;
 
 #[path = "support/house.rs"]
+#[allow(dead_code)]
 mod house;
 #[path = "support/relay.rs"]
 mod relay;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use offhook::call::{self, Parts, Unanswered};
 use offhook::codec::Codec;
-use offhook::config::{Answering, Keepalive, Trunk, TrunkMode};
+use offhook::config::{Answering, Keepalive, Policy, Trunk, TrunkMode};
 use offhook::gemini::Gemini;
 use offhook::http::Http;
 use offhook::media::MediaThread;
@@ -17,8 +17,9 @@ use offhook::pcm::{FRAME_SAMPLES, Frame, PTIME, SILENCE, level, tone};
 use offhook::playout::clips::Clips;
 use offhook::rtp::packet::PacketView;
 use offhook::rtp::sender::{MAX_PACKET_BYTES, Sender};
+use offhook::rtp::srtp::{Inbound, Protocol};
 use offhook::sdp;
-use offhook::sip::{Dial, EndReason, Rejection, SipError, UserAgent, UserAgentOptions};
+use offhook::sip::{Dial, EndReason, OutgoingTrunk, Rejection, SipError, UserAgent, UserAgentOptions};
 use offhook::timeline::TurnOutcome;
 use offhook::tts::CommandSynthesizer;
 use tokio::net::UdpSocket;
@@ -428,6 +429,7 @@ async fn a_call_that_cannot_be_taken_is_told_why() {
     for (offer, warning) in [
         (phone.sdp("9 18", "sendrecv"), "Warning: 305 "),
         (phone.sdp(BOTH, "sendrecv").replace("RTP/AVP", "UDP/TLS/RTP/SAVPF"), "Warning: 302 "),
+        (phone.sdp(BOTH, "sendrecv").replace("RTP/AVP", "RTP/SAVP"), "Warning: 302 offhook \"the SDP asks for SRTP"),
         (phone.sdp(BOTH, "sendrecv").replace("m=audio", "m=video"), "Warning: 304 "),
         ("nonsense".to_owned(), "Warning: 399 "),
     ] {
@@ -565,6 +567,65 @@ async fn a_call_that_we_place_listens_to_early_media_and_greets_after_the_answer
     assert_eq!(ended, EndReason::ByPeer);
     talking.abort();
     assert_eq!(house::stretches(&voice.lock().unwrap().heard)[0].sound, Greeting);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_we_place_through_a_trunk_is_secured_as_the_trunk_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut parts = parts(folder.path()).await;
+    let options = || UserAgentOptions::new((LOOPBACK, 0).into());
+    let (agent, _incoming) = UserAgent::start(options()).await.unwrap();
+    let (callee, mut calls) = UserAgent::start(options()).await.unwrap();
+    for (name, srtp, srtp_over_clear_signalling) in
+        [("plain", Policy::Off, false), ("secure", Policy::Required, true), ("careful", Policy::Required, false)]
+    {
+        let trunk = Trunk {
+            mode: TrunkMode::IpAuth,
+            domain: callee.local_addr().to_string(),
+            srtp,
+            srtp_over_clear_signalling,
+            ..Trunk::default()
+        };
+        agent.add_trunk(OutgoingTrunk::new(name, &trunk, None).unwrap());
+        Arc::get_mut(&mut parts).unwrap().config.trunk.insert(name.into(), trunk);
+    }
+    let place = |trunk: &str, stop| {
+        let dial = Dial { to: "620".into(), trunk: Some(trunk.to_owned()), ..Dial::default() };
+        call::place(parts.clone(), &agent, dial, LOOPBACK, stop)
+    };
+
+    let careful = soon("the refusal", place("careful", CancellationToken::new())).await;
+    assert!(matches!(careful, Err(Unanswered::Sdp(sdp::SdpError::SrtpInClear))), "{careful:?}");
+    let unknown = soon("the refusal", place("none", CancellationToken::new())).await;
+    assert!(matches!(unknown, Err(Unanswered::Sip(SipError::UnknownTrunk { .. }))), "{unknown:?}");
+
+    let (refused, _) = tokio::join!(place("plain", CancellationToken::new()), async {
+        let incoming = soon("the plain call", calls.recv()).await.unwrap();
+        let offer = String::from_utf8(incoming.offer.clone()).unwrap();
+        assert!(offer.contains(" RTP/AVP ") && !offer.contains("crypto"), "{offer}");
+        incoming.reject(Rejection::Busy);
+    });
+    assert_eq!(refused.unwrap_err().status(), Some(486));
+
+    let rtp = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
+    let media =
+        sdp::LocalMedia { address: LOOPBACK, port: rtp.local_addr().unwrap().port(), session_id: 3, version: 1 };
+    let security = sdp::MediaSecurity::new(Policy::Required, false, true).unwrap();
+    let (ended, _) = tokio::join!(place("secure", CancellationToken::new()), async {
+        let incoming = soon("the secure call", calls.recv()).await.unwrap();
+        assert!(String::from_utf8_lossy(&incoming.offer).contains(" RTP/SAVP "));
+        let (answer, agreed) = sdp::Offer::parse(&incoming.offer).unwrap().answer(&media, &security).unwrap();
+        let mut dialog = incoming.answer(answer).await.unwrap();
+        let mut inbound = Inbound::new(Protocol::Rtp, &agreed.srtp.unwrap());
+        let mut packet = [0; 2048];
+        for _ in 0..10 {
+            let length = soon("a packet", rtp.recv(&mut packet)).await.unwrap();
+            let length = inbound.unprotect(&mut packet[..length]).unwrap();
+            assert_eq!(PacketView::parse(&packet[..length]).unwrap().payload_type, agreed.codec.payload_type());
+        }
+        dialog.hang_up().await;
+    });
+    assert_eq!(ended.unwrap(), EndReason::ByPeer);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

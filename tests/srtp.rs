@@ -18,7 +18,7 @@ use offhook::rtp::socket;
 use offhook::rtp::srtp::{Inbound, MAX_TRAILER_BYTES, Outbound, Protocol, SrtpCounters, SrtpError};
 use offhook::sdp::crypto::{KeyParameters, MasterKey, Mki, Suite};
 use offhook::sdp::{self, Direction, LocalMedia, MediaSecurity, Negotiated, SrtpKeys};
-use offhook::sip::{UserAgent, UserAgentOptions};
+use offhook::sip::{TlsSettings, UserAgent, UserAgentOptions};
 use webrtc_srtp::context::Context;
 use webrtc_srtp::protection_profile::ProtectionProfile;
 
@@ -404,6 +404,7 @@ fn the_leg_does_not_see_what_is_not_authentic_and_does_not_turn_to_who_sent_it()
         ptime: Duration::from_millis(20),
         direction: Direction::SendRecv,
         srtp: Some(first),
+        secure_profile: true,
     };
     let (mut leg, _reports) = RtpLeg::new(ours, &agreed, Duration::ZERO, Instant::now()).unwrap();
     let (mut outbound, mut inbound) = loop_of(Protocol::Rtp, &first);
@@ -514,14 +515,19 @@ fn trunk(srtp: Policy) -> Trunk {
     }
 }
 
-/// A question is asked and answered over a wire that is listened to: who was heard, and what the wire showed.
-async fn overheard(house: &House, security: MediaSecurity) -> (Vec<house::Sound>, (usize, usize)) {
+/// A question is asked of `uri` and answered over a wire that is listened to: who was heard, and what the wire showed.
+async fn overheard(
+    house: &House,
+    uri: &str,
+    options: UserAgentOptions,
+    security: MediaSecurity,
+) -> (Vec<house::Sound>, (usize, usize)) {
     let (rtp, _rtcp) = socket::bind_pair(LOOPBACK, 0..=0).unwrap();
     let wire = Wire::to(rtp.local_addr().unwrap());
-    let (agent, _incoming) = UserAgent::start(UserAgentOptions::new((LOOPBACK, 0).into())).await.unwrap();
+    let (agent, _incoming) = UserAgent::start(options).await.unwrap();
     let media = LocalMedia { address: LOOPBACK, port: wire.near.port(), session_id: 1, version: 1 };
     let offer = sdp::make_offer(&media, &[Codec::Pcmu], &security);
-    let mut call = agent.invite(&house.uri(), offer).await.unwrap();
+    let mut call = agent.invite(uri, offer).await.unwrap();
     let (mut dialog, answer) = soon("the answer", call.answered()).await.unwrap();
     let agreed = sdp::parse_answer(&answer, &security).unwrap();
     let question = say(QUESTION);
@@ -542,20 +548,49 @@ async fn a_call_over_srtp_is_heard_both_ways_and_the_wire_shows_nothing_of_it() 
         config.trunk.insert("pbx".into(), trunk(Policy::Optional));
     })
     .await;
-    let (sounds, (clear, packets)) = overheard(&house, MediaSecurity::OFF).await;
+    let options = || UserAgentOptions::new((LOOPBACK, 0).into());
+    let (sounds, (clear, packets)) = overheard(&house, &house.uri(), options(), MediaSecurity::OFF).await;
     assert_eq!(sounds, [Placeholder, Answer]);
     assert!(clear > packets / 2, "{clear} of {packets} packets of a plain call are known");
     let (sounds, (clear, packets)) =
-        overheard(&house, MediaSecurity::new(Policy::Required, false, true).unwrap()).await;
+        overheard(&house, &house.uri(), options(), MediaSecurity::new(Policy::Required, false, true).unwrap()).await;
     assert_eq!(sounds, [Placeholder, Answer]);
     assert!(clear == 0 && packets > 200, "{clear} of {packets} packets are in the clear");
     house.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trunk_over_tls_that_requires_srtp_has_it_and_keys_in_the_clear_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let signed = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (certificate, key) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
+    std::fs::write(&certificate, signed.cert.pem()).unwrap();
+    std::fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
+    let house = House::open(|config, _| {
+        config.sip.listen_tls = Some((LOOPBACK, 0).into());
+        (config.sip.tls_certificate_file, config.sip.tls_key_file) = (Some(certificate.clone()), Some(key));
+        let trunk = Trunk { srtp_over_clear_signalling: false, ..trunk(Policy::Required) };
+        config.trunk.insert("pbx".into(), trunk);
+    })
+    .await;
+    let mut options = UserAgentOptions::new((LOOPBACK, 0).into());
+    options.trunk_tls = vec![TlsSettings { ca_file: Some(certificate), ..TlsSettings::default() }];
+    let uri = format!("sip:620@{};transport=tls", house.tls.unwrap());
+    let security = MediaSecurity::new(Policy::Required, true, false).unwrap();
+    let (sounds, (clear, packets)) = overheard(&house, &uri, options, security).await;
+    assert_eq!(sounds, [Placeholder, Answer]);
+    assert!(clear == 0 && packets > 200, "{clear} of {packets} packets are in the clear");
+    let refused = house.call(phone::CallOptions { srtp: true, ..house.options(vec![]) }).await.map(|_| ()).unwrap_err();
+    assert!(matches!(refused, PhoneError::Refused { code: 488, .. }), "{refused}");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_test_phone_calls_over_srtp_where_that_is_required_and_is_refused_where_it_is_off() {
     let house = House::open(|config, _| {
-        config.trunk.insert("pbx".into(), trunk(Policy::Required));
+        // Both from the same address: the number called says which trunk it is.
+        config.trunk.insert("other".into(), Trunk { user: "100".into(), ..trunk(Policy::Off) });
+        config.trunk.insert("pbx".into(), Trunk { user: "620".into(), ..trunk(Policy::Required) });
     })
     .await;
     let call = house.call(phone::CallOptions { srtp: true, ..house.options(vec![say(QUESTION)]) }).await.unwrap();
@@ -563,6 +598,9 @@ async fn the_test_phone_calls_over_srtp_where_that_is_required_and_is_refused_wh
     assert_eq!((call.report.packets.lost, call.report.own.unusable), (0, 0));
     let refused = house.call(house.options(vec![])).await.map(|_| ()).unwrap_err();
     assert!(matches!(refused, PhoneError::Refused { code: 488, .. }), "{refused}");
+    let other = format!("sip:100@{}", house.address);
+    let call = house.call(phone::CallOptions { uri: other, ..house.options(vec![say(QUESTION)]) }).await.unwrap();
+    assert_eq!(call.sounds(), [Placeholder, Answer]);
     house.close().await;
 
     let house = House::open(|_, _| {}).await;

@@ -44,6 +44,8 @@ impl Call {
 pub struct House {
     pub simulator: Simulator,
     pub address: SocketAddr,
+    /// The same over TLS.
+    pub tls: Option<SocketAddr>,
     pub media: Arc<MediaCounters>,
     clips: Clips,
     reports: Arc<Mutex<Vec<TurnReport>>>,
@@ -71,10 +73,11 @@ impl House {
         let clips = Clips::open(&config.placeholder, config.voice.level_dbfs).unwrap();
         let daemon = Daemon::start(config).await.unwrap();
         let (address, media, stop) = (daemon.sip_address(), daemon.media_counters(), daemon.stopper());
+        let tls = daemon.sip_tls_address();
         let reports = Arc::<Mutex<Vec<TurnReport>>>::default();
         let seen = reports.clone();
         let service = tokio::spawn(daemon.serve(move |report| seen.lock().unwrap().push(report.clone())));
-        Self { simulator, address, media, clips, reports, stop, service, folder }
+        Self { simulator, address, tls, media, clips, reports, stop, service, folder }
     }
 
     pub fn uri(&self) -> String {
