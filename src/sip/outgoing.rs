@@ -174,6 +174,12 @@ fn hop_of(uri: &str) -> Option<(String, Option<Transport>)> {
     Some((hop, transport.into_iter().find(|(name, _)| named(name)).map(|(_, transport)| transport)))
 }
 
+/// What carries a request to a URI that names `named`, through a trunk that uses `usual`. The offer may hold keys of SRTP: what is to be
+/// encrypted is led nowhere else by a URI.
+fn transport_of(named: Option<Transport>, usual: Transport) -> Transport {
+    named.filter(|_| usual != Transport::Tls).unwrap_or(usual)
+}
+
 /// A URI that is fit for the stack, which escapes the user part when it writes it.
 pub(super) fn parse_uri(uri: &str) -> Result<rsip::Uri, SipError> {
     let mut parsed = rsip::parse_uri(uri).map_err(|error| SipError::Uri { reason: error.to_string() })?;
@@ -463,10 +469,8 @@ impl Placing {
         }
         let (hop, transport) = hop_of(uri).ok_or("it is no SIP URI")?;
         let usual = self.trunk.as_ref().map_or(Transport::Udp, |trunk| trunk.query.transport);
-        // Keys of SRTP may be in the offer: what is to be encrypted is not led elsewhere by a URI.
-        let transport = transport.filter(|_| usual != Transport::Tls).unwrap_or(usual);
         let server: HostPort = hop.parse().map_err(|error: config::ServerError| error.to_string())?;
-        Ok(Query::to(server, transport))
+        Ok(Query::to(server, transport_of(transport, usual)))
     }
 
     fn attempt(&mut self, uri: &str, target: &Target, minimum: Option<Duration>) -> Result<Attempt, rsipstack::Error> {
@@ -698,6 +702,13 @@ mod tests {
         for none in ["*", "", "<sip:1@h", "mailto:a@b"] {
             assert_eq!(contact(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn a_uri_chooses_its_transport_but_never_leads_away_from_tls() {
+        assert_eq!(transport_of(Some(Transport::Tcp), Transport::Udp), Transport::Tcp);
+        assert_eq!(transport_of(Some(Transport::Udp), Transport::Tls), Transport::Tls);
+        assert_eq!(transport_of(None, Transport::Tcp), Transport::Tcp);
     }
 
     #[test]
