@@ -16,7 +16,6 @@ use crate::sdp;
 use crate::sip::{ByeReason, Dial, Dialog, DialogEvent, EndReason, OutgoingCall, Progress, SipError, UserAgent};
 
 use super::media::{Agreement, BoundMedia, StartedLeg};
-use super::outgoing::security_towards;
 use super::{Parts, Unanswered};
 
 /// The caller's side of a call whose conversation rests.
@@ -79,7 +78,7 @@ struct Far {
 
 async fn place(parts: &Parts, agent: &UserAgent, dial: Dial, peer: IpAddr) -> Result<(OutgoingCall, Far), NotReached> {
     let trunk = dial.trunk.as_ref().and_then(|name| parts.config.trunk.get(name));
-    let mut bound = BoundMedia::bind(parts, peer, trunk, security_towards(trunk)?)?;
+    let mut bound = BoundMedia::bind(parts, peer, trunk, sdp::MediaSecurity::through(trunk)?)?;
     let offer = bound.exchange().offer();
     let call = agent.dial(Dial { offer, ..dial }).await?;
     Ok((call, Far { bound: Some(bound), joined: None }))

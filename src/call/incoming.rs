@@ -8,9 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Answering, Config, Trunk};
 use crate::pcm::tone::Ringback;
+use crate::sdp::MediaSecurity;
 use crate::sip::{ByeReason, Dialog, DialogEvent, EndReason, IncomingCall, Rejection, SipError};
 
-use super::media::{BoundMedia, StartedMedia, security, warning};
+use super::media::{BoundMedia, StartedMedia, warning};
 use super::{Parts, Unanswered, Up, warm};
 
 /// Media before or after the media thread serves them.
@@ -27,7 +28,7 @@ pub(super) async fn answer(
 ) -> Result<Up, Unanswered> {
     let trunk = trunk_of(&parts.config, &incoming);
     let (answering, ring) = trunk.map_or((Answering::AtOnce, Duration::ZERO), |trunk| (trunk.answer, trunk.ring));
-    let security = match security(trunk, incoming.secure) {
+    let security = match MediaSecurity::on(trunk, incoming.secure) {
         Ok(security) => security,
         Err(error) => {
             incoming.reject(Rejection::NotAcceptable(warning(&error)));

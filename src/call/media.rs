@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::codec::Codec;
-use crate::config::Trunk;
+use crate::config::{Sip, Trunk};
 use crate::hearing::{Endpointer, Limits};
 use crate::leg::LegMedia;
 use crate::leg::rtcp::{RtcpLink, RtcpMedia};
@@ -175,19 +175,10 @@ pub(super) fn warning(error: &SdpError) -> Warning {
     Warning::new(error.warning(), error.to_string())
 }
 
-/// What a call on `trunk` may agree on about SRTP; without a trunk, nothing. `secure` says whether its signalling is encrypted.
-pub(super) fn security(trunk: Option<&Trunk>, secure: bool) -> Result<MediaSecurity, SdpError> {
-    trunk.map_or(Ok(MediaSecurity::OFF), |trunk| {
-        MediaSecurity::new(trunk.srtp, secure, trunk.srtp_over_clear_signalling)
-    })
-}
-
-/// The address to bind media for `peer` to, and the one to show it in SDP: the trunk's, or everybody's, public address, but not to
-/// ourselves. Bound to the address that the route to the peer leaves from, a box with two interfaces sends from where the peer was told to
-/// send to.
+/// The address to bind media for `peer` to, and the one to show it in SDP. Bound to the address that the route to the peer leaves from,
+/// a box with two interfaces sends from where the peer was told to send to.
 fn addresses(parts: &Parts, peer: IpAddr, trunk: Option<&Trunk>) -> (IpAddr, IpAddr) {
-    let public = trunk.and_then(|trunk| trunk.public_address).or(parts.config.sip.public_address);
-    let public = public.filter(|_| !peer.is_loopback());
+    let public = public_address(&parts.config.sip, peer, trunk);
     if !parts.bind_address.is_unspecified() {
         return (parts.bind_address, public.unwrap_or(parts.bind_address));
     }
@@ -195,5 +186,29 @@ fn addresses(parts: &Parts, peer: IpAddr, trunk: Option<&Trunk>) -> (IpAddr, IpA
     match route {
         Some(local) => (local, public.unwrap_or(local)),
         None => (parts.bind_address, public.unwrap_or(parts.media_address)),
+    }
+}
+
+/// The address that stands for ours outside: the trunk's, or everybody's. The box itself has no use for it.
+fn public_address(sip: &Sip, peer: IpAddr, trunk: Option<&Trunk>) -> Option<IpAddr> {
+    let public = trunk.and_then(|trunk| trunk.public_address).or(sip.public_address);
+    public.filter(|_| !peer.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trunks_public_address_goes_before_everybodys_and_the_box_itself_is_shown_none() {
+        let [everybodys, trunks] = [1, 2].map(|n| IpAddr::from([203, 0, 113, n]));
+        let peer = IpAddr::from([198, 51, 100, 7]);
+        let sip = Sip { public_address: Some(everybodys), ..Sip::default() };
+        let trunk = Trunk { public_address: Some(trunks), ..Trunk::default() };
+        assert_eq!(public_address(&sip, peer, Some(&trunk)), Some(trunks));
+        assert_eq!(public_address(&sip, peer, Some(&Trunk::default())), Some(everybodys));
+        assert_eq!(public_address(&sip, peer, None), Some(everybodys));
+        assert_eq!(public_address(&sip, [127, 0, 0, 1].into(), Some(&trunk)), None);
+        assert_eq!(public_address(&Sip::default(), peer, None), None);
     }
 }

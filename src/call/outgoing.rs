@@ -10,12 +10,11 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
-use crate::config::{Transport, Trunk};
 use crate::pcm::tone::Ringback;
-use crate::sdp::{MediaSecurity, SdpError};
+use crate::sdp::MediaSecurity;
 use crate::sip::{ByeReason, Dial, EndReason, OutgoingCall, Progress, SipError, UserAgent};
 
-use super::media::{BoundMedia, StartedMedia, security};
+use super::media::{BoundMedia, StartedMedia};
 use super::succession::Origin;
 use super::{Parts, Unanswered, Up, converse, warm};
 
@@ -32,7 +31,7 @@ pub async fn place(
     stop: CancellationToken,
 ) -> Result<EndReason, Unanswered> {
     let trunk = dial.trunk.as_ref().and_then(|name| parts.config.trunk.get(name));
-    let mut media = BoundMedia::bind(&parts, peer, trunk, security_towards(trunk)?)?;
+    let mut media = BoundMedia::bind(&parts, peer, trunk, MediaSecurity::through(trunk)?)?;
     let through = dial.trunk.as_deref().map(Arc::from);
     let offer = media.exchange().offer();
     let call = agent.dial(Dial { offer, ..dial }).await?;
@@ -45,11 +44,6 @@ pub async fn place(
     }
     .instrument(span)
     .await
-}
-
-/// What a call that we place through `trunk` may agree on about SRTP.
-pub(super) fn security_towards(trunk: Option<&Trunk>) -> Result<MediaSecurity, SdpError> {
-    security(trunk, trunk.is_some_and(|trunk| trunk.transport == Transport::Tls))
 }
 
 /// Media before or after the media thread serves them.

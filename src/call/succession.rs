@@ -11,11 +11,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, warn};
 
-use crate::sdp::Negotiated;
+use crate::sdp::{MediaSecurity, Negotiated};
 use crate::sip::{Dial, Dialog, IncomingCall, Progress, ReferReports, Referred, Rejection, SipError, UserAgent};
 
-use super::media::{BoundMedia, StartedLeg, security, warning};
-use super::outgoing::security_towards;
+use super::media::{BoundMedia, StartedLeg, warning};
 use super::{Parts, Unanswered};
 
 /// How long who has sent a REFER may take to hang up when it has worked.
@@ -136,7 +135,7 @@ pub(super) fn leave(mut dialog: Dialog, patience: Duration) {
 /// Answers a call that takes another's place, at once.
 async fn answer(parts: &Parts, incoming: IncomingCall) -> Result<Successor, Unanswered> {
     let trunk = incoming.trunk.as_deref().and_then(|name| parts.config.trunk.get(name));
-    let security = match security(trunk, incoming.secure) {
+    let security = match MediaSecurity::on(trunk, incoming.secure) {
         Ok(security) => security,
         Err(error) => {
             incoming.reject(Rejection::NotAcceptable(warning(&error)));
@@ -172,7 +171,7 @@ async fn place(
     stop: CancellationToken,
 ) -> Result<Successor, Unanswered> {
     let trunk = dial.trunk.as_ref().and_then(|name| parts.config.trunk.get(name));
-    let mut media = BoundMedia::bind(parts, peer, trunk, security_towards(trunk)?)?;
+    let mut media = BoundMedia::bind(parts, peer, trunk, MediaSecurity::through(trunk)?)?;
     let offer = media.exchange().offer();
     let mut call = agent.dial(Dial { offer, ..dial }).await?;
     let (dialog, sdp) = loop {

@@ -45,7 +45,7 @@ pub struct CallOptions {
     pub ring: Duration,
     /// Codecs to offer, most wanted first.
     pub codecs: Vec<Codec>,
-    /// Offer SRTP, and nothing else. Its keys are in the SDP, which UDP does not hide.
+    /// Offer SRTP, and nothing else; without it, what the trunk wants. The keys are in the SDP, which UDP does not hide.
     pub srtp: bool,
     /// What the caller says, turn by turn.
     pub utterances: Arc<[Utterance]>,
@@ -219,7 +219,7 @@ pub async fn place(options: CallOptions) -> Result<CallReport, PhoneError> {
     let invited = Instant::now();
     let security = match options.srtp {
         true => sdp::MediaSecurity::new(Policy::Required, false, true)?,
-        false => sdp::MediaSecurity::OFF,
+        false => sdp::MediaSecurity::through(options.trunk.as_deref().map(|trunk| &trunk.trunk))?,
     };
     let dial = Dial {
         to: options.uri.clone(),

@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::SdpError;
-use crate::config::Policy;
+use crate::config::{Policy, Transport, Trunk};
 
 /// Bytes of a master key.
 pub const KEY_BYTES: usize = 16;
@@ -283,6 +283,22 @@ impl MediaSecurity {
             Policy::Optional => None,
         };
         Ok(Self { policy, ours })
+    }
+
+    /// Security as a trunk wants it, and none without a trunk. `secure` says whether the call's signalling is encrypted.
+    ///
+    /// # Errors
+    /// As [`MediaSecurity::new`].
+    pub fn on(trunk: Option<&Trunk>, secure: bool) -> Result<Self, SdpError> {
+        trunk.map_or(Ok(Self::OFF), |trunk| Self::new(trunk.srtp, secure, trunk.srtp_over_clear_signalling))
+    }
+
+    /// The same for a call that we place.
+    ///
+    /// # Errors
+    /// As [`MediaSecurity::new`].
+    pub fn through(trunk: Option<&Trunk>) -> Result<Self, SdpError> {
+        Self::on(trunk, trunk.is_some_and(|trunk| trunk.transport == Transport::Tls))
     }
 
     /// The profile of a media line that we offer, and its `a=crypto` lines. `in_use` says whether the profile of the call so far is the
