@@ -1,4 +1,5 @@
-//! baresip calls `offhook run` and hears the answer, over RTP and over SRTP. From Debian: baresip-core, iproute2.
+//! baresip calls `offhook run`, hears the answer, over RTP and over SRTP, and follows a REFER. From Debian: baresip-core, iproute2,
+//! sip-tester.
 //!
 //! baresip does not use the loopback interface, so both live in a network namespace with a pair of virtual interfaces.
 
@@ -6,6 +7,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use offhook::config::{Config, Policy, Trunk, TrunkMode};
 use offhook::pcm::{RATE, wav};
@@ -26,6 +28,9 @@ const ADDRESS: &str = "198.18.0.1";
 const SET_UP: &str = "ip link add oh0 type veth peer name oh1 && ip address add 198.18.0.1/24 dev oh0 \
     && ip link set oh0 up && ip link set oh1 up";
 
+/// Where baresip takes commands; the namespace has no other listeners.
+const CONTROL: u16 = 4444;
+
 /// What the caller says: nothing for as long as the greeting lasts, a question, and nothing more.
 fn question() -> Vec<i16> {
     let question = Utterance::prepare(&Turn::Say("Are you open on Friday?".into()), "en-us").unwrap();
@@ -37,18 +42,18 @@ fn question() -> Vec<i16> {
     silence(2).chain(frames).chain(silence(30)).collect()
 }
 
-/// A folder with baresip's configuration: sound from and to files, PCMA, one interface, encrypted so if at all.
-fn write_baresip(folder: &Path, encryption: Option<&str>) {
+/// A folder with baresip's configuration: sound from and to files, these codecs, one interface, encrypted so if at all.
+fn write_baresip(folder: &Path, codecs: &str, encryption: Option<&str>) {
     fs::write(folder.join("question.wav"), wav::write(RATE, 1, &question())).unwrap();
     let here = folder.display();
     let config = format!(
         "sip_listen {ADDRESS}:0\nnet_interface oh0\naudio_source aufile,{here}/question.wav\nsnd_path {here}\n\
          module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule srtp.so\nmodule aufile.so\nmodule sndfile.so\n\
-         module_tmp account.so\nmodule_app menu.so\n"
+         module_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:{CONTROL}\n"
     );
     fs::write(folder.join("config"), config).unwrap();
     let encryption = encryption.map(|name| format!(";mediaenc={name}")).unwrap_or_default();
-    let account = format!("<sip:caller@{ADDRESS};transport=udp>;regint=0;audio_codecs=PCMA/8000/1{encryption}\n");
+    let account = format!("<sip:caller@{ADDRESS};transport=udp>;regint=0;audio_codecs={codecs}{encryption}\n");
     fs::write(folder.join("accounts"), account).unwrap();
 }
 
@@ -90,7 +95,7 @@ fn call(encryption: Option<&str>, srtp: Policy) -> String {
     run.args(["run", "--config", config.to_str().unwrap()]);
     let mut service = Service::start(run);
 
-    write_baresip(folder.path(), encryption);
+    write_baresip(folder.path(), "PCMA/8000/1", encryption);
     let mut baresip = network.command("baresip");
     baresip.arg("-f").arg(folder.path()).args(["-t", "25", "-e", &format!("/dial sip:620@{}", service.address)]);
     let output = fs::File::create(folder.path().join("baresip.log")).unwrap();
@@ -129,4 +134,70 @@ fn baresip_that_insists_on_srtp_hears_the_same() {
 fn baresip_that_would_like_srtp_has_it_in_the_plain_profile() {
     let said = call(Some("srtp"), Policy::Optional);
     assert!(said.contains("SRTP is Enabled"), "{said}");
+}
+
+/// Tells baresip what to do (its module ctrl_tcp: JSON in netstrings).
+fn command(network: &Network, command: &str, parameters: &str) {
+    let json = format!("{{\"command\":\"{command}\",\"params\":\"{parameters}\"}}");
+    let netstring = format!("{}:{json},", json.len());
+    let script =
+        format!("exec 3<>/dev/tcp/127.0.0.1/{CONTROL} && printf %s '{netstring}' >&3 && read -r -n 1 -t 5 <&3");
+    let told = network.command("bash").args(["-c", &script]).output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+}
+
+#[test]
+fn baresip_presses_the_key_is_referred_to_the_person_and_offhook_is_out_of_it_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = Network::new(SET_UP);
+    let offhook = env!("CARGO_BIN_EXE_offhook");
+    let mut simulator = network.command(offhook);
+    simulator.arg("simulator").stdout(Stdio::piped());
+    let mut simulator = Running::start(&mut simulator, "apt-get install util-linux");
+    let said = simulator.first_line();
+    let base_url = said.strip_prefix("listening on ").unwrap().trim();
+    let mut person = network.command("sipp");
+    person.args(["-sn", "uas", "-i", ADDRESS, "-p", "5070", "-m", "1", "-nostdin"]).current_dir(folder.path());
+    let mut person = Running::start(person.stdout(Stdio::null()).stderr(Stdio::null()), "apt-get install sip-tester");
+
+    let mut config: Config = tones::tones(folder.path());
+    config.sip.listen = SocketAddr::new(ADDRESS.parse().unwrap(), 0);
+    config.sip.allowed_peers = vec!["198.18.0.0/24".parse().unwrap()];
+    config.gemini.base_url = base_url.to_owned();
+    config.conversation.transfer_to = Some(format!("sip:900@{ADDRESS}:5070"));
+    let config = service::write_config(folder.path(), &toml::to_string(&config).unwrap());
+    let mut run = network.command(offhook);
+    run.args(["run", "--config", config.to_str().unwrap()]);
+    let mut service = Service::start(run);
+
+    write_baresip(folder.path(), "PCMU/8000/1", None);
+    let mut baresip = network.command("baresip");
+    baresip.arg("-f").arg(folder.path()).args(["-t", "25", "-e", &format!("/dial sip:620@{}", service.address)]);
+    let log = folder.path().join("baresip.log");
+    let output = fs::File::create(&log).unwrap();
+    baresip.stdout(output.try_clone().unwrap()).stderr(output);
+    let mut baresip = Running::start(&mut baresip, "apt-get install baresip-core");
+    service.logs("rings");
+    let established = || String::from_utf8_lossy(&fs::read(&log).unwrap()).matches("Call established").count();
+    let wait_for = |calls: usize| {
+        let until = Instant::now() + Duration::from_secs(10);
+        while established() < calls {
+            assert!(Instant::now() < until, "{}", String::from_utf8_lossy(&fs::read(&log).unwrap()));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait_for(1);
+    command(&network, "sndcode", "0");
+    service.logs("hands the caller over");
+    service.logs("the caller is in other hands");
+    let told = Instant::now();
+    service.logs("ended reason=ByUs");
+    assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
+    wait_for(2);
+    // baresip is left with the person alone, and hangs up when it is told to end.
+    assert!(Command::new("kill").arg(baresip.0.id().to_string()).status().unwrap().success());
+    baresip.0.wait().unwrap();
+    assert!(person.0.wait().unwrap().success(), "the person's call was answered and ended in order");
+    service.terminate();
+    assert!(service.ended().success(), "{}", service.log);
 }

@@ -9,7 +9,7 @@ use offhook::codec::Codec;
 use offhook::config::Config;
 use offhook::hearing::{Endpointer, Heard, Limits};
 use offhook::leg::{Dtmf, FrameKind, Leg, LegMedia};
-use offhook::media::{Command, Event, Line, Occurrence, Ports};
+use offhook::media::{Command, Event, Join, Line, Occurrence, Ports};
 use offhook::pcm::tone::Ringback;
 use offhook::pcm::{FRAME_SAMPLES, Frame, PTIME, SILENCE, tone, wav};
 use offhook::playout::{ClipKind, Mixer, PlayableClip, Played, SpeechFrame};
@@ -238,4 +238,38 @@ async fn ten_thousand_ticks_of_a_bad_line_allocate_nothing() {
     assert!(seen.keys > 5, "{} keys", seen.keys);
     assert!(ports.counters().concealed.load(std::sync::atomic::Ordering::Relaxed) > 50);
     drop(speech);
+}
+
+#[tokio::test]
+async fn ringing_talking_and_taking_a_call_over_allocate_nothing() {
+    let start = Instant::now();
+    let config = Config::default();
+    let (mut line, mut ports) = Line::new(
+        Box::new(bad_line(start)),
+        Endpointer::new(Limits::from(&config.hearing)),
+        Mixer::new(Duration::from_millis(40)),
+        config.rtp.media_timeout,
+    )
+    .unwrap();
+    let (mut keys, mut allocated) = (0, (0, 0));
+    for n in 0..5000u32 {
+        let now = start + PTIME * n;
+        let join = match n % 1000 {
+            100 => Some(Join::Ringing(Ringback::of_country(Some("GB")))),
+            200 => Some(Join::Leg(Box::new(bad_line(now)))),
+            900 => Some(Join::Nobody),
+            950 => Some(Join::Successor(Box::new(bad_line(now)))),
+            // The last two of five have no leg left.
+            _ => described(n).map(|media| Join::Described { media, answered: true }),
+        };
+        if let Some(join) = join {
+            let _ = ports.join(join);
+        }
+        let counted = measure(|| assert!(line.tick(now)));
+        allocated = (allocated.0 + counted.count_total, allocated.1 + counted.count_current);
+        while ports.heard().is_some() {}
+        keys += std::iter::from_fn(|| ports.event()).filter(|event| matches!(event.what, Occurrence::Dtmf(_))).count();
+    }
+    assert_eq!(allocated, (0, 0), "allocations, and what they outnumber frees by, in 5,000 ticks");
+    assert!(keys > 3, "{keys} keys");
 }
