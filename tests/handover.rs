@@ -153,6 +153,7 @@ impl Pbx {
             config.trunk.insert("pbx".into(), trunk);
             config.conversation.transfer_to = Some("900".into());
             config.sip.max_calls = 2;
+            config.sip.allowed_peers = vec!["127.0.0.2/32".parse().unwrap()];
         })
         .await;
         Self { agent, calls, house }
@@ -168,6 +169,10 @@ impl Pbx {
         let (dialog, answer) = soon("the answer", call.answered()).await?;
         phone.described(&answer);
         Ok(dialog)
+    }
+
+    fn uri(&self, user: &str) -> String {
+        format!("sip:{user}@{}", self.agent.local_addr())
     }
 
     async fn rung(&mut self) -> IncomingCall {
@@ -321,7 +326,7 @@ async fn a_trunk_that_refers_the_house_takes_the_conversation_along() {
     let outcome = before.transfer("sip:901@192.0.2.1", None, None).outcome().await;
     assert_eq!(outcome, TransferEvent::Unsupported(Some(603)), "only to the trunk's own hosts");
 
-    let to = format!("sip:901@{}", pbx.agent.local_addr());
+    let to = pbx.uri("901");
     let mut busy = before.transfer(&to, None, None);
     pbx.rung().await.reject(Rejection::Busy);
     assert_eq!(soon("the outcome", busy.outcome()).await, TransferEvent::Failed(486));
@@ -340,5 +345,61 @@ async fn a_trunk_that_refers_the_house_takes_the_conversation_along() {
     assert_eq!(pbx.house.simulator.seen().last().unwrap().caller_turns, 2, "the same dialogue goes on");
     soon("the end", after.hang_up()).await;
     pbx.house.is_empty().await;
+    pbx.house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attended_transfer_puts_the_house_in_the_place_of_the_one_who_asked_there() {
+    let pbx = Pbx::with(Transferring::Auto).await;
+    let (person, mut calls) = UserAgent::start(UserAgentOptions::new((LOOPBACK, 0).into())).await.unwrap();
+    let (caller, there, here) = (Phone::new(), Phone::new(), Phone::new());
+    let before = pbx.call(&caller).await;
+    let to = format!("sip:902@{}", person.local_addr());
+    let mut consulting = pbx.agent.invite(&to, here.sdp()).await.unwrap();
+    let incoming = soon("the consultation", calls.recv()).await.unwrap();
+    let mut consulted = incoming.answer(there.sdp()).await.unwrap();
+    let (mut consultation, _) = soon("the answer", consulting.answered()).await.unwrap();
+
+    let identity = consultation.identity().await.unwrap();
+    let mut transfer = before.transfer(&to, Some(&identity), None);
+    let incoming = soon("the call in its place", async {
+        loop {
+            if let DialogEvent::Replaced(incoming) = consulted.event().await {
+                break incoming;
+            }
+        }
+    })
+    .await;
+    there.described(&incoming.offer);
+    let mut after = incoming.answer(there.sdp()).await.unwrap();
+    soon("the end of the consultation", consulted.hang_up()).await;
+    assert_eq!(soon("the end of the consultation", consultation.ended()).await, EndReason::ByPeer);
+    assert_eq!(soon("the outcome", transfer.outcome()).await, TransferEvent::Succeeded);
+    there.say(&samples(&say(QUESTION)));
+    there.hears_said(Answer).await;
+    soon("the end", after.hang_up()).await;
+    pbx.house.is_empty().await;
+    pbx.house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_not_of_the_trunk_neither_takes_its_calls_over_nor_sends_the_house_elsewhere() {
+    let pbx = Pbx::with(Transferring::Auto).await;
+    let (stranger, _calls) = UserAgent::start(UserAgentOptions::new(([127, 0, 0, 2], 0).into())).await.unwrap();
+    let (caller, other) = (Phone::new(), Phone::new());
+    let mut dialog = pbx.call(&caller).await;
+    let identity = dialog.identity().await.unwrap();
+    let headers = vec![("Replaces".to_owned(), identity)];
+    let dial = Dial { to: pbx.house.uri(), offer: other.sdp(), headers, ..Dial::default() };
+    let mut call = stranger.dial(dial).await.unwrap();
+    let refused = soon("the refusal", call.answered()).await.unwrap_err();
+    assert!(matches!(refused, SipError::Refused { code: 603, .. }), "{refused}");
+
+    let mut call = stranger.invite(&pbx.house.uri(), other.sdp()).await.unwrap();
+    let (mut own, _) = soon("the answer", call.answered()).await.unwrap();
+    let outcome = own.transfer(&pbx.uri("901"), None, None).outcome().await;
+    assert_eq!(outcome, TransferEvent::Unsupported(Some(603)));
+    soon("the end", own.hang_up()).await;
+    soon("the end", dialog.hang_up()).await;
     pbx.house.close().await;
 }

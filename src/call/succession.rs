@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, warn};
 
@@ -44,6 +44,8 @@ pub(super) struct Succession {
     agent: Arc<UserAgent>,
     origin: Origin,
     successors: mpsc::Sender<Successor>,
+    /// One at a time.
+    turn: Arc<Semaphore>,
     /// Ends what is not up yet.
     stop: CancellationToken,
 }
@@ -56,7 +58,7 @@ impl Succession {
         stop: CancellationToken,
     ) -> (Self, mpsc::Receiver<Successor>) {
         let (successors, comes) = mpsc::channel(1);
-        (Self { parts, agent, origin, successors, stop }, comes)
+        (Self { parts, agent, origin, successors, turn: Arc::new(Semaphore::new(1)), stop }, comes)
     }
 
     /// Another call wants to take the place of this one.
@@ -70,6 +72,7 @@ impl Succession {
             warn!(peer = %incoming.peer, "another line wants to take the call over: refused");
             return incoming.reject(Rejection::Decline);
         }
+        let Ok(turn) = self.turn.clone().try_acquire_owned() else { return incoming.reject(Rejection::Busy) };
         let (parts, successors) = (self.parts.clone(), self.successors.clone());
         let task = async move {
             match answer(&parts, incoming).await {
@@ -78,7 +81,7 @@ impl Succession {
                 Err(error) => warn!(%error, "the call is not taken over"),
             }
         };
-        self.spawn(task);
+        self.spawn(turn, task);
     }
 
     /// The peer asks us to call somebody in its place; only a trunk's may, and only on its trunk.
@@ -88,10 +91,14 @@ impl Succession {
             info!("asked to call somebody else: declined");
             return;
         };
+        let Ok(turn) = self.turn.clone().try_acquire_owned() else {
+            info!("asked to call somebody else while that is being done: declined");
+            return;
+        };
         info!("called away: places a call");
         let (parts, agent, successors) = (self.parts.clone(), self.agent.clone(), self.successors.clone());
         let (peer, stop) = (self.origin.peer, self.stop.clone());
-        self.spawn(async move {
+        self.spawn(turn, async move {
             let mut headers = Vec::new();
             headers.extend(referred.replaces.clone().map(|value| ("Replaces".to_owned(), value)));
             headers.extend(referred.referred_by.clone().map(|value| ("Referred-By".to_owned(), value)));
@@ -115,7 +122,11 @@ impl Succession {
         });
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    fn spawn(&self, turn: OwnedSemaphorePermit, task: impl Future<Output = ()> + Send + 'static) {
+        let task = async move {
+            task.await;
+            drop(turn);
+        };
         tokio::spawn(task.in_current_span());
     }
 }

@@ -305,38 +305,68 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_successor_is_heard_in_place_of_the_leg_before_and_a_silent_far_leg_is_missed() {
+    async fn a_successor_is_heard_in_place_of_the_leg_before() {
         let mut now = Instant::now();
         let (mut before, near) = phone(Codec::Pcmu, 700.0);
         let (mut after, successor) = phone(Codec::Pcma, 1100.0);
         let (mut agent, far) = phone(Codec::Pcma, 1700.0);
         let endpointer = Endpointer::new(Limits::from(&config::Hearing::default()));
         let (mut line, mut ports) =
-            Line::new(near, endpointer, Mixer::new(Duration::ZERO), Duration::from_secs(3)).unwrap();
+            Line::new(near, endpointer, Mixer::new(Duration::ZERO), Duration::from_secs(60)).unwrap();
         assert!(ports.join(Join::Successor(successor)).is_ok() && ports.join(Join::Leg(far)).is_ok());
         run(&mut line, &mut now, &mut [&mut before, &mut after, &mut agent]);
         assert!(agent.hears(1100.0) && after.hears(1700.0) && before.heard.is_empty());
+    }
 
-        // It rings: nothing need come of the far leg.
-        let timed_out = |ports: &mut Ports| {
+    /// A leg that only hears, or does not.
+    struct Quiet {
+        last: Instant,
+        hears: bool,
+    }
+
+    impl Leg for Quiet {
+        fn hear(&mut self, now: Instant, _frame: &mut Frame) -> FrameKind {
+            if self.hears {
+                self.last = now;
+            }
+            FrameKind::Silence
+        }
+        fn speak(&mut self, _now: Instant, _frame: &Frame, _sounding: bool) {}
+        fn skip(&mut self) {}
+        fn poll_dtmf(&mut self) -> Option<Dtmf> {
+            None
+        }
+        fn renegotiate(&mut self, _media: &LegMedia) {}
+        fn last_received(&self) -> Instant {
+            self.last
+        }
+    }
+
+    #[tokio::test]
+    async fn a_far_leg_is_missed_when_it_is_silent_after_its_answer_and_not_while_it_rings_or_holds() {
+        let mut now = Instant::now();
+        let quiet = |hears| Box::new(Quiet { last: now, hears });
+        let endpointer = Endpointer::new(Limits::from(&config::Hearing::default()));
+        let (mut line, mut ports) =
+            Line::new(quiet(true), endpointer, Mixer::new(Duration::ZERO), Duration::from_secs(3)).unwrap();
+        assert!(ports.join(Join::Leg(quiet(false))).is_ok());
+        let mut timed_out = |ports: &mut Ports, seconds: u32| {
+            for _ in 0..50 * seconds {
+                now += PTIME;
+                assert!(line.tick(now));
+            }
             std::iter::from_fn(|| ports.event()).any(|event| event.what == Occurrence::MediaTimeout)
         };
-        for _ in 0..3 {
-            run(&mut line, &mut now, &mut [&mut after]);
-        }
-        assert!(!timed_out(&mut ports));
-        let media = LegMedia {
-            codec: Codec::Pcma,
-            telephone_event: None,
-            remote: None,
-            direction: sdp::Direction::SendRecv,
-            srtp: None,
+        let described = |direction, answered| Join::Described {
+            media: LegMedia { codec: Codec::Pcma, telephone_event: None, remote: None, direction, srtp: None },
+            answered,
         };
-        assert!(ports.join(Join::Described { media, answered: true }).is_ok());
-        run(&mut line, &mut now, &mut [&mut after]);
-        assert!(!timed_out(&mut ports), "it has as long as any other from its answer on");
-        run(&mut line, &mut now, &mut [&mut after]);
-        assert!(timed_out(&mut ports));
+        assert!(!timed_out(&mut ports, 10));
+        assert!(ports.join(described(sdp::Direction::SendRecv, false)).is_ok() && !timed_out(&mut ports, 10));
+        assert!(ports.join(described(sdp::Direction::SendRecv, true)).is_ok() && !timed_out(&mut ports, 2));
+        assert!(ports.join(described(sdp::Direction::SendOnly, true)).is_ok() && !timed_out(&mut ports, 10));
+        assert!(ports.join(described(sdp::Direction::SendRecv, true)).is_ok() && !timed_out(&mut ports, 2));
+        assert!(timed_out(&mut ports, 2));
     }
 
     #[test]

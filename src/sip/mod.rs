@@ -14,8 +14,7 @@
 //! Nothing outside this module names `rsipstack`. That crate logs whole messages, numbers and credentials included, at
 //! INFO: **whoever sets up logging must filter the target `rsipstack` to `warn`.**
 //!
-//! Not implemented: TCP and TLS, SRV lookup, transfer, multipart bodies (415). An address given as `0.0.0.0` is
-//! Not implemented: registration and digest, TCP and TLS, SRV lookup, multipart bodies (415). An address given as `0.0.0.0` is
+//! Not implemented: multipart bodies (415). An address given as `0.0.0.0` is
 //! advertised as the one address from which the route to the first allowed peer leaves.
 
 mod addresses;

@@ -59,13 +59,16 @@ struct Watch {
     ever_ended: bool,
     apologising: bool,
     transferring: bool,
+    transfer_failed: bool,
     turns_ended: BTreeSet<Turn>,
     armed: Turn,
 }
 
 impl Watch {
     fn input(&mut self, input: &Input) {
+        self.transfer_failed = false;
         match input {
+            Input::TransferFailed => self.transfer_failed = std::mem::take(&mut self.transferring),
             HardEnd => (self.hard_end, self.ever_ended) = (true, true),
             // What was over before or during the hold is answered after it.
             Retrieved => self.hard_end |= self.ever_ended,
@@ -111,8 +114,8 @@ impl Watch {
                 assert!(!self.transferring && self.open.is_none(), "handed over while an answer is asked for");
                 self.transferring = true;
             }
-            // The transfer has failed; no turn ends with this apology.
-            Command::Apologise if std::mem::take(&mut self.transferring) => {}
+            // No turn ends with this apology.
+            Command::Apologise if std::mem::take(&mut self.transfer_failed) => {}
             Command::Apologise => {
                 assert!(!self.apologising && (self.hard_end || self.committed == Some(self.last_generation)));
                 self.apologising = true;
