@@ -575,6 +575,7 @@ async fn a_call_that_we_place_through_a_trunk_is_secured_as_the_trunk_says() {
     let mut parts = parts(folder.path()).await;
     let options = || UserAgentOptions::new((LOOPBACK, 0).into());
     let (agent, _incoming) = UserAgent::start(options()).await.unwrap();
+    let agent = Arc::new(agent);
     let (callee, mut calls) = UserAgent::start(options()).await.unwrap();
     for (name, srtp, srtp_over_clear_signalling) in
         [("plain", Policy::Off, false), ("secure", Policy::Required, true), ("careful", Policy::Required, false)]
@@ -591,7 +592,7 @@ async fn a_call_that_we_place_through_a_trunk_is_secured_as_the_trunk_says() {
     }
     let place = |trunk: &str, stop| {
         let dial = Dial { to: "620".into(), trunk: Some(trunk.to_owned()), ..Dial::default() };
-        call::place(parts.clone(), &agent, dial, LOOPBACK, stop)
+        call::place(parts.clone(), agent.clone(), dial, LOOPBACK, stop)
     };
 
     let careful = soon("the refusal", place("careful", CancellationToken::new())).await;

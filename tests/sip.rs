@@ -480,6 +480,7 @@ async fn requests_in_an_early_dialog_are_answered() {
         ("PRACK", 5, "SIP/2.0 481 Call/Transaction Does Not Exist"),
         // Without a Refer-To.
         ("REFER", 6, "SIP/2.0 400 Bad Request"),
+        ("SUBSCRIBE", 7, "SIP/2.0 405 Method Not Allowed"),
         // Older than the last one (§12.2.2).
         ("OPTIONS", 4, "SIP/2.0 500 Server Internal Error"),
     ] {
