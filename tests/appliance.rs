@@ -197,7 +197,9 @@ async fn a_caller_may_hang_up_at_any_time_and_everything_is_free_within_a_second
         let media = LocalMedia { address: LOOPBACK, port: 9, session_id: 1, version: 1 };
         let mut call =
             caller.invite(&house.uri(), sdp::make_offer(&media, &Codec::ALL, &MediaSecurity::OFF)).await.unwrap();
-        assert_eq!(soon("the ringing", call.progress()).await, Some(Progress::Ringing));
+        // The 200 may be on the heels of the 180.
+        let rings = soon("the ringing", call.progress()).await;
+        assert!(matches!(rings, Some(Progress::Ringing) | None), "{rings:?}");
         call.cancel();
         if let Ok((mut dialog, _)) = soon("the end", call.answered()).await {
             soon("the answered BYE", dialog.hang_up()).await;
@@ -416,8 +418,12 @@ async fn two_calls_at_once_do_not_hear_each_other_nor_garbage_and_a_third_is_bus
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_is_not_allowed_gets_403() {
-    let house = House::open(|config, _| config.sip.allowed_peers = vec!["192.0.2.0/24".parse().unwrap()]).await;
+async fn a_peer_that_is_not_allowed_gets_403_when_strangers_are_told() {
+    let house = House::open(|config, _| {
+        config.sip.allowed_peers = vec!["192.0.2.0/24".parse().unwrap()];
+        config.sip.silent_to_strangers = false;
+    })
+    .await;
     let error = house.call(house.options(vec![])).await.err().unwrap();
     assert!(matches!(error, PhoneError::Refused { code: 403, .. }), "{error}");
     assert!(error.to_string().contains("allowed peers"), "{error}");
