@@ -15,6 +15,7 @@ use super::media::{BoundMedia, StartedMedia, warning};
 use super::{Parts, Unanswered, Up, warm};
 
 /// Media before or after the media thread serves them.
+#[expect(clippy::large_enum_variant, reason = "one a call, and not kept")]
 enum Media {
     Bound(BoundMedia),
     Started(StartedMedia),
@@ -95,10 +96,9 @@ async fn wait(incoming: &mut IncomingCall, ring: Duration, stop: &CancellationTo
     loop {
         tokio::select! {
             () = &mut answering => return Ok(()),
-            event = incoming.event() => match event {
-                DialogEvent::Ended(reason) => return Err(SipError::Ended(reason).into()),
-                // An offer before the answer is met with our last SDP; nobody listens to keys yet.
-                _ => {}
+            // An offer before the answer is met with our last SDP; nobody listens to keys yet.
+            event = incoming.event() => if let DialogEvent::Ended(reason) = event {
+                return Err(SipError::Ended(reason).into());
             },
             () = stop.cancelled() => return Err(SipError::Ended(EndReason::ByUs).into()),
         }

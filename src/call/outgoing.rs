@@ -47,6 +47,7 @@ pub async fn place(
 }
 
 /// Media before or after the media thread serves them.
+#[expect(clippy::large_enum_variant, reason = "one a call, and not kept")]
 enum Media {
     Bound(BoundMedia),
     Early(StartedMedia),

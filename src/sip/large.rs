@@ -29,6 +29,7 @@ pub(super) struct LargeRequests {
 }
 
 /// What becomes of a datagram.
+#[expect(clippy::large_enum_variant, reason = "made once for a large request, and not kept")]
 pub(super) enum Way {
     /// It stays one.
     Datagram,

@@ -7,11 +7,12 @@ const fn seconds(number: u64) -> Duration {
 }
 
 fn timer(expires: u64, minimum: u64, refresher: Refresher) -> SessionTimer {
-    let mut rules = DialogRules::default();
-    rules.session_expires = seconds(expires);
-    rules.session_minimum = seconds(minimum);
-    rules.session_refresher = refresher;
-    SessionTimer::new(&rules)
+    SessionTimer::new(&DialogRules {
+        session_expires: seconds(expires),
+        session_minimum: seconds(minimum),
+        session_refresher: refresher,
+        ..DialogRules::default()
+    })
 }
 
 fn said(headers: &[(&str, &str)]) -> SessionFields {

@@ -29,6 +29,7 @@ pub(super) struct Identity {
 
 impl Identity {
     /// The request as the stack takes it; `sent_by` is our end of the way to the target.
+    #[expect(clippy::result_large_err, reason = "the stack's own error")]
     pub(super) fn write(&self, request: &Request, sent_by: SocketAddr) -> rsipstack::Result<rsip::Request> {
         let Identity { uri, address_of_record, tag, .. } = self;
         let random = || format!("{:016x}", fastrand::u64(..));
