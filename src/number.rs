@@ -113,6 +113,10 @@ impl Country {
         {
             return Some(number);
         }
+        // Where nothing goes before a national number, one that is whole without the country code needs none (Italy: 391…).
+        if self.trunk.is_empty() && self.code != "1" && digits.len() <= 10 && self.is_national(digits) {
+            return national(digits);
+        }
         // A number without its plus, as many networks send it.
         if let Some(number) = digits.strip_prefix(self.code).and_then(national) {
             return Some(number);

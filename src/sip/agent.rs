@@ -173,6 +173,7 @@ impl UserAgent {
         let limit = options.max_calls;
         let trunks = options.trunks.iter().map(|trunk| Trunk::new(trunk.clone(), limit).map(Arc::new));
         let trunks = trunks.collect::<Result<Vec<_>, _>>()?;
+        let publics = trunks.iter().map(|trunk| trunk.config.public_address).collect();
         let peers_of_trunks = trunks.iter().map(|trunk| trunk.config.allowed_peers.clone()).collect();
         let peers = Arc::new(Peers::new(options.allowed_peers.clone(), peers_of_trunks));
         let rules = Rules {
@@ -189,7 +190,7 @@ impl UserAgent {
             true => options.trunk_tls.clone(),
             false => trunks.iter().map(|trunk| TlsSettings::from(&trunk.config)).collect(),
         };
-        let addresses = Arc::new(Addresses::new(bound, options.public_address));
+        let addresses = Arc::new(Addresses::new(bound, options.public_address, peers.clone(), publics));
         let locator = Locator::default();
         let sending = (addresses.clone(), locator.clone());
         let socket = Arc::new(GuardedSocket::new(socket, (bound, local), sending, wire.clone()));

@@ -14,6 +14,8 @@ const NO_ANSWER: Duration = Duration::from_millis(3500);
 const CONNECT: Duration = Duration::from_secs(2);
 /// A cancelled INVITE is waited for so long: 64·T1.
 const CANCELLED: Duration = Duration::from_secs(32);
+/// How long somebody may ring, or a proxy look for somebody: less than the stack's timer C (RFC 3261 §16.6), after which it forgets the call.
+const RINGING: Duration = Duration::from_secs(170);
 /// Longest Retry-After that is waited for; a caller would not wait longer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Redirections in one call.
@@ -34,6 +36,8 @@ pub(super) enum Timer {
     NoAnswer,
     /// The time that the other side asked us to wait is over.
     Again,
+    /// Somebody has said a word, and nobody has answered since.
+    Ringing,
     /// The other side does not end what was cancelled (RFC 3261 §9.1).
     Cancel,
 }
@@ -143,6 +147,8 @@ pub(super) struct Attempts {
     state: State,
     deadline: Option<(Instant, Timer)>,
     refusal: Option<Outcome>,
+    /// It was cancelled since nobody answered, not by the owner's wish.
+    unanswered: bool,
     acts: VecDeque<Act>,
 }
 
@@ -166,6 +172,7 @@ impl Attempts {
             state: State::Resolving,
             deadline: None,
             refusal: None,
+            unanswered: false,
         }
     }
 
@@ -201,18 +208,19 @@ impl Attempts {
     }
 
     /// A provisional response has come.
-    pub(super) fn handle_provisional(&mut self, is_100: bool) {
+    pub(super) fn handle_provisional(&mut self, now: Instant, is_100: bool) {
         if let State::Trying { heard, rings, .. } = &mut self.state {
-            *heard = true;
+            if !std::mem::replace(heard, true) {
+                self.deadline = Some((now + RINGING, Timer::Ringing));
+            }
             *rings |= !is_100;
-            self.deadline = None;
         }
     }
 
     /// The attempt could not be sent, or its connection broke.
     pub(super) fn handle_failure(&mut self, now: Instant) {
         match &self.state {
-            State::Cancelling => self.over(Outcome::Cancelled),
+            State::Cancelling => self.cancelled(),
             State::Trying { .. } => self.next_target(now),
             _ => {}
         }
@@ -222,7 +230,7 @@ impl Attempts {
     pub(super) fn handle_refusal(&mut self, now: Instant, refusal: Refusal) {
         let (target, rings) = match &self.state {
             State::Trying { target, rings, .. } => (target.clone(), *rings),
-            State::Cancelling => return self.over(Outcome::Cancelled),
+            State::Cancelling => return self.cancelled(),
             _ => return,
         };
         self.deadline = None;
@@ -295,12 +303,26 @@ impl Attempts {
                 self.acts.push_back(Act::Abandon);
                 self.next_target(now);
             }
+            (Timer::Ringing, State::Trying { .. }) => {
+                self.unanswered = true;
+                self.state = State::Cancelling;
+                self.deadline = Some((now + CANCELLED, Timer::Cancel));
+                self.acts.push_back(Act::Cancel);
+            }
             (Timer::Cancel, State::Cancelling) => {
                 self.acts.push_back(Act::Abandon);
-                self.over(Outcome::Cancelled);
+                self.cancelled();
             }
             (_, state) => self.state = state,
         }
+    }
+
+    /// What was cancelled is over: by the owner's wish, or since nobody answered.
+    fn cancelled(&mut self) {
+        self.over(match self.unanswered {
+            true => Outcome::Refused { code: 408, reason: "nobody answered".into() },
+            false => Outcome::Cancelled,
+        });
     }
 
     fn may_repeat(&mut self) -> bool {
@@ -311,6 +333,8 @@ impl Attempts {
     /// RFC 4028 §7.4: the session interval may not be below the server's minimum.
     fn raise_minimum(&mut self, min_se: Option<Duration>) -> bool {
         match min_se {
+            // A day is the longest that anybody can mean.
+            Some(min_se) if min_se > Duration::from_secs(86_400) => false,
             Some(min_se) if min_se > self.minimum.unwrap_or(self.session_expires) && self.may_repeat() => {
                 self.minimum = Some(min_se);
                 true
@@ -506,21 +530,32 @@ mod tests {
     fn a_server_that_has_said_a_word_is_not_abandoned() {
         let start = Instant::now();
         let mut machine = inviting(start, vec![udp(1), udp(2)]);
-        machine.handle_provisional(true);
-        assert_eq!(machine.poll_timeout(), None);
+        machine.handle_provisional(start, true);
         machine.handle_timeout(start + secs(60));
         assert_eq!(machine.poll(), None);
+    }
+
+    #[test]
+    fn a_call_that_nobody_answers_is_cancelled_before_the_stack_forgets_it() {
+        let start = Instant::now();
+        let mut machine = inviting(start, vec![udp(1), udp(2)]);
+        machine.handle_provisional(start, true);
+        machine.handle_provisional(start + secs(60), false);
+        assert_eq!(timeout(&mut machine) - start, RINGING);
+        assert_eq!(acts(&mut machine), [Act::Cancel]);
+        machine.handle_refusal(start + RINGING, refusal(487));
+        assert_eq!(over(&mut machine), Outcome::Refused { code: 408, reason: "nobody answered".into() });
     }
 
     #[test]
     fn a_phone_that_nobody_picks_up_does_not_ring_again_by_another_server() {
         let start = Instant::now();
         let mut machine = inviting(start, vec![udp(1), udp(2)]);
-        machine.handle_provisional(false);
+        machine.handle_provisional(start, false);
         machine.handle_refusal(start, refusal(408));
         assert_eq!(over(&mut machine), Outcome::Refused { code: 408, reason: "No".into() });
         let mut machine = inviting(start, vec![udp(1), udp(2)]);
-        machine.handle_provisional(true);
+        machine.handle_provisional(start, true);
         machine.handle_refusal(start, refusal(408));
         assert_eq!(invited(&mut machine).1, udp(2), "the server itself did not get through");
     }
@@ -676,7 +711,7 @@ mod tests {
         assert_eq!(machine.poll(), None);
 
         let mut machine = inviting(start, vec![udp(1), udp(2)]);
-        machine.handle_provisional(true);
+        machine.handle_provisional(start, true);
         machine.cancel(start);
         assert_eq!(acts(&mut machine), [Act::Cancel]);
         machine.handle_refusal(start, Refusal { authorized: Some(Ok(())), ..refusal(401) });
@@ -698,7 +733,7 @@ mod tests {
         machine.cancel(start);
         assert_eq!(acts(&mut machine), given_up);
         let mut machine = inviting(start, vec![udp(1), udp(2)]);
-        machine.handle_provisional(false);
+        machine.handle_provisional(start, false);
         machine.cancel(start);
         assert_eq!(acts(&mut machine), [Act::Cancel]);
         assert_eq!(timeout(&mut machine) - start, CANCELLED);

@@ -6,6 +6,7 @@
 #![expect(clippy::result_large_err, reason = "the stack's own error, handed on once in a call")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rsipstack::dialog::DialogId;
 use rsipstack::dialog::dialog::{DialogInner, DialogStateSender};
@@ -25,6 +26,9 @@ use super::connection::Flow;
 use super::shared::Shared;
 use super::streams::FlowError;
 use super::{SipError, Target, Transport};
+
+/// Longer than any answer to an INVITE is waited for (timer C and 64·T1).
+const FORGET: Duration = Duration::from_secs(220);
 
 /// How an INVITE transaction of ours went.
 pub(super) enum Ending {
@@ -133,7 +137,8 @@ pub(super) async fn own(
     let _ = notes.send(Note::Invite(problem)).await;
     let _ = ended.send(ending.map_or_else(Ending::Failed, |response| Ending::Response(Box::new(response))));
     if successful || wanted.is_none() {
-        end_other_branches(&shared, transaction, wanted).await;
+        // The whole transaction goes with the future.
+        let _ = tokio::time::timeout(FORGET, end_other_branches(&shared, transaction, wanted)).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Places calls: drives the attempts of [`Attempts`] to an answered dialog (RFC 3261 §8.1.3, §13.2, §22; RFC 3263 §4.3).
 //!
 //! Each attempt is an INVITE with a call task of its own; all have the Call-ID and our tag in common. The dialog that is handed on
-//! is that of the attempt that was answered. Not implemented: PRACK of what the other side sends reliably before the answer.
+//! is that of the attempt that was answered. Reliable provisional responses are acknowledged by the stack, which waits for the PRACK's answer before it looks at the 200.
 
 #![expect(clippy::result_large_err, reason = "the stack's own error, handed on once in a call")]
 
@@ -355,9 +355,9 @@ impl Placing {
                     self.machine.handle_targets(now, targets);
                 }
                 News::Connected => self.machine.handle_connected(),
-                News::Progress(Progress::Trying) => self.machine.handle_provisional(true),
+                News::Progress(Progress::Trying) => self.machine.handle_provisional(now, true),
                 News::Progress(said) => {
-                    self.machine.handle_provisional(false);
+                    self.machine.handle_provisional(now, false);
                     // A slow reader misses a ring, not the answer.
                     let _ = self.progress.try_send(said);
                 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
@@ -24,8 +25,14 @@ pub(super) struct Peers {
 #[derive(Debug)]
 struct TrunkPeers {
     configured: Vec<IpNet>,
-    resolved: RwLock<Vec<IpAddr>>,
+    /// With the time at which each was last among the answers.
+    resolved: RwLock<Vec<(IpAddr, Instant)>>,
 }
+
+/// How long an address counts after the DNS has named it: names with many servers answer with others each time.
+const KEPT: Duration = Duration::from_secs(3600);
+/// Addresses of a trunk that are kept.
+const MOST: usize = 64;
 
 impl Peers {
     /// `trunks`: each trunk's configured peers, in the order of the trunks.
@@ -34,11 +41,14 @@ impl Peers {
         Self { allowed, trunks: trunks.into_iter().map(trunk).collect() }
     }
 
-    /// What a trunk's names stand for at present, in place of what they stood for before.
-    pub(super) fn resolved(&self, trunk: usize, addresses: Vec<IpAddr>) {
-        if let Some(trunk) = self.trunks.get(trunk) {
-            *trunk.resolved.write().unwrap_or_else(PoisonError::into_inner) = addresses;
-        }
+    /// What a trunk's names stand for at present, besides what they stood for in the last hour.
+    pub(super) fn resolved(&self, trunk: usize, addresses: Vec<IpAddr>, now: Instant) {
+        let Some(trunk) = self.trunks.get(trunk) else { return };
+        let mut known = trunk.resolved.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(address, seen)| now.saturating_duration_since(*seen) < KEPT && !addresses.contains(address));
+        known.extend(addresses.into_iter().map(|address| (address, now)));
+        let surplus = known.len().saturating_sub(MOST);
+        known.drain(..surplus);
     }
 
     /// Whose address it is; trunks come before the peers that are merely allowed.
@@ -52,7 +62,8 @@ impl Peers {
     pub(super) fn trunks_of(&self, address: IpAddr) -> impl Iterator<Item = usize> {
         let address = address.to_canonical();
         let is_trunk = move |trunk: &TrunkPeers| {
-            trunk.resolved.read().unwrap_or_else(PoisonError::into_inner).contains(&address)
+            let resolved = trunk.resolved.read().unwrap_or_else(PoisonError::into_inner);
+            resolved.iter().any(|(known, _)| *known == address)
                 || trunk.configured.iter().any(|net| net.contains(&address))
         };
         self.trunks.iter().enumerate().filter(move |(_, trunk)| is_trunk(trunk)).map(|(index, _)| index)
@@ -68,15 +79,19 @@ mod tests {
         let net = |text: &str| text.parse::<IpNet>().unwrap();
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let peers = Peers::new(vec![net("192.0.2.0/24")], vec![vec![net("198.51.100.7/32")], vec![]]);
-        peers.resolved(1, vec![ip("192.0.2.9")]);
+        let start = Instant::now();
+        peers.resolved(1, vec![ip("192.0.2.9")], start);
         assert_eq!(peers.of(ip("198.51.100.7")), Some(Peer::Trunk(0)));
         assert_eq!(peers.of(ip("::ffff:192.0.2.9")), Some(Peer::Trunk(1)));
         assert_eq!(peers.of(ip("192.0.2.8")), Some(Peer::Allowed));
         assert_eq!(peers.of(ip("203.0.113.1")), None);
-        peers.resolved(0, vec![ip("192.0.2.9")]);
+        peers.resolved(0, vec![ip("192.0.2.9")], start);
         assert_eq!(peers.trunks_of(ip("192.0.2.9")).collect::<Vec<_>>(), [0, 1]);
-        peers.resolved(0, vec![]);
-        peers.resolved(1, vec![]);
+        let later = start + KEPT;
+        peers.resolved(0, vec![], later);
+        peers.resolved(1, vec![], start);
+        assert_eq!(peers.of(ip("192.0.2.9")), Some(Peer::Trunk(1)), "another answer of the DNS is no change of mind");
+        peers.resolved(1, vec![], later);
         assert_eq!(peers.of(ip("192.0.2.9")), Some(Peer::Allowed));
     }
 }

@@ -224,7 +224,7 @@ impl SessionTimer {
                 self.output = Some(Output::Expired);
             }
             491 => running.refresh_at = Some(now + glare_delay(owns_call_id, random)),
-            422 => {
+            422 if response.minimum.is_some_and(|minimum| minimum > self.minimum) => {
                 running.refresh_at = Some(now);
                 self.raise_minimum(response.minimum.unwrap_or(SHORTEST));
             }

@@ -27,14 +27,14 @@ use super::addresses::Addresses;
 use super::connection::{self, Bytes, Flow, sip_addr};
 use super::large::{LargeRequests, Way};
 use super::limits::RareWarning;
-use super::peers::Peers;
+use super::peers::{Peer, Peers};
 use super::stamp::Stamp;
 use super::tls::ClientTls;
 use super::wire::WireGate;
 use super::{Counter, Counters, Query, Resolver, SipError, Target, TlsError, TlsSettings, Transport};
 use crate::config::HostPort;
 
-/// Connections that one address may have with us at a time.
+/// Connections that one address that is no trunk's may always have with us, however few there are for all.
 const CONNECTIONS_PER_SOURCE: usize = 8;
 /// How long a peer's TLS handshake may take.
 const ACCEPT_DEADLINE: Duration = Duration::from_secs(5);
@@ -215,6 +215,10 @@ impl Flows {
         Box::pin(async move {
             if flows.options().closing.is_cancelled() {
                 return Err(FlowError::Closing);
+            }
+            if target.address.is_ipv6() && flows.options().listen.is_ipv4() {
+                let source = Arc::new(std::io::ErrorKind::Unsupported.into());
+                return Err(FlowError::Connect { target, source });
             }
             if target.transport == Transport::Udp {
                 return Ok(flows.udp(target.address));
@@ -427,12 +431,15 @@ impl Flows {
     /// A place for a connection from there, if there is one.
     fn admit(&self, source: IpAddr) -> Result<Slot, Counter> {
         let options = self.options();
-        if options.peers.of(source).is_none() {
-            return Err(Counter::RejectedConnection);
-        }
+        // A PBX that opens a connection for each call is one address; so are the phones behind a NAT.
+        let most = match options.peers.of(source) {
+            None => return Err(Counter::RejectedConnection),
+            Some(Peer::Trunk(_)) => options.max_connections,
+            Some(Peer::Allowed) => (options.max_connections / 2).max(CONNECTIONS_PER_SOURCE),
+        };
         let mut table = self.inner.table();
         let from_source = table.sources.get(&source).copied().unwrap_or(0);
-        if from_source >= CONNECTIONS_PER_SOURCE || table.accepted >= options.max_connections {
+        if from_source >= most || table.accepted >= options.max_connections {
             return Err(Counter::ConnectionLimit);
         }
         table.accepted += 1;

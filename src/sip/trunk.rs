@@ -437,7 +437,7 @@ impl Driver {
     fn admit(&self, targets: &[Target]) {
         let present = self.trunk.line().as_ref().map(|up| up.target.clone());
         let all: Vec<Target> = targets.iter().cloned().chain(present).collect();
-        self.parts.peers.resolved(self.place, addresses_of(&all));
+        self.parts.peers.resolved(self.place, addresses_of(&all), now());
     }
 
     /// Our address as the target is to see it.
@@ -446,13 +446,13 @@ impl Driver {
         let shown = || self.parts.flows.stamp_for(target.address, target.transport, flow.local).contact;
         if let Some(public) = self.trunk.config.public_address.filter(|_| !peer.is_loopback()) {
             let configured = SocketAddr::new(public, shown().port());
-            self.parts.addresses.seen_by(peer, target.transport, Some(configured));
+            self.parts.addresses.seen_by(peer, target.transport, flow.local, Some(configured));
             return configured;
         }
         let same = self.flow.as_ref().is_some_and(|(known, before, _)| known == target && before.local == flow.local);
         if target.transport != Transport::Udp && !same {
             // What the other side said of an earlier connection is not true of this one.
-            self.parts.addresses.seen_by(peer, target.transport, None);
+            self.parts.addresses.seen_by(peer, target.transport, flow.local, None);
         }
         match target.transport {
             Transport::Udp => self.parts.addresses.shown_to(peer, Transport::Udp),
@@ -487,10 +487,10 @@ impl Driver {
         if self.flow.as_ref().is_some_and(|(target, flow, _)| target.transport != Transport::Udp && !ours(flow.local)) {
             self.discard();
         }
-        if let Some((target, ..)) = &self.flow
+        if let Some((target, flow, _)) = &self.flow
             && self.trunk.config.public_address.is_none()
         {
-            self.parts.addresses.seen_by(target.address.ip().to_canonical(), target.transport, None);
+            self.parts.addresses.seen_by(target.address.ip().to_canonical(), target.transport, flow.local, None);
         }
         self.machine.handle_input(now(), Input::AddressesChanged);
     }
@@ -510,7 +510,10 @@ impl Driver {
             Output::Penalise(target) => self.parts.resolver.penalise(&target),
             Output::SeenAs { target, address } => {
                 let peer = target.address.ip().to_canonical();
-                self.parts.addresses.seen_by(peer, target.transport, Some(address));
+                let flow = self.flow.as_ref().filter(|(known, ..)| *known == target);
+                if let Some((_, flow, _)) = flow {
+                    self.parts.addresses.seen_by(peer, target.transport, flow.local, Some(address));
+                }
             }
             Output::Keepalive(target) => self.keep_alive(target),
             Output::Up(up) => {

@@ -223,13 +223,24 @@ impl WireGate {
         self.judge_request(message, &head, who, from, now).unwrap_or_else(|fault| self.refuse(&head, fault, &[], from))
     }
 
-    /// Callees that we call may answer from anywhere; nobody else is heard.
+    /// Callees that we call may answer from anywhere, and whoever is in a call with us may go on; nobody else is heard.
     fn judge_stranger<'a>(&self, message: &'a [u8], class: Class, from: Source, now: Instant) -> Verdict<'a> {
         if class == Class::Response {
             return match self.limits().admit_stranger(now) {
                 true => self.judge_response(message, self.charset_of(None), from),
                 false => Verdict::Drop { why: Counter::Flood, what: "too many responses from strangers" },
             };
+        }
+        if class == Class::Dialog && self.limits().admit_stranger(now) {
+            // Nobody guesses our tag: who names it is the peer of that call, from wherever it sends (a callee of ours, a proxy's other
+            // address, a user agent behind a proxy that does not record its route).
+            let head = Head::split(message);
+            let tag = head.first("to").and_then(tag_of).unwrap_or_default();
+            let calls = self.calls.get().and_then(Weak::upgrade);
+            if calls.is_some_and(|calls| calls.has_dialog(head.text("call-id").unwrap_or_default(), &tag)) {
+                let judged = self.judge_request(message, &head, Peer::Allowed, from, now);
+                return judged.unwrap_or_else(|fault| self.refuse(&head, fault, &[], from));
+            }
         }
         if self.rules.silent_to_strangers {
             return Verdict::Drop { why: Counter::RejectedPeer, what: "a request from outside the allowed peers" };
@@ -428,8 +439,14 @@ fn check_request(head: &Head<'_>) -> Result<(), Fault> {
     if head.lines.iter().any(|line| !is_token(line.name) || line.whole.iter().any(control)) {
         return Err(malformed("Bad Header Line"));
     }
-    if has_headers(uri) || uri.starts_with(b"<") {
+    let scheme = uri.split(|&byte| byte == b':').next().filter(|scheme| scheme.len() < uri.len());
+    let scheme = scheme.filter(|scheme| is_token(scheme)).ok_or(malformed("Bad Request-URI"))?;
+    if has_headers(uri) {
         return Err(malformed("Bad Request-URI"));
+    }
+    // The stack finds no scheme in some that it does not know.
+    if !["sip", "sips", "tel"].iter().any(|known| scheme.eq_ignore_ascii_case(known.as_bytes())) {
+        return Err(Fault(416, "Unsupported URI Scheme", Counter::Unsupported));
     }
     if head.values("via").next().is_none() {
         return Err(malformed("Missing Via"));

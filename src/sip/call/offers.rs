@@ -243,8 +243,10 @@ impl Call {
                 self.our_offer = Some(OurOffer { sdp, done: None, tries: 0, progress });
                 self.send_offer();
             }
-            // The owner's own re-INVITE refreshes it.
-            Refresh::Reinvite => {}
+            // The owner's own re-INVITE refreshes it, if it is answered; otherwise it is due again.
+            Refresh::Reinvite => {
+                self.session_timer.refresh_failed(Instant::now(), 491, &SessionFields::default(), true, 0);
+            }
             Refresh::Update => {
                 let mut headers = vec![Header::Allow(ALLOW.into()), Header::Supported(SUPPORTED.into())];
                 headers.extend(self.session_timer.proposal());

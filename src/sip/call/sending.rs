@@ -113,8 +113,8 @@ impl Requests {
             Header::UserAgent(endpoint.user_agent.clone().into()),
         ];
         headers.extend(dialog.route_set.iter().cloned().map(Header::Route));
-        if let (Some(contact), Method::Invite | Method::Update | Method::Refer) = (dialog.local_contact, request.method)
-        {
+        let targets = matches!(request.method, Method::Invite | Method::Update | Method::Refer | Method::Notify);
+        if let Some(contact) = dialog.local_contact.filter(|_| targets) {
             headers.push(rsip::typed::Contact::from(contact).into());
         }
         if let Some(authorization) = authorization {
