@@ -137,7 +137,9 @@ struct Pbx {
 
 impl Pbx {
     async fn with(way: Transferring) -> Self {
-        let (agent, calls) = UserAgent::start(UserAgentOptions::new((LOOPBACK, 0).into())).await.unwrap();
+        let mut options = UserAgentOptions::new((LOOPBACK, 0).into());
+        options.allowed_peers = vec!["127.0.0.0/8".parse().unwrap()];
+        let (agent, calls) = UserAgent::start(options).await.unwrap();
         let server = agent.local_addr().to_string();
         let house = House::open(|config, _| {
             let trunk = Trunk {
@@ -145,7 +147,7 @@ impl Pbx {
                 domain: "127.0.0.1".into(),
                 user: "620".into(),
                 servers: vec![server],
-                allowed_peers: vec!["127.0.0.1/32".parse().unwrap()],
+                allowed_peers: ["127.0.0.1/32", "127.0.0.3/32"].map(|net| net.parse().unwrap()).to_vec(),
                 keepalive: Keepalive::Off,
                 transfer: way,
                 ..Trunk::default()
@@ -351,7 +353,8 @@ async fn a_trunk_that_refers_the_house_takes_the_conversation_along() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_attended_transfer_puts_the_house_in_the_place_of_the_one_who_asked_there() {
     let pbx = Pbx::with(Transferring::Auto).await;
-    let (person, mut calls) = UserAgent::start(UserAgentOptions::new((LOOPBACK, 0).into())).await.unwrap();
+    // Another host of the trunk: what is called at its domain goes to the PBX itself.
+    let (person, mut calls) = UserAgent::start(UserAgentOptions::new(([127, 0, 0, 3], 0).into())).await.unwrap();
     let (caller, there, here) = (Phone::new(), Phone::new(), Phone::new());
     let before = pbx.call(&caller).await;
     let to = format!("sip:902@{}", person.local_addr());
