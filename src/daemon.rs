@@ -213,9 +213,10 @@ impl Daemon {
         let ended = if stop.is_cancelled() { Ok(()) } else { Err(AgentEnded) };
         notify(&[NotifyState::Stopping]);
         stop.cancel();
-        let _ = tokio::time::timeout(FAREWELL, async { while calls.join_next().await.is_some() {} }).await;
+        // The trunks take their leave while calls say goodbye: whoever is killed meanwhile must not stay registered.
+        let farewell = tokio::time::timeout(FAREWELL, async { while calls.join_next().await.is_some() {} });
+        let _ = tokio::join!(farewell, agent.shutdown());
         calls.shutdown().await;
-        agent.shutdown().await;
         watchdog.abort();
         let _ = watchdog.await;
         drop(parts);

@@ -514,7 +514,9 @@ impl Call {
         let (requests, notes) = (self.own_requests.clone(), self.notes.clone());
         self.shared.spawn(async move {
             if let Err(error) = requests.send(bye).await {
-                warn!(%error, "BYE was not delivered");
+                // The stack's words quote the message, with the numbers in it.
+                warn!("BYE was not delivered");
+                debug!(%error, "BYE was not delivered");
             }
             // The call may be over already.
             let _ = notes.send(Note::Bye).await;
@@ -544,7 +546,8 @@ impl Call {
 
     fn log_failure(&self, what: &str, outcome: Result<(), rsipstack::Error>) {
         if let Err(error) = outcome {
-            warn!(call = %self.route.key.0, %error, "{what} failed");
+            warn!(call = %self.route.key.0, "{what} failed");
+            debug!(call = %self.route.key.0, %error, "{what} failed");
         }
     }
 }

@@ -342,7 +342,9 @@ fn caller_of(shared: &Shared, trunk: Option<usize>, request: &Request) -> Caller
 /// Owns the INVITE server transaction to its end: 100, the responses that the call's task asks for, ACK or CANCEL.
 async fn own_invite(mut dialog: InviteDialog, mut transaction: Transaction, notes: mpsc::Sender<Note>) {
     if let Err(error) = dialog.handle(&mut transaction).await {
-        warn!(%error, "an INVITE transaction failed");
+        // The stack's words quote the message, with the numbers in it.
+        warn!("an INVITE transaction failed");
+        debug!(%error, "an INVITE transaction failed");
     }
     // The call's task may be over already.
     let _ = notes.send(Note::Invite(None)).await;

@@ -25,6 +25,11 @@ use crate::config::Keepalive;
 /// Time between two rounds over all targets while none can be reached. With a round's own time it keeps the promise to
 /// be reachable within 5 s after the other side or the link is back.
 const RETRY: Duration = Duration::from_secs(3);
+/// Rounds at that pace while servers answer without serving; then the pause doubles up to the longest.
+const PROMPT_ROUNDS: u32 = 20;
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// A registrar that takes us for a second or two is not asked more often than this.
+const LEAST_REFRESH: Duration = Duration::from_secs(5);
 /// How long one target has for its answer; retransmissions at 0.5, 1.5 and 3.5 s fall into it.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(4);
 /// How long a connection may take, and one with TLS, whose handshake is a few round trips more.
@@ -101,6 +106,9 @@ pub(super) struct Registration {
     round_started: Instant,
     /// All targets have failed at least once since the line was up.
     all_down: bool,
+    /// What a server said that is there and does not serve, in this round; and in how many rounds on end.
+    unserved: Option<u16>,
+    unserved_rounds: u32,
     resolving_until: Option<Instant>,
     attempt: Option<Attempt>,
     attempts: u64,
@@ -144,6 +152,8 @@ impl Registration {
             current: None,
             round_started: now,
             all_down: false,
+            unserved: None,
+            unserved_rounds: 0,
             resolving_until: None,
             attempt: None,
             attempts: 0,
@@ -276,7 +286,9 @@ impl Registration {
     }
 
     fn next_round(&mut self, now: Instant) -> Instant {
-        let pause = RETRY.mul_f64(0.9 + 0.1 * self.random.f64());
+        // Who is there and does not serve is asked as often as who is silent, but not for ever.
+        let grown = self.unserved_rounds.saturating_sub(PROMPT_ROUNDS).min(4);
+        let pause = (RETRY * (1 << grown)).min(LONGEST_RETRY).mul_f64(0.9 + 0.1 * self.random.f64());
         (self.round_started + pause).max(now)
     }
 
@@ -305,7 +317,16 @@ impl Registration {
 
     fn round_failed(&mut self, now: Instant) {
         self.all_down = true;
-        self.go_down(Why::Unreachable);
+        match self.unserved.take() {
+            Some(status) => {
+                self.unserved_rounds += 1;
+                self.go_down(Why::Unserved(status));
+            }
+            None => {
+                self.unserved_rounds = 0;
+                self.go_down(Why::Unreachable);
+            }
+        }
         let peace_until = |target: &Target| {
             self.barred
                 .iter()
@@ -532,6 +553,7 @@ impl Registration {
 
     fn unavailable(&mut self, now: Instant, response: &Response) {
         let Some(attempt) = &self.attempt else { return };
+        self.unserved = Some(response.status);
         if let Some(wait) = response.retry_after.filter(|wait| !wait.is_zero()) {
             let until = now + wait.min(LONGEST_RETRY_AFTER);
             self.barred.retain(|(target, _)| *target != attempt.target);
@@ -585,10 +607,11 @@ impl Registration {
     fn served(&mut self, now: Instant, granted: Option<Duration>, response: &Response) {
         let Some(attempt) = self.attempt.take() else { return };
         self.tried.clear();
+        (self.unserved, self.unserved_rounds) = (None, 0);
         (self.all_down, self.refusals, self.refused_at, self.pings_missed) = (false, 0, None, 0);
         let jitter = 0.9 + 0.2 * self.random.f64();
         let again = match (granted, self.options.keepalive) {
-            (Some(granted), _) => refresh_after(granted).mul_f64(jitter),
+            (Some(granted), _) => refresh_after(granted).mul_f64(jitter).max(LEAST_REFRESH),
             (None, Keepalive::Options) => self.options.keepalive_interval.mul_f64(jitter),
             (None, _) => LOOK_AGAIN.mul_f64(jitter),
         };

@@ -138,7 +138,8 @@ impl SessionTimer {
 
     /// A 422 came to a request of ours: the next [`SessionTimer::proposal`] asks for at least `minimum` (§7.4).
     pub(super) fn raise_minimum(&mut self, minimum: Duration) {
-        self.minimum = self.minimum.max(minimum);
+        // A day is the longest that anybody can mean.
+        self.minimum = self.minimum.max(minimum.min(Duration::from_secs(86_400)));
         if let Some(running) = &mut self.running {
             running.interval = running.interval.max(self.minimum);
         }

@@ -25,9 +25,10 @@ use self::messages::{Identity, addresses_of, escaped_user, route_to};
 use super::addresses::Addresses;
 use super::connection::Flow;
 use super::digest::Credentials;
+use super::limits::RareWarning;
 use super::peers::Peers;
 use super::registration::{Input, Output, Registration, RegistrationOptions, Request, Response, Up, Why};
-use super::streams::Flows;
+use super::streams::{FlowError, Flows};
 use super::{Query, Resolver, SipError, Target, Transport, interfaces};
 use crate::config;
 use crate::number::Country;
@@ -72,6 +73,11 @@ pub enum TrunkState {
         /// With this status code.
         status: u16,
     },
+    /// A server answers, and does not serve.
+    Unserved {
+        /// With this status code.
+        status: u16,
+    },
     /// No server answers.
     Unreachable,
     /// The trunk's name stands for no server.
@@ -106,6 +112,12 @@ impl fmt::Display for TrunkState {
                     "refused with {status}; check user and domain of the trunk, and the account at the other side"
                 )
             }
+            Self::Unserved { status: status @ 200..=299 } => {
+                write!(f, "the server says {status} and does not keep the registration; ask its operator why")
+            }
+            Self::Unserved { status } => {
+                write!(f, "the server answers {status} and does not serve; it is asked again, its operator knows more")
+            }
             Self::Unreachable => f.write_str(
                 "no server answers; check the network, the firewall, and the trunk's registrar and transport",
             ),
@@ -124,6 +136,7 @@ impl From<Why> for TrunkState {
             Why::NoPassword => Self::NoPassword,
             Why::Unsupported(asked) => Self::Unsupported { asked },
             Why::Refused(status) => Self::Refused { status },
+            Why::Unserved(status) => Self::Unserved { status },
             Why::Unreachable => Self::Unreachable,
             Why::NotResolved => Self::NotResolved,
         }
@@ -301,6 +314,7 @@ struct Driver {
     identity: Identity,
     machine: Registration,
     events: mpsc::Sender<Event>,
+    complaints: Arc<Mutex<RareWarning>>,
     resolving: Option<Job>,
     attempts: HashMap<u64, Job>,
     pinging: Option<Job>,
@@ -402,6 +416,7 @@ impl Driver {
             identity,
             machine,
             events,
+            complaints: Arc::default(),
             resolving: None,
             attempts: HashMap::new(),
             pinging: None,
@@ -545,11 +560,17 @@ impl Driver {
 
     fn reach(&mut self, attempt: u64, target: Target) {
         let (reached, events, name) = (self.parts.flows.reach(&target), self.events.clone(), self.trunk.name.clone());
+        let complaints = self.complaints.clone();
         let job = Job::spawn(async move {
             let event = match reached.await {
                 Ok(flow) => Event::Reached { attempt, target, flow },
                 Err(error) => {
-                    debug!(trunk = %name, %error, "a server of the trunk was not reached");
+                    let due = complaints.lock().unwrap_or_else(PoisonError::into_inner).due(Instant::now());
+                    // What is wrong with certificates does not mend itself.
+                    match due.filter(|_| matches!(error, FlowError::Tls { .. })) {
+                        Some(_) => warn!(trunk = %name, %error, "a server of the trunk was not reached"),
+                        None => debug!(trunk = %name, %error, "a server of the trunk was not reached"),
+                    }
                     Event::Input(Input::Failed { attempt })
                 }
             };

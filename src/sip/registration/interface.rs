@@ -120,6 +120,8 @@ pub(in crate::sip) enum Why {
     Unsupported(Vec<String>),
     /// Another refusal.
     Refused(u16),
+    /// A server is there and does not serve: it says this status.
+    Unserved(u16),
     /// No target answers, or all of them are out of service.
     Unreachable,
     /// The names stand for nothing.
