@@ -1,4 +1,5 @@
-//! The SIP user agent: takes and places calls over UDP (RFC 3261, 3581, 6026), behind a face of our own types.
+//! The SIP user agent: registers trunks, takes and places calls over UDP, TCP and TLS (RFC 3261 and what docs/line.md names), behind a
+//! face of our own types.
 //!
 //! ```text
 //!   message ─► wire (peers, rates, grammar, repairs; 4xx and 5xx, and OPTIONS, without state) ─► rsipstack transactions
@@ -14,8 +15,7 @@
 //! Nothing outside this module names `rsipstack`. That crate logs whole messages, numbers and credentials included, at
 //! INFO: **whoever sets up logging must filter the target `rsipstack` to `warn`.**
 //!
-//! Not implemented: multipart bodies (415). An address given as `0.0.0.0` is
-//! advertised as the one address from which the route to the first allowed peer leaves.
+//! Not implemented: multipart bodies (415). Each peer is shown the address that it sees or that the route to it leaves from (`stamp`).
 
 mod addresses;
 mod agent;

@@ -393,7 +393,7 @@ fn retry_after_is_obeyed_within_reason() {
         line.request();
         let waited = line.now - line.start;
         assert!(seconds(least) <= waited && waited <= seconds(most), "{waited:?}");
-        assert_eq!(line.downs(), [&Why::Unreachable]);
+        assert_eq!(line.downs(), [&Why::Unserved(503)]);
     }
     // One that did not ask for peace is tried all the same.
     let mut line = Line::with(options(), &[1, 2]);
@@ -403,6 +403,21 @@ fn retry_after_is_obeyed_within_reason() {
     line.answer(&request, status(500));
     let request = line.request();
     assert_eq!((request.target, line.now - line.start <= seconds(4)), (target(2), true));
+}
+
+#[test]
+fn a_server_that_is_there_and_does_not_serve_is_asked_ever_less_often() {
+    let mut line = Line::with(options(), &[1]);
+    let mut times = Vec::new();
+    for _ in 0..60 {
+        let request = line.request();
+        times.push(line.now);
+        line.answer(&request, status(503));
+    }
+    let pauses: Vec<Duration> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(pauses[..18].iter().all(|pause| *pause <= seconds(5)), "{pauses:?}");
+    assert!(pauses[40..].iter().all(|pause| (seconds(25)..=seconds(30)).contains(pause)), "{pauses:?}");
+    assert_eq!(line.downs(), [&Why::Unserved(503)]);
 }
 
 /// When requests are sent while nothing is answered, counted with their retransmissions (RFC 3261 §17.1.2: timer E).

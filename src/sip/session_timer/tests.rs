@@ -138,6 +138,20 @@ fn a_callee_without_the_extension_is_refreshed_all_the_same() {
 }
 
 #[test]
+fn a_422_that_asks_for_no_more_than_before_is_no_reason_to_ask_again_at_once() {
+    let (start, mut timer) = (Instant::now(), timer(1800, 90, Refresher::Auto));
+    timer.answered(start, &said(&[("Session-Expires", "1800;refresher=uac")]));
+    assert_eq!(next(&mut timer, start).0, 900);
+    let refused = |timer: &mut SessionTimer| {
+        timer.refresh_failed(start + seconds(900), 422, &said(&[("Min-SE", "500")]), true, 0);
+    };
+    refused(&mut timer);
+    assert_eq!(next(&mut timer, start), (900, Some(Output::Refresh(Refresh::Reinvite))));
+    refused(&mut timer);
+    assert!(next(&mut timer, start).0 > 960, "at leisure");
+}
+
+#[test]
 fn a_422_raises_what_we_ask_for() {
     let (start, mut timer) = (Instant::now(), timer(100, 90, Refresher::Auto));
     timer.raise_minimum(seconds(240));
