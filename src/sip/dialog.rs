@@ -104,7 +104,6 @@ pub(super) struct OwnResponse {
 }
 
 /// What the holder of a handle asks the call's task for.
-#[derive(Debug)]
 pub(super) enum Command {
     Ring,
     EarlyMedia(Vec<u8>),
@@ -170,7 +169,6 @@ async fn ended(mut ended: watch::Receiver<Option<EndReason>>) -> EndReason {
 }
 
 /// A call that came in and has had its 100 Trying; dropping it refuses it with 480.
-#[derive(Debug)]
 pub struct IncomingCall {
     /// The Call-ID, unique to this call and fit for a log.
     pub id: String,
@@ -189,6 +187,43 @@ pub struct IncomingCall {
     /// The SDP offer; empty when the peer leaves the offer to us (then the answer comes with the ACK).
     pub offer: Vec<u8>,
     pub(super) control: Control,
+}
+
+// SDP may hold keys (RFC 4568), and whom somebody calls is nobody's business: both stay out of what can be printed.
+
+impl fmt::Debug for IncomingCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IncomingCall").field("id", &self.id).field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offer").field("bytes", &self.sdp.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trying => f.write_str("Trying"),
+            Self::Ringing => f.write_str("Ringing"),
+            Self::EarlyMedia(sdp) => write!(f, "EarlyMedia({} bytes)", sdp.len()),
+        }
+    }
+}
+
+impl fmt::Debug for DialogEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Acknowledged { sdp } => write!(f, "Acknowledged({} bytes)", sdp.len()),
+            Self::Offer(offer) => offer.fmt(f),
+            Self::Dtmf { duration, .. } => write!(f, "Dtmf({duration:?})"),
+            Self::Refer(referred) => referred.fmt(f),
+            Self::Replaced(call) => write!(f, "Replaced({call:?})"),
+            Self::Ended(reason) => write!(f, "Ended({reason:?})"),
+        }
+    }
 }
 
 impl IncomingCall {
@@ -244,7 +279,7 @@ impl IncomingCall {
 }
 
 /// What the peer of an outgoing call says before the answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress {
     /// 100, or another provisional response that tells nothing of the callee.
@@ -301,7 +336,6 @@ impl Drop for OutgoingCall {
 }
 
 /// What happens on an answered call.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum DialogEvent {
     /// The ACK of our 200 came, with its SDP: the peer's answer when the offer was ours, else empty.
@@ -328,7 +362,6 @@ pub enum DialogEvent {
 }
 
 /// A new offer within a call; dropping it answers with our last SDP.
-#[derive(Debug)]
 pub struct Offer {
     /// The offered SDP; empty when the peer asks us to offer.
     pub sdp: Vec<u8>,
@@ -398,5 +431,26 @@ impl Dialog {
         // A task that is gone has ended the call already.
         let _ = self.control.commands.send(Command::HangUp(reason)).await;
         self.ended().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_in_sdp_and_who_is_called_is_not_printed() {
+        let sdp = b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:c2VjcmV0".to_vec();
+        let (reply, _replied) = oneshot::channel();
+        let offer = format!("{:?}", DialogEvent::Offer(Offer { sdp: sdp.clone(), reply }));
+        let answer = format!("{:?}", DialogEvent::Acknowledged { sdp: sdp.clone() });
+        let early = format!("{:?}", Progress::EarlyMedia(sdp.clone()));
+        let dial = crate::sip::Dial { to: "+972501234567".into(), offer: sdp.clone(), ..Default::default() };
+        let dial = format!("{dial:?}");
+        let bytes = format!("{:?}", &sdp[..8]);
+        for printed in [offer, answer, early, dial] {
+            assert!(!printed.contains("crypto") && !printed.contains("1234567"), "{printed}");
+            assert!(!printed.contains(bytes.trim_matches(['[', ']'])), "{printed}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::result_large_err, reason = "the stack's own error, handed on once in a call")]
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ use crate::privacy::Secret;
 const SEPARATORS: &[char] = &[' ', '-', '.', '(', ')', '/', '\u{a0}'];
 
 /// A call to place.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Dial {
     /// A number, as in `+97235551234` or `620`, or a URI, as in `sip:620@192.0.2.1:5060`.
     pub to: String,
@@ -46,8 +47,19 @@ pub struct Dial {
     pub headers: Vec<(String, String)>,
 }
 
+impl fmt::Debug for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dial").field("trunk", &self.trunk).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OutgoingTrunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutgoingTrunk").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 /// What placing calls through a trunk takes.
-#[derive(Debug)]
 pub struct OutgoingTrunk {
     pub(super) name: String,
     /// Its place among the trunks of the agent's options, whose TLS settings count.

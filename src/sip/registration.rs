@@ -29,7 +29,7 @@ const RETRY: Duration = Duration::from_secs(3);
 const PROMPT_ROUNDS: u32 = 20;
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 /// A registrar that takes us for a second or two is not asked more often than this.
-const LEAST_REFRESH: Duration = Duration::from_secs(5);
+const LEAST_REFRESH: Duration = Duration::from_secs(1);
 /// How long one target has for its answer; retransmissions at 0.5, 1.5 and 3.5 s fall into it.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(4);
 /// How long a connection may take, and one with TLS, whose handshake is a few round trips more.

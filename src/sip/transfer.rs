@@ -4,6 +4,7 @@
 //! its BYE at the last report: some providers keep both parties waiting for it. Not implemented: REFER outside a dialog, refreshing
 //! the subscription, and leaving it out (RFC 4488), which is only understood when the other side does it.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use rsipstack::rsip::{Header, Headers, Method};
@@ -346,7 +347,6 @@ fn escape(byte: u8) -> String {
 }
 
 /// The peer asks us to call somebody in its place; dropping it refuses with 603.
-#[derive(Debug)]
 pub struct Referred {
     /// The URI to call, without the headers in it.
     pub to: String,
@@ -357,6 +357,12 @@ pub struct Referred {
     pub(super) sequence: u32,
     pub(super) accept: oneshot::Sender<bool>,
     pub(super) commands: mpsc::WeakSender<Command>,
+}
+
+impl fmt::Debug for Referred {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Referred").field("sequence", &self.sequence).finish_non_exhaustive()
+    }
 }
 
 impl Referred {
