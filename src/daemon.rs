@@ -122,7 +122,8 @@ impl Daemon {
             ..UserAgentOptions::new(config.sip.listen)
         })
         .await?;
-        let bind_address: IpAddr = agent.local_addr().ip();
+        // Everywhere stays everywhere: media leave from where the route to each peer does, also when that changes.
+        let bind_address: IpAddr = config.sip.listen.ip();
         let (report_in, report_out) = mpsc::channel(REPORTS);
         info!(sip = %agent.local_addr(), calls = config.sip.max_calls, language = language.code(), "ready");
         let parts = Parts {

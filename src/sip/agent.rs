@@ -155,13 +155,13 @@ impl UserAgent {
     ///
     /// # Errors
     /// [`SipError::Bind`] or [`SipError::Listen`] when a port cannot be had, [`SipError::Tls`] when the certificate cannot
-    /// be used, [`SipError::NoLocalAddress`] when there is no address to show.
+    /// be used.
     pub async fn start(options: UserAgentOptions) -> Result<(UserAgent, mpsc::Receiver<IncomingCall>), SipError> {
         let listen = options.listen;
         let bind_error = |source| SipError::Bind { address: listen, source };
         let socket = tokio::net::UdpSocket::bind(listen).await.map_err(bind_error)?;
         let bound = socket.local_addr().map_err(bind_error)?;
-        let local = SocketAddr::new(concrete_address(&options)?, bound.port());
+        let local = SocketAddr::new(concrete_address(&options), bound.port());
         let advertised = SocketAddr::new(options.public_address.unwrap_or(local.ip()), bound.port());
         let listeners = listeners(&options).await?;
         let listens_on = |at: usize| listeners[at].as_ref().and_then(Listener::local_addr);
@@ -450,15 +450,20 @@ fn own_uri(user: &str, address: SocketAddr) -> rsip::Uri {
     }
 }
 
-/// The address to be reached at: the one listened on, or the one from which the route to the first peer leaves.
-fn concrete_address(options: &UserAgentOptions) -> Result<IpAddr, SipError> {
+/// What the stack takes for our address: it must be concrete, and is not shown to anybody, since what leaves is stamped for its receiver.
+/// A box that starts before its network has one all the same.
+fn concrete_address(options: &UserAgentOptions) -> IpAddr {
+    let listen = options.listen.ip();
+    let loopback = || if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+    if !listen.is_unspecified() {
+        return listen;
+    }
+    options.public_address.or_else(|| route_of_peers(options)).unwrap_or_else(loopback)
+}
+
+/// The address from which the route to the first peer leaves.
+fn route_of_peers(options: &UserAgentOptions) -> Option<IpAddr> {
     let listen = options.listen;
-    if !listen.ip().is_unspecified() {
-        return Ok(listen.ip());
-    }
-    if let Some(public) = options.public_address {
-        return Ok(public);
-    }
     let same_family = |net: &&IpNet| net.addr().is_ipv4() == listen.is_ipv4() && !net.addr().is_unspecified();
     let target = match options.allowed_peers.iter().find(same_family) {
         Some(net) => net.hosts().next().unwrap_or(net.addr()),
@@ -466,10 +471,7 @@ fn concrete_address(options: &UserAgentOptions) -> Result<IpAddr, SipError> {
         None if listen.is_ipv4() => Ipv4Addr::new(192, 0, 2, 1).into(),
         None => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
     };
-    let route = || -> std::io::Result<IpAddr> {
-        let probe = std::net::UdpSocket::bind(SocketAddr::new(listen.ip(), 0))?;
-        probe.connect(SocketAddr::new(target, 9))?;
-        Ok(probe.local_addr()?.ip())
-    };
-    route().map_err(|source| SipError::NoLocalAddress { listen, source })
+    let probe = std::net::UdpSocket::bind(SocketAddr::new(listen.ip(), 0)).ok()?;
+    probe.connect(SocketAddr::new(target, 9)).ok()?;
+    Some(probe.local_addr().ok()?.ip())
 }

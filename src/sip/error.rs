@@ -31,16 +31,6 @@ pub enum SipError {
     /// TLS cannot be offered to those who connect.
     #[error("cannot listen for SIP over TLS: {0}")]
     Tls(#[from] TlsError),
-    /// Listening on every interface, and no route tells which of the addresses to show to peers.
-    #[error(
-        "no local address to advertise for SIP on {listen}: {source}; set a concrete listen address or the public address"
-    )]
-    NoLocalAddress {
-        /// The address asked for.
-        listen: SocketAddr,
-        /// What the system said.
-        source: std::io::Error,
-    },
     /// A trunk's servers cannot be read.
     #[error("trunk {name} cannot be used: {reason}")]
     Trunk {
