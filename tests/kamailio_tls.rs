@@ -22,10 +22,19 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 /// A proxy that puts itself into the route of each call, and the files that it needs.
 struct Proxy {
+    /// Its processes, which do not end with the first of them.
+    group: u32,
     _child: Child,
     folder: tempfile::TempDir,
     udp: u16,
     tls: u16,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let killed = std::process::Command::new("kill").args(["-9", "--", &format!("-{}", self.group)]).status();
+        assert!(killed.is_ok_and(|status| status.success()) || std::thread::panicking());
+    }
 }
 
 impl Proxy {
@@ -88,9 +97,11 @@ request_route {{
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(folder.path().join("log")).unwrap())
             .kill_on_drop(true)
+            .process_group(0)
             .spawn()
             .expect("kamailio does not run: apt-get install kamailio kamailio-tls-modules");
-        let proxy = Self { _child: child, folder, udp, tls };
+        let group = child.id().expect("it runs");
+        let proxy = Self { group, _child: child, folder, udp, tls };
         let listens = async { while TcpStream::connect(("127.0.0.1", tls)).await.is_err() {} };
         if timeout(Duration::from_secs(15), listens).await.is_err() {
             panic!("kamailio does not listen: {}", proxy.log());

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -59,19 +60,28 @@ impl Premises {
     }
 }
 
+/// Kamailio, whose processes do not end with the first of them.
+struct Kamailio(Running);
+
+impl Drop for Kamailio {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-9", "--", &format!("-{}", self.0.0.id())]).status();
+    }
+}
+
 /// Kamailio outside, and what it logs.
-fn kamailio(network: &Network, folder: &Path) -> (Running, Receiver<String>) {
+fn kamailio(network: &Network, folder: &Path) -> (Kamailio, Receiver<String>) {
     let config = include_str!("kamailio/registrar.cfg").replace("LISTEN", "udp:198.18.0.1:5060");
     let file = folder.join("kamailio.cfg");
     fs::write(&file, config).unwrap();
     let mut command = network.command("kamailio");
     command.args(["-f", file.to_str().unwrap(), "-Y", folder.to_str().unwrap(), "-m", "16", "-M", "4"]);
-    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
     let mut running = Running::start(&mut command, "apt-get install kamailio");
     let log = BufReader::new(running.0.stderr.take().unwrap());
     let (line, lines) = channel();
     std::thread::spawn(move || log.lines().map_while(Result::ok).try_for_each(|text| line.send(text)));
-    (running, lines)
+    (Kamailio(running), lines)
 }
 
 /// Waits for a line with this in it.
