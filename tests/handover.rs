@@ -254,7 +254,6 @@ async fn by_refer_the_house_is_out_of_it_at_the_last_report() {
     assert_eq!(referred.to, "sip:900@127.0.0.1");
     let reports = referred.accept();
     reports.report(180, "Ringing");
-    tokio::time::sleep(Duration::from_millis(300)).await;
     reports.report(200, "OK");
     let within = tokio::time::timeout(Duration::from_secs(1), dialog.ended()).await;
     assert_eq!(within.expect("the BYE comes at once"), EndReason::ByPeer);

@@ -3,7 +3,7 @@
 //! SIPp comes from Debian's sip-tester, Kamailio from kamailio.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -15,15 +15,9 @@ use tokio::net::UdpSocket;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-/// Nothing in here may take longer; a hang is a failure with a name.
-async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(20), future).await.unwrap_or_else(|_| panic!("{what} did not happen within 20 s"))
-}
-
-/// SIPp and Kamailio cannot take port 0. The kernel does not give a port that was just free to the next who asks.
-fn free_port() -> u16 {
-    std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap().port()
-}
+#[path = "support/sipp.rs"]
+mod sipp;
+use sipp::{Sipp, free_port, soon};
 
 /// A trunk to the registrar at this port.
 fn trunk(port: u16) -> config::Trunk {
@@ -53,50 +47,10 @@ async fn registered(trunk: &TrunkHandle) {
     becomes(trunk, "the registration", TrunkState::is_up).await;
 }
 
-/// A SIPp child process that plays a registrar, killed when dropped.
-struct Registrar {
-    child: Child,
-}
-
-impl Registrar {
-    fn play(scenario: &str, port: u16) -> Self {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sipp").join(scenario).with_extension("xml");
-        let child = Command::new("sipp")
-            .args([
-                "-i",
-                "127.0.0.1",
-                "-p",
-                &port.to_string(),
-                "-nostdin",
-                "-timeout",
-                "18s",
-                "-timeout_error",
-                "-m",
-                "1",
-            ])
-            .arg("-sf")
-            .arg(file)
-            .current_dir(env!("CARGO_TARGET_TMPDIR"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("sipp does not run: apt-get install sip-tester");
-        Self { child }
-    }
-
-    async fn succeeds(self) {
-        let output = soon("the end of sipp", self.child.wait_with_output()).await.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        let screen = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "sipp: {}\n{said}\n{screen}", output.status);
-    }
-}
-
 /// Registers with a scenario, waits for what it does by itself, and unregisters.
 async fn plays(scenario: &str, itself: Duration) -> TrunkHandle {
     let port = free_port();
-    let registrar = Registrar::play(scenario, port);
+    let registrar = Sipp::serve_on(port, scenario);
     let (agent, trunk) = agent(trunk(port), None).await;
     registered(&trunk).await;
     let first = trunk.state();
@@ -148,7 +102,7 @@ async fn reg_rport_change() {
 #[tokio::test]
 async fn reg_403() {
     let port = free_port();
-    let registrar = Registrar::play("reg_403", port);
+    let registrar = Sipp::serve_on(port, "reg_403");
     let (_agent, trunk) = agent(trunk(port), Some("secret")).await;
     becomes(&trunk, "the refusal", |state| *state == TrunkState::Refused { status: 403 }).await;
     registrar.succeeds().await;
@@ -158,13 +112,13 @@ async fn reg_403() {
 #[tokio::test]
 async fn reg_restart() {
     let port = free_port();
-    let registrar = Registrar::play("reg_restart", port);
+    let registrar = Sipp::serve_on(port, "reg_restart");
     let (agent, trunk) = agent(trunk(port), None).await;
     registered(&trunk).await;
     registrar.succeeds().await;
     becomes(&trunk, "the loss", |state| *state == TrunkState::Unreachable).await;
     let back_at = Instant::now();
-    let registrar = Registrar::play("reg_basic", port);
+    let registrar = Sipp::serve_on(port, "reg_basic");
     registered(&trunk).await;
     println!("registered {:?} after the registrar's start", back_at.elapsed());
     soon("the shutdown", agent.shutdown()).await;

@@ -112,7 +112,6 @@ async fn a_caller_who_refers_us_hears_how_it_goes() {
     assert_eq!(referred.replaces.as_deref(), Some("a@b;to-tag=1;from-tag=2"));
     assert_eq!(referred.referred_by.as_deref(), Some("<sip:sipp@127.0.0.1>"));
     let reports = referred.accept();
-    tokio::time::sleep(Duration::from_millis(50)).await;
     reports.report(200, "OK");
     assert_eq!(soon("the end", dialog.ended()).await, EndReason::ByPeer);
     sipp.succeeds().await;

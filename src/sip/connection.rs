@@ -193,6 +193,8 @@ pub(super) async fn start(
     slot: Option<Slot>,
 ) -> Result<Flow, FlowError> {
     let destination = sip_addr(peer, transport);
+    // The stack's type takes no bounded ones. What comes in is bounded by the gate's rates for its peer, and the writer, which takes all
+    // that goes out at once, ends the connection over `QUEUE_BYTES`.
     let (incoming, incoming_out) = mpsc::unbounded_channel();
     let (outgoing, outgoing_out) = mpsc::unbounded_channel();
     let channel = ChannelConnection::create_connection(incoming_out, outgoing, destination.clone(), None);
@@ -520,7 +522,7 @@ async fn fail(connection: &Connection, request: &Request) {
     connection.flows.count(Counter::FlowFailed);
     let endpoint = connection.flows.endpoint();
     let response = endpoint.make_response(request, StatusCode::ServiceUnavailable, None);
-    // The ACK of a 503 that nobody sent goes nowhere.
+    // The ACK of a 503 that nobody sent goes nowhere: both channels are closed from the start and hold nothing.
     let (_, incoming) = mpsc::unbounded_channel();
     let (outgoing, _) = mpsc::unbounded_channel();
     let source = sip_addr(connection.peer, connection.transport);

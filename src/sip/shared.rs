@@ -70,17 +70,17 @@ pub(super) struct Shared {
 }
 
 /// The right to one call, on a trunk or on none.
-pub(super) struct CallPermit(
-    #[allow(dead_code)] OwnedSemaphorePermit,
-    #[allow(dead_code)] Option<OwnedSemaphorePermit>,
-);
+pub(super) struct CallPermit {
+    _of_agent: OwnedSemaphorePermit,
+    _of_trunk: Option<OwnedSemaphorePermit>,
+}
 
 impl Shared {
     /// A permit for a call on a trunk, by its place in the options; none when all are taken.
     pub(super) fn permit(&self, trunk: Option<usize>) -> Option<CallPermit> {
         let trunk = trunk.and_then(|trunk| self.trunks.get(trunk));
         let of_trunk = trunk.map(|trunk| trunk.permits.clone().try_acquire_owned()).transpose().ok()?;
-        Some(CallPermit(self.permits.clone().try_acquire_owned().ok()?, of_trunk))
+        Some(CallPermit { _of_agent: self.permits.clone().try_acquire_owned().ok()?, _of_trunk: of_trunk })
     }
 
     /// The trunk that a call from this address to this user of ours belongs to. Several trunks may share an address: then the

@@ -11,8 +11,8 @@ use tokio::process::{Child, Command};
 
 /// Nothing in a test may take longer; a hang is a failure with a name.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let within = tokio::time::timeout(Duration::from_secs(15), future).await;
-    within.unwrap_or_else(|_| panic!("{what} did not happen within 15 s"))
+    let within = tokio::time::timeout(Duration::from_secs(25), future).await;
+    within.unwrap_or_else(|_| panic!("{what} did not happen within 25 s"))
 }
 
 /// A port for SIPp, which cannot take port 0. The kernel does not give a port that was just free to the next who asks.
@@ -42,9 +42,14 @@ impl Sipp {
         Self { child, port }
     }
 
-    /// Waits for a call and plays a scenario.
+    /// Waits for a request and plays a scenario.
     pub fn serve(scenario: &str) -> Self {
-        Self::start(free_port(), &["-sf", path_of(scenario).to_str().expect("a UTF-8 path")])
+        Self::serve_on(free_port(), scenario)
+    }
+
+    /// The same on a port that was chosen before.
+    pub fn serve_on(port: u16, scenario: &str) -> Self {
+        Self::start(port, &["-sf", path_of(scenario).to_str().expect("a UTF-8 path")])
     }
 
     /// Waits for a call and plays a scenario in which some words are replaced.
