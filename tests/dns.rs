@@ -234,3 +234,19 @@ async fn when_the_dns_dies_the_last_answer_goes_on_and_a_new_one_replaces_it() {
     assert!(resolver.targets(&query).await.unwrap().stale);
     assert!(asked.elapsed() < Duration::from_millis(50), "{:?}", asked.elapsed());
 }
+
+#[test]
+fn a_trunk_named_by_addresses_is_known_without_a_look_up() {
+    let addresses = |domain: &str, servers: &[&str]| {
+        let servers = servers.iter().map(|server| (*server).to_owned()).collect();
+        let trunk = Trunk { domain: domain.to_owned(), servers, ..Trunk::default() };
+        let query = Query::of_trunk(&trunk).unwrap();
+        query.literal_addresses().map(|address| address.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(addresses("192.0.2.1", &[]), ["192.0.2.1"]);
+    assert_eq!(
+        addresses("pbx.example", &["192.0.2.2:5070", "[2001:db8::1]", "sip.example"]),
+        ["192.0.2.2", "2001:db8::1"]
+    );
+    assert!(addresses("sip.example", &[]).is_empty());
+}

@@ -174,7 +174,12 @@ impl UserAgent {
         let trunks = options.trunks.iter().map(|trunk| Trunk::new(trunk.clone(), limit).map(Arc::new));
         let trunks = trunks.collect::<Result<Vec<_>, _>>()?;
         let publics = trunks.iter().map(|trunk| trunk.config.public_address).collect();
-        let peers_of_trunks = trunks.iter().map(|trunk| trunk.config.allowed_peers.clone()).collect();
+        // A trunk that is named by its address is known before its first look-up: calls may come in at once.
+        let peers_of = |trunk: &Trunk| {
+            let literal = trunk.query.literal_addresses().map(IpNet::from);
+            trunk.config.allowed_peers.iter().copied().chain(literal).collect()
+        };
+        let peers_of_trunks = trunks.iter().map(|trunk| peers_of(trunk)).collect();
         let peers = Arc::new(Peers::new(options.allowed_peers.clone(), peers_of_trunks));
         let rules = Rules {
             silent_to_strangers: options.silent_to_strangers,

@@ -198,6 +198,13 @@ impl Query {
         Ok(Self { server, transport: trunk.transport, servers, name })
     }
 
+    /// The servers that are named by their address: nobody need be asked for these.
+    pub fn literal_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let configured = self.servers.iter().map(|entry| &entry.server);
+        let named = self.servers.is_empty().then_some(&self.server);
+        configured.chain(named).filter_map(HostPort::address)
+    }
+
     fn default_port(&self) -> u16 {
         if self.transport == Transport::Tls { 5061 } else { 5060 }
     }
