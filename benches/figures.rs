@@ -3,15 +3,14 @@
 //!
 //! `cargo bench --bench figures` (about ten minutes); `-- --quick` for a look; `-- questions`, `hesitation`, `barge-in`, `eight-calls` for a part.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use offhook::timeline::{Percentiles, TurnReport};
+use offhook::timeline::TurnReport;
 use serde_json::Value;
 
-const OFFHOOK: &str = env!("CARGO_BIN_EXE_offhook");
+#[path = "support/processes.rs"]
+mod processes;
+use processes::{Appliance, all, call, cost, of_calls, of_turns, row, run, start, timeline, together, words};
 
 /// What callers say: language of the voice, text. Hebrew as phonemes, because espeak-ng 1.51
 /// cannot read it.
@@ -34,132 +33,10 @@ const HESITANT: [(&str, &str); 3] = [
     ("ru", "Я хотел бы заказать [700] такси на завтрашнее утро."),
 ];
 
-/// A child that ends with us.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Starts `offhook` and waits for the line that holds `mark`; returns what follows it up to white space.
-fn start(arguments: &[&str], mark: &str, on_stderr: bool) -> (Process, String) {
-    let mut command = Command::new(OFFHOOK);
-    command.args(arguments).env("OFFHOOK_LOG", "info");
-    if on_stderr {
-        command.stderr(Stdio::piped())
-    } else {
-        command.stdout(Stdio::piped())
-    };
-    let mut child = Process(command.spawn().expect("offhook starts"));
-    let output: Box<dyn std::io::Read + Send> = if on_stderr {
-        Box::new(child.0.stderr.take().expect("stderr is piped"))
-    } else {
-        Box::new(child.0.stdout.take().expect("stdout is piped"))
-    };
-    let mut lines = BufReader::new(output).lines();
-    let found = lines.by_ref().map_while(Result::ok).find_map(|line| {
-        let (_, rest) = line.split_once(mark)?;
-        rest.split_whitespace().next().map(str::to_owned)
-    });
-    // Whoever writes on must find a reader.
-    std::thread::spawn(move || lines.for_each(drop));
-    (child, found.unwrap_or_else(|| panic!("offhook {arguments:?} did not say {mark:?}")))
-}
-
-/// Places calls and returns the phone's report.
-fn call(uri: &str, arguments: &[&str]) -> Value {
-    let output =
-        Command::new(OFFHOOK).args(["call", uri, "--json"]).args(arguments).output().expect("offhook call runs");
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-        panic!("offhook call {arguments:?}: {error}: {}", String::from_utf8_lossy(&output.stderr))
-    })
-}
-
-/// Every value of a turn's figure in a report.
-fn of_turns(report: &Value, figure: &str) -> Vec<f64> {
-    let turns = report["calls"].as_array().into_iter().flatten().flat_map(|call| call["turns"].as_array()).flatten();
-    turns.filter_map(|turn| turn[figure].as_f64()).collect()
-}
-
-/// Every value of a call's figure in a report.
-fn of_calls(report: &Value, part: &str, figure: &str) -> Vec<f64> {
-    report["calls"].as_array().into_iter().flatten().filter_map(|call| call[part][figure].as_f64()).collect()
-}
-
-/// Processor time of a process in seconds, and its resident memory in MB: now, and at its peak.
-fn cost(pid: u32) -> (f64, f64, f64) {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |n: usize| fields.get(n).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let megabytes = |key: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
-        line.split_whitespace().next().and_then(|kb| kb.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
-    };
-    ((ticks(11) + ticks(12)) / 100.0, megabytes("VmRSS:"), megabytes("VmHWM:"))
-}
-
-fn row(name: &str, goal: &str, values: Vec<f64>) {
-    match Percentiles::of(values) {
-        Some(p) => {
-            println!("| {name} | {goal} | {} | {:.1} | {:.1} | {:.1} | {:.1} |", p.count, p.p50, p.p95, p.p99, p.max)
-        }
-        None => println!("| {name} | {goal} | 0 | – | – | – | – |"),
-    }
-}
-
-/// The timeline that `offhook run` has written so far.
-fn timeline(file: &Path) -> Vec<TurnReport> {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-}
-
 /// Milliseconds of an answer's start that are neither the decision's nor the simulator's: from the decision to the request, and from the
 /// first clause to its first voiced packet.
 fn own_share(turn: &TurnReport) -> Option<f64> {
     Some(turn.gemini_start_ms? - turn.end_of_utterance_ms? + turn.answer_start_ms? - turn.first_clause_ms?)
-}
-
-struct Appliance {
-    process: Process,
-    uri: String,
-    timeline: PathBuf,
-}
-
-/// `offhook run` with the defaults, against the simulator.
-fn run(folder: &Path, simulator: &str, name: &str, extra: &str) -> Appliance {
-    let timeline = folder.join(format!("{name}.jsonl"));
-    let config = folder.join(format!("{name}.toml"));
-    let text = format!(
-        "[sip]\nlisten = \"127.0.0.1:0\"\nmax_calls = 16\n[gemini]\nbase_url = \"{simulator}\"\n[log]\ntimeline_file = \"{}\"\n{extra}",
-        timeline.display()
-    );
-    std::fs::write(&config, text).expect("the temporary folder takes a file");
-    let (process, address) = start(&["run", "--config", &config.display().to_string()], "ready sip=", true);
-    Appliance { process, uri: format!("sip:offhook@{address}"), timeline }
-}
-
-/// Calls that go on at the same time, as one report each.
-fn together(calls: Vec<Vec<String>>, uri: &str) -> Vec<Value> {
-    let placed: Vec<_> = calls
-        .into_iter()
-        .map(|arguments| {
-            let uri = uri.to_owned();
-            std::thread::spawn(move || call(&uri, &arguments.iter().map(String::as_str).collect::<Vec<_>>()))
-        })
-        .collect();
-    placed.into_iter().map(|call| call.join().expect("a call gives a report")).collect()
-}
-
-fn words(arguments: &[&str]) -> Vec<String> {
-    arguments.iter().map(|word| (*word).to_owned()).collect()
-}
-
-fn all(reports: &[Value], figure: &str) -> Vec<f64> {
-    reports.iter().flat_map(|report| of_turns(report, figure)).collect()
 }
 
 /// Each question twice in a call, three languages at a time.
@@ -215,7 +92,7 @@ fn barge_in(appliance: &Appliance, rounds: usize) {
 }
 
 fn eight_calls(appliance: &Appliance, rounds: usize) {
-    let pid = appliance.process.0.id();
+    let pid = appliance.process.id();
     let (before, _, _) = cost(pid);
     let began = Instant::now();
     let (voice, text) = QUESTIONS[0];
@@ -256,7 +133,7 @@ fn main() {
     let (_simulator, url) =
         start(&["simulator", "--first-token-ms", "500", "--tokens-per-second", "60"], "listening on ", false);
     let appliance = run(folder.path(), &url, "clean", "");
-    let (_, idle, _) = cost(appliance.process.0.id());
+    let (_, idle, _) = cost(appliance.process.id());
     println!("| figure (ms unless said) | goal | n | p50 | p95 | p99 | max |\n|---|---|---|---|---|---|---|");
     if wants("questions") {
         questions(&appliance, rounds);
