@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::clips::{Frame, KnownClip, Label, Labeller};
+use super::clips::{ClipRole, Frame, KnownClip, Label, Labeller};
 use super::packets::{Arrival, Packets, Place};
 use crate::pcm::{FRAME_SAMPLES, PTIME, level};
 
@@ -47,7 +47,7 @@ pub struct BotSound {
     pub first: Option<Instant>,
     /// Last voiced frame of anything.
     pub last: Option<Instant>,
-    /// First frame of speech that is no known clip.
+    /// First frame of speech that is no known clip, or of an apology: all the answer there will be.
     pub answer: Option<Instant>,
 }
 
@@ -224,7 +224,11 @@ impl Ear {
             }
             sound.first = Some(heard.at);
             sound.last = sound.last.or(Some(heard.at));
-            if heard.label == Label::Speech {
+            let is_answer = match heard.label {
+                Label::Clip(clip) => self.clips[clip].role == ClipRole::Apology,
+                label => label == Label::Speech,
+            };
+            if is_answer {
                 sound.answer = Some(heard.at);
             }
         }
@@ -235,7 +239,6 @@ impl Ear {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phone::clips::ClipRole;
     use crate::phone::testing::voice;
 
     struct Line {
@@ -245,8 +248,11 @@ mod tests {
 
     impl Line {
         fn new(clips: &[&[i16]]) -> Self {
-            let clips: Vec<_> =
-                clips.iter().map(|c| KnownClip::new("clip", ClipRole::Placeholder, c.to_vec()).unwrap()).collect();
+            Self::knowing(ClipRole::Placeholder, clips)
+        }
+
+        fn knowing(role: ClipRole, clips: &[&[i16]]) -> Self {
+            let clips: Vec<_> = clips.iter().map(|c| KnownClip::new("clip", role, c.to_vec()).unwrap()).collect();
             Self { start: Instant::now(), ear: Ear::new(clips.into(), 100) }
         }
 
@@ -281,6 +287,17 @@ mod tests {
         let bot = line.ear.since(line.at(50));
         assert_eq!((bot.first, bot.answer, bot.last), (Some(line.at(100)), Some(line.at(135)), Some(line.at(184))));
         assert_eq!(line.ear.since(line.at(184)), BotSound::default());
+    }
+
+    #[test]
+    fn an_apology_is_all_the_answer_there_will_be() {
+        let clip = voice(1, 30);
+        let mut line = Line::knowing(ClipRole::Apology, &[&clip]);
+        for (n, frame) in clip.chunks(160).chain([&[0; 160][..]; 20]).enumerate() {
+            line.packet(n, frame);
+        }
+        let bot = line.ear.since(line.at(0) - PTIME);
+        assert_eq!((bot.first, bot.answer), (Some(line.at(0)), Some(line.at(0))));
     }
 
     #[test]
