@@ -212,7 +212,7 @@ impl Dialogue {
 
     fn heard(&mut self, at: Instant, heard: Heard) {
         match heard {
-            Heard::Onset { .. } => {}
+            Heard::Onset { .. } | Heard::Dismissed { .. } | Heard::ProbableEnd { .. } => {}
             Heard::Started { onset_sample, .. } => {
                 self.recordings.began(onset_sample);
                 self.tell(at, Input::CallerStarted);

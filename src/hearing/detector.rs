@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::hint::Hint;
 use super::recent::{HOP_SAMPLES, Recent};
 use super::vad::CHUNK_SAMPLES;
 use crate::config;
@@ -34,6 +35,8 @@ const ONSET_LEVEL_DB: f32 = 40.3;
 const RESUMPTION_SHARE: f32 = 0.5;
 /// A sound that begins just before the hard end keeps it waiting for its probability, at most so long.
 const HARD_END_DELAY: Duration = Duration::from_millis(160);
+/// Silence, by level, after which an end is probable enough to prepare for it.
+const PROBABLE_END: Duration = Duration::from_millis(120);
 /// Without a frame for so long, media has stopped and the wall clock decides.
 const STALL: Duration = Duration::from_millis(60);
 /// Probabilities stay high for 100 to 250 ms after the last voiced sample; the end is looked for so far back.
@@ -81,20 +84,36 @@ impl From<&config::Hearing> for Limits {
 /// What was heard. Positions are samples since the first frame, so that the sound can be cut out of an [`Utterance`](super::Utterance).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
-    /// The first voiced chunk of what may become an utterance. Without a [`Heard::Started`] within 100 ms (with the minimum
-    /// speech of 64 ms) it was nothing.
+    /// The first voiced chunk of what may become an utterance. [`Heard::Started`] or [`Heard::Dismissed`] follows, with the
+    /// minimum speech of 64 ms within 100 ms.
     Onset {
         /// When it was decided.
         at: Instant,
         /// Where the sound begins.
         sample: u64,
     },
+    /// The [`Heard::Onset`] came to nothing: a click, a knock, an echo.
+    Dismissed {
+        /// When it was decided.
+        at: Instant,
+    },
     /// The caller speaks: the minimum speech is reached. While the box speaks this is barge-in.
     Started {
         /// Where the utterance begins; the first syllable may lie in the pre-roll before it.
         onset_sample: u64,
+        /// Arrival of the first sample of it.
+        onset: Instant,
         /// When it was decided.
         at: Instant,
+    },
+    /// Silence has begun that may become the end: time to prepare what can be thrown away unheard. At most once for each
+    /// stretch of silence, and not at all when noise hides where the level falls. [`Heard::Resumed`] takes it back; a
+    /// [`Heard::SoftEnd`] confirms it, with the same values.
+    ProbableEnd {
+        /// Arrival of the last voiced sample.
+        speech_end: Instant,
+        /// Just behind the last voiced sample.
+        end_sample: u64,
     },
     /// The caller has probably finished. Comes again, with the same values, when a [`Heard::Resumed`] was only a click.
     SoftEnd {
@@ -103,7 +122,7 @@ pub enum Heard {
         /// Just behind the last voiced sample.
         end_sample: u64,
     },
-    /// Voice within the pause after a soft end: the first sign is enough, so that what was begun can stop at once.
+    /// Voice within the pause after a probable or a soft end: the first sign is enough, so that what was begun can stop at once.
     Resumed {
         /// When it was decided.
         at: Instant,
@@ -143,12 +162,21 @@ struct Turn {
     probable_end_sample: u64,
     /// When that chunk arrived.
     probable_end_at: Instant,
+    /// A probable end at `end_sample` was told and not taken back.
+    suspected: bool,
 }
 
 impl Turn {
     /// An utterance whose voice lasts to `sample`, which arrived at `at`.
     fn until(onset_sample: u64, sample: u64, at: Instant) -> Self {
-        Self { onset_sample, end_sample: sample, end_at: at, probable_end_sample: sample, probable_end_at: at }
+        Self {
+            onset_sample,
+            end_sample: sample,
+            end_at: at,
+            probable_end_sample: sample,
+            probable_end_at: at,
+            suspected: false,
+        }
     }
 }
 
@@ -175,6 +203,7 @@ pub struct TurnDetector {
     minimum_samples: u64,
     threshold: f32,
     playing: bool,
+    hint: Hint,
     recent: Recent,
     state: State,
     onset: Option<Onset>,
@@ -200,6 +229,7 @@ impl TurnDetector {
             minimum_samples: samples_in(limits.minimum_speech),
             threshold: limits.vad_threshold,
             playing: false,
+            hint: Hint::Unknown,
             recent: Recent::new(),
             state: State::Silent,
             onset: None,
@@ -232,12 +262,19 @@ impl TurnDetector {
                 let threshold = if voiced { self.threshold - HYSTERESIS } else { self.threshold };
                 let still = probability >= threshold;
                 if still {
-                    turn = Turn::until(turn.onset_sample, to, now);
+                    if !turn.suspected {
+                        turn = Turn::until(turn.onset_sample, to, now);
+                    } else if !voiced || self.is_voice(turn.end_sample, to) {
+                        self.tell(Heard::Resumed { at: now });
+                        turn = Turn::until(turn.onset_sample, to, now);
+                    } else {
+                        (turn.probable_end_sample, turn.probable_end_at) = (to, now);
+                    }
                     if probability >= self.threshold {
                         self.follow_speech(from, to);
                     }
-                } else if voiced {
-                    turn.end_sample = self.last_voiced(turn);
+                } else if voiced && !turn.suspected {
+                    turn.end_sample = self.last_voiced(turn.onset_sample, turn.end_sample).unwrap_or(turn.end_sample);
                     turn.end_at = self.recent.arrival(turn.end_sample).unwrap_or(now);
                 }
                 self.state = State::Speaking { turn, voiced: still };
@@ -248,6 +285,7 @@ impl TurnDetector {
     /// Decides what the silence so far means; after each frame.
     pub fn decide(&mut self, now: Instant) {
         let heard = self.recent.heard();
+        self.suspect(now);
         match self.state {
             State::Speaking { turn, .. } if heard.saturating_sub(turn.onset_sample) >= self.max_samples => {
                 self.state = State::Silent;
@@ -276,6 +314,26 @@ impl TurnDetector {
         }
     }
 
+    /// Tells of a probable end as soon as the level, or the probability that fell, lets it be known.
+    fn suspect(&mut self, now: Instant) {
+        let heard = self.recent.heard();
+        let State::Speaking { turn, voiced } = &mut self.state else { return };
+        if turn.suspected {
+            return;
+        }
+        let (mut turn, voiced) = (*turn, *voiced);
+        if voiced {
+            let Some(end) = self.last_voiced(turn.onset_sample, heard) else { return };
+            turn.end_sample = end;
+            turn.end_at = self.recent.arrival(end).unwrap_or(now);
+        }
+        if heard.saturating_sub(turn.end_sample) >= samples_in(PROBABLE_END) {
+            turn.suspected = true;
+            self.state = State::Speaking { turn, voiced };
+            self.tell(Heard::ProbableEnd { speech_end: turn.end_at, end_sample: turn.end_sample });
+        }
+    }
+
     /// Ends by the wall clock what no frame will end. A call too many is harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
         let stopped = self.recent.last_arrival().is_some_and(|last| now >= last + STALL);
@@ -284,10 +342,11 @@ impl TurnDetector {
         }
         // Sound from before the gap is not the beginning of what comes after it.
         self.ended_sample = self.recent.heard();
-        if self.onset.take().is_some()
-            && let State::Pausing { turn } = self.state
-        {
-            self.pause(turn);
+        if self.onset.take().is_some() {
+            match self.state {
+                State::Pausing { turn } => self.pause(turn),
+                _ => self.tell(Heard::Dismissed { at: now }),
+            }
         }
         if let State::Speaking { turn, .. } = self.state
             && now >= turn.end_at + self.soft_end
@@ -320,12 +379,18 @@ impl TurnDetector {
     /// The caller does something other than speaking, presses a key: an utterance goes on, and its silence counts from here.
     pub fn keep_open(&mut self, now: Instant) {
         if let State::Speaking { turn, .. } | State::Pausing { turn } = self.state {
-            if matches!(self.state, State::Pausing { .. }) && self.onset.take().is_none() {
+            let silent = turn.suspected || matches!(self.state, State::Pausing { .. });
+            if silent && self.onset.take().is_none() {
                 self.tell(Heard::Resumed { at: now });
             }
             let turn = Turn::until(turn.onset_sample, self.recent.heard(), now);
             self.state = State::Speaking { turn, voiced: false };
         }
+    }
+
+    /// What is known about the utterance so far from elsewhere, such as its text.
+    pub fn hint(&mut self, hint: Hint) {
+        self.hint = hint;
     }
 
     /// Whether the box itself is audible on the line, and may hear its own echo.
@@ -365,7 +430,8 @@ impl TurnDetector {
                 self.state = State::Speaking { turn, voiced: true };
                 if pausing.is_none() {
                     self.speech_power = 0.0;
-                    self.tell(Heard::Started { onset_sample: sample, at: now });
+                    let onset = self.recent.arrival(sample + 1).unwrap_or(now);
+                    self.tell(Heard::Started { onset_sample: sample, onset, at: now });
                 }
                 self.follow_speech(sample, self.chunked);
             }
@@ -374,8 +440,9 @@ impl TurnDetector {
             let allowed = if pausing.is_some() { RESUMPTION_GAP_CHUNKS } else { ONSET_GAP_CHUNKS };
             if onset.gap_chunks > allowed {
                 self.onset = None;
-                if let Some(turn) = pausing {
-                    self.pause(turn);
+                match pausing {
+                    Some(turn) => self.pause(turn),
+                    None => self.tell(Heard::Dismissed { at: now }),
                 }
             }
         }
@@ -400,17 +467,26 @@ impl TurnDetector {
         before.last().map_or(from, |(end, _)| end - HOP_SAMPLES).clamp(earliest.min(from), from)
     }
 
-    /// Just behind the last sample that is as loud as voice, at most [`LOOK_BACK`] before the last voiced chunk's end.
-    fn last_voiced(&self, turn: Turn) -> u64 {
+    /// The mean square from which sound is voice, and how far back its end may lie; nothing when noise hides it.
+    fn quietest_voice(&self) -> Option<(f32, Duration)> {
         let fallen = self.speech_power * ratio(-FALL_DB);
         let noise = self.noise_db.map_or(0.0, |level| ratio(level + ABOVE_NOISE_DB));
-        let (quietest, look_back) = if noise > fallen { (noise, LOOK_BACK_IN_NOISE) } else { (fallen, LOOK_BACK) };
-        if quietest > self.speech_power * ratio(-SMALLEST_FALL_DB) {
-            return turn.end_sample;
-        }
-        let earliest = turn.end_sample.saturating_sub(samples_in(look_back)).max(turn.onset_sample);
-        let mut levels = self.recent.levels(earliest, turn.end_sample);
-        levels.find(|&(_, power)| power >= quietest).map_or(earliest, |(end, _)| end.min(turn.end_sample))
+        let quietest = if noise > fallen { (noise, LOOK_BACK_IN_NOISE) } else { (fallen, LOOK_BACK) };
+        (quietest.0 <= self.speech_power * ratio(-SMALLEST_FALL_DB)).then_some(quietest)
+    }
+
+    /// Whether any of the sound between two positions is as loud as voice.
+    fn is_voice(&self, from: u64, to: u64) -> bool {
+        self.quietest_voice()
+            .is_none_or(|(quietest, _)| self.recent.levels(from, to).any(|(_, power)| power >= quietest))
+    }
+
+    /// Just behind the last sample before `to` that is as loud as voice; nothing when noise hides it.
+    fn last_voiced(&self, from: u64, to: u64) -> Option<u64> {
+        let (quietest, look_back) = self.quietest_voice()?;
+        let earliest = to.saturating_sub(samples_in(look_back)).max(from);
+        let mut levels = self.recent.levels(earliest, to);
+        Some(levels.find(|&(_, power)| power >= quietest).map_or(earliest, |(end, _)| end.min(to)))
     }
 
     /// A mean of powers, so that the silence behind the voice, still probable, hardly lowers it.

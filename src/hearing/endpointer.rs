@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use super::detector::{Heard, Limits, TurnDetector};
+use super::hint::Hint;
 use super::vad::{CHUNK_SAMPLES, SileroVad};
 use crate::pcm::{FRAME_SAMPLES, Frame};
 
@@ -57,6 +58,11 @@ impl Endpointer {
     /// The caller presses a key: an utterance that is open goes on, and its silence counts from here.
     pub fn keep_open(&mut self, now: Instant) {
         self.detector.keep_open(now);
+    }
+
+    /// What is known about the utterance so far from elsewhere, such as its text.
+    pub fn hint(&mut self, hint: Hint) {
+        self.detector.hint(hint);
     }
 
     /// Whether the box itself is audible on the line, which makes the onset of the caller's speech stricter.

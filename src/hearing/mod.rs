@@ -6,6 +6,7 @@
 
 mod detector;
 mod endpointer;
+mod hint;
 mod recent;
 mod utterance;
 mod vad;
@@ -13,5 +14,6 @@ mod weights;
 
 pub use detector::{Heard, Limits, TurnDetector};
 pub use endpointer::Endpointer;
+pub use hint::Hint;
 pub use utterance::{Utterance, to_wav};
 pub use vad::{CHUNK_SAMPLES, SileroVad};
