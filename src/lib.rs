@@ -34,5 +34,6 @@ pub mod call;
 pub mod daemon;
 pub mod simulator;
 pub mod phone;
+pub mod evaluate;
 pub mod doctor;
 pub mod cli;

@@ -16,6 +16,7 @@ mod call;
 mod check;
 mod demo;
 mod doctor;
+mod evaluate;
 mod run;
 mod simulator;
 
@@ -39,6 +40,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Place a call as a test phone, and measure what a caller hears
     Call(Box<call::Args>),
+    /// Measure how well turns are heard, over hundreds of callers made for it, and say which goals are met
+    Evaluate(evaluate::Arguments),
     /// Stand in for the cloud: Gemini's wire format, with delays and faults to order
     Simulator(simulator::Args),
 }
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Call(arguments) => with_runtime(async {
             call::run(*arguments).await.map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })
         }),
+        Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Simulator(arguments) => with_runtime(async {
             let served = simulator::run(arguments).await;
             served.map(|()| ExitCode::SUCCESS).map_err(|error| Failure::new(Exit::Os, error))
