@@ -13,7 +13,7 @@ use crate::hearing::Heard;
 use crate::leg::LegMedia;
 use crate::media::{self, Event, Occurrence, Ports};
 use crate::playout::clips::Clip;
-use crate::playout::{ClipKind, PlayableClip, Played};
+use crate::playout::{Arming, ClipKind, PlayableClip, Played};
 use crate::sdp;
 use crate::sentence::Ends;
 use crate::timeline::{Mark, TurnOutcome, TurnTimeline};
@@ -258,6 +258,7 @@ impl Dialogue {
             Played::ClipEnded { kind: ClipKind::Greeting, .. } => self.tell(at, Input::GreetingEnded),
             Played::ClipEnded { kind: ClipKind::Apology, .. } => self.tell(at, Input::ApologyEnded),
             Played::ClipEnded { kind: ClipKind::Placeholder, .. } => self.mark(Mark::PlaceholderEnd, at),
+            Played::ClipEnded { .. } | Played::PhraseHeld { .. } => {}
             Played::FirstSound { at } => self.mark(Mark::FirstSound, at),
             Played::AnswerStarted { at, .. } => self.mark(Mark::AnswerStart, at),
             Played::PhraseEnded { generation, seq, frames, whole, last_voiced } => {
@@ -369,7 +370,7 @@ impl Dialogue {
                     let index = self.armed % clips.len();
                     self.armed += 1;
                     let clip = playable(ClipKind::Placeholder, index, &clips[index]);
-                    self.ports.command(media::Command::Arm(clip));
+                    self.ports.command(media::Command::Arm(Arming::first(clip)));
                 }
             }
             Command::DisarmPlaceholder => {
@@ -447,7 +448,7 @@ impl Dialogue {
 
 /// A clip as the mixer takes it. The library outlives the call, so that the media thread never frees its parts.
 fn playable(kind: ClipKind, index: usize, clip: &Clip) -> PlayableClip {
-    PlayableClip { kind, index: index as u16, frames: clip.frames.clone(), cuts: clip.cut_frames.clone() }
+    PlayableClip { kind, index: index as u16, frames: clip.frames.clone(), cuts: clip.cuts.clone() }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use ringbuf::traits::{Consumer, Observer, Producer};
 use crate::hearing::{Endpointer, Heard};
 use crate::leg::{FrameKind, Leg};
 use crate::pcm::tone::Ringback;
-use crate::pcm::{FRAME_SAMPLES, SILENCE};
+use crate::pcm::{FRAME_SAMPLES, SILENCE, duration};
 use crate::playout::Mixer;
 
 use super::ports::{Command, Event, HeardFrame, Inside, Occurrence, Ports, rings};
@@ -70,6 +70,8 @@ pub struct Line {
     timed_out: bool,
     stopping: bool,
     sample: u64,
+    /// Where the caller's utterance began.
+    onset_sample: u64,
 }
 
 impl Line {
@@ -95,6 +97,7 @@ impl Line {
             timed_out: false,
             stopping: false,
             sample: 0,
+            onset_sample: 0,
         };
         Ok((line, ports))
     }
@@ -154,12 +157,14 @@ impl Line {
     fn obey(&mut self, now: Instant) {
         while let Some(command) = self.inside.commands.try_pop() {
             match command {
-                Command::Arm(clip) => self.mixer.arm(clip),
+                Command::Arm(arming) => self.mixer.arm(now, arming),
                 Command::Disarm => self.mixer.disarm(),
                 Command::Play(clip) => self.mixer.play(clip),
                 Command::Release(generation) => self.mixer.release(generation),
                 Command::Cancel(generation) => self.mixer.cancel(generation),
-                Command::Flush => self.mixer.flush(),
+                Command::Flush => self.mixer.flush(now),
+                Command::Resume => self.mixer.resume(),
+                Command::Hint(hint) => self.endpointer.hint(hint),
                 Command::KeepOpen => self.endpointer.keep_open(now),
                 Command::Ring(ringback) => {
                     self.standing.early = Some(ringback);
@@ -173,7 +178,8 @@ impl Line {
                     self.leg.renegotiate(&media);
                     let held = !media.direction.sends();
                     if held && !std::mem::replace(&mut self.standing.held, held) {
-                        self.mixer.flush();
+                        self.mixer.utterance_resumed();
+                        self.mixer.flush(now);
                         // Its last fade goes nowhere, and is not left for the retrieval.
                         let _ = self.mixer.tick(now, &mut self.inside.speech);
                     }
@@ -218,13 +224,21 @@ impl Line {
         self.endpointer.handle_frame(now, &frame);
         while let Some(heard) = self.endpointer.poll() {
             match heard {
-                Heard::Onset { .. } => self.mixer.duck(now),
-                Heard::Started { .. } => self.mixer.flush(),
-                Heard::SoftEnd { speech_end, .. } => self.mixer.utterance_ended(now, speech_end),
+                Heard::Onset { .. } => self.mixer.onset(now),
+                Heard::Dismissed { .. } => self.mixer.onset_dismissed(),
+                Heard::Started { onset_sample, .. } => {
+                    self.onset_sample = onset_sample;
+                    self.mixer.utterance_started();
+                }
+                Heard::SoftEnd { speech_end, end_sample } => {
+                    let utterance = duration(end_sample.saturating_sub(self.onset_sample));
+                    self.mixer.utterance_ended(now, speech_end, utterance);
+                }
                 Heard::Resumed { .. } => self.mixer.utterance_resumed(),
-                _ => {}
+                Heard::TooLong { .. } => self.mixer.utterance_cut(now),
+                Heard::ProbableEnd { .. } | Heard::HardEnd { .. } => {}
             }
-            // What the caller cut off belongs to the turn before.
+            // What the caller cut in on belongs to the turn before.
             self.tell_played(now);
             self.tell(now, Occurrence::Heard(heard));
             wake = true;

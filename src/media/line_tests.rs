@@ -73,7 +73,7 @@ impl Leg for Spoken {
 }
 
 #[tokio::test]
-async fn what_a_barge_in_cuts_off_is_told_before_the_barge_in() {
+async fn what_a_barge_in_holds_is_told_before_the_barge_in_and_what_it_cuts_off_when_that_is_decided() {
     let start = Instant::now();
     let ticks = speech().len() as u32;
     let (mut line, mut ports, _) = call(start, speech(), Duration::from_secs(60));
@@ -87,9 +87,18 @@ async fn what_a_barge_in_cuts_off_is_told_before_the_barge_in() {
         told.extend(std::iter::from_fn(|| ports.event()).map(|event| event.what));
     }
     let place = |what: fn(&Occurrence) -> bool| told.iter().position(what).unwrap();
-    let cut = place(|what| matches!(what, Occurrence::Played(Played::PhraseEnded { frames: 1.., whole: false, .. })));
+    let held = place(|what| matches!(what, Occurrence::Played(Played::PhraseHeld { frames: 1.., .. })));
     let started = place(|what| matches!(what, Occurrence::Heard(Heard::Started { .. })));
-    assert_eq!(cut + 1, started, "{told:?}");
+    assert_eq!(held + 1, started, "{told:?}");
+    assert!(!told.iter().any(|what| matches!(what, Occurrence::Played(Played::PhraseEnded { .. }))), "{told:?}");
+    let Occurrence::Played(Played::PhraseHeld { frames, .. }) = told[held] else { unreachable!() };
+    ports.command(Command::Flush);
+    line.tick(start + PTIME * ticks);
+    let cut = std::iter::from_fn(|| ports.event()).map(|event| event.what).find_map(|what| match what {
+        Occurrence::Played(Played::PhraseEnded { frames, whole: false, .. }) => Some(frames),
+        _ => None,
+    });
+    assert_eq!(cut, Some(frames));
 }
 
 #[tokio::test]

@@ -12,11 +12,11 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::conversation::Generation;
-use crate::hearing::Heard;
+use crate::hearing::{Heard, Hint};
 use crate::leg::{Dtmf, LegMedia};
 use crate::pcm::Frame;
 use crate::pcm::tone::Ringback;
-use crate::playout::{PlayableClip, Played, SpeechFrame};
+use crate::playout::{Arming, PlayableClip, Played, SpeechFrame};
 
 use super::bridge::{Bridge, Join, Joins, bridge};
 use super::line::LineCounters;
@@ -34,18 +34,22 @@ const SPEECH: usize = 500;
 /// one on the media thread frees nothing.
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// Arm the placeholder.
-    Arm(PlayableClip),
-    /// Take it back, and stop one that plays.
+    /// Arm the placeholders.
+    Arm(Arming),
+    /// Take them back, and stop one that plays.
     Disarm,
-    /// Play a greeting or an apology.
+    /// Play a greeting, a prompt, an apology, a goodbye.
     Play(PlayableClip),
     /// The answer may be heard.
     Release(Generation),
     /// Forget the answer.
     Cancel(Generation),
-    /// Silence everything.
+    /// Silence everything, and forget what the caller cut in on.
     Flush,
+    /// What the caller cut in on goes on where it was.
+    Resume,
+    /// What is known of the caller's utterance from elsewhere.
+    Hint(Hint),
     /// The caller does something other than speaking: an utterance that is open goes on.
     KeepOpen,
     /// Before the answer: this is what is to be heard of us.

@@ -28,8 +28,21 @@ pub enum ClipKind {
     Greeting,
     /// Bridges the wait for an answer.
     Placeholder,
+    /// Bridges a wait that has become long.
+    Still,
+    /// Asks a silent caller whether anybody is there.
+    Prompt,
     /// Played when there will be no answer.
     Apology,
+    /// The last words before we hang up.
+    Goodbye,
+}
+
+impl ClipKind {
+    /// Whether it bridges a wait, and gives way to whatever ends it.
+    pub fn is_placeholder(self) -> bool {
+        matches!(self, Self::Placeholder | Self::Still)
+    }
 }
 
 /// A clip, ready to be played.
@@ -49,8 +62,8 @@ pub struct Clip {
     pub voiced_samples: usize,
     /// Where the clip may be stopped without cutting a word, from its start; the last one is its end.
     pub cut_points: Arc<[Duration]>,
-    /// The same in whole frames, for the mixer: so many frames hold every word before the cut.
-    pub cut_frames: Arc<[u16]>,
+    /// The same in samples, for the mixer.
+    pub cuts: Arc<[u32]>,
 }
 
 /// What is wrong with a set of clips.
@@ -240,6 +253,21 @@ impl Clips {
         self.of(language, ClipKind::Greeting).first()
     }
 
+    /// The second placeholders of a language, for a wait that has become long; may be empty.
+    pub fn stills(&self, language: Language) -> &[Clip] {
+        self.of(language, ClipKind::Still)
+    }
+
+    /// What is asked of a silent caller; may be missing.
+    pub fn prompt(&self, language: Language) -> Option<&Clip> {
+        self.of(language, ClipKind::Prompt).first()
+    }
+
+    /// The last words before we hang up; may be missing.
+    pub fn goodbye(&self, language: Language) -> Option<&Clip> {
+        self.of(language, ClipKind::Goodbye).first()
+    }
+
     /// The apology of a language.
     pub fn apology(&self, language: Language) -> Option<&Clip> {
         self.of(language, ClipKind::Apology).first()
@@ -313,10 +341,9 @@ impl Shaped {
             .filter(|&at| at < end)
             .chain([end])
             .collect();
-        let cut_frames =
-            cut_points.iter().map(|&at| pcm::samples_in(at).div_ceil(FRAME_SAMPLES as u64) as u16).collect();
+        let cuts = cut_points.iter().map(|&at| pcm::samples_in(at) as u32).collect();
         let frames = self.frames.clone();
-        Clip { name, language, kind, text, frames, voiced_samples: self.samples, cut_points, cut_frames }
+        Clip { name, language, kind, text, frames, voiced_samples: self.samples, cut_points, cuts }
     }
 }
 

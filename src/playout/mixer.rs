@@ -3,137 +3,66 @@
 //! A sans-IO machine that runs on the media thread: nothing here allocates, locks or logs. Speech comes through a ring and is
 //! tagged with its generation; what belongs to a generation that was flushed is thrown away when it is popped. Speech is audible
 //! only after its generation was released (the caller's turn is committed). The armed placeholder starts by itself when the
-//! endpointer reports a probable end, unless speech is queued by then.
+//! endpointer reports a probable end, unless speech is queued by then; it gives way to the answer at the end of a word.
 //!
-//! Not here yet: grace predicted from earlier turns, a second clip.
+//! When the caller cuts in, what plays is held where it is, until it is decided whether it goes on or is flushed.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringbuf::traits::Consumer;
 
 use crate::conversation::{Generation, Seq};
-use crate::pcm::{FRAME_SAMPLES, Frame, SILENCE, level};
+use crate::pcm::{FRAME_SAMPLES, Frame, SILENCE, level, samples_in};
 
-use super::clips::ClipKind;
+use super::fade::{CUT_FADE_SAMPLES, fade_behind_cut, fade_in, fade_out_after};
+use super::hold::Hold;
+use super::placeholder::{Arming, Placeholder};
+use super::played::{PlayableClip, Played, SpeechFrame};
 
-/// Silence between a clip and the answer that follows it.
+/// Least silence between a clip's last word and the answer that follows it; up to a ptime more.
 const PAUSE_AFTER_CLIP: Duration = Duration::from_millis(60);
-/// Frames that an answer waits for the end of a word in a clip (340 ms).
-const LONGEST_HANDOVER: usize = 17;
-/// How long playout pauses when the caller may have begun to speak: a little more than speech needs to be believed.
-const DUCK: Duration = Duration::from_millis(120);
-/// After such a pause that meant nothing there is none for so long, lest a noisy line make the box stutter.
-const DUCK_AGAIN: Duration = Duration::from_millis(1000);
-/// Length of the ramp at a cut, in samples (5 ms).
-const FADE_SAMPLES: usize = 40;
 /// Results that may wait to be polled; a tick makes at most a handful.
 const PLAYED_SLOTS: usize = 32;
 
-/// One element of the speech ring.
-#[derive(Debug, Clone, Copy)]
-pub struct SpeechFrame {
-    /// The answer it belongs to.
-    pub generation: Generation,
-    /// The phrase it belongs to.
-    pub seq: Seq,
-    /// True for the mark behind a phrase's last frame; its samples mean nothing.
-    pub end_of_phrase: bool,
-    /// One ptime of speech.
-    pub samples: Frame,
-}
-
-impl SpeechFrame {
-    /// A frame of a phrase.
-    pub fn speech(generation: Generation, seq: Seq, samples: Frame) -> Self {
-        Self { generation, seq, end_of_phrase: false, samples }
-    }
-
-    /// The mark behind the last frame of a phrase.
-    pub fn end_of_phrase(generation: Generation, seq: Seq) -> Self {
-        Self { generation, seq, end_of_phrase: true, samples: SILENCE }
-    }
-}
-
-/// A clip ready to be played: frames and the places where it may be cut, in RAM.
-#[derive(Debug, Clone)]
-pub struct PlayableClip {
-    /// What it is for.
-    pub kind: ClipKind,
-    /// Its place in the list that its owner keeps.
-    pub index: u16,
-    /// Its sound.
-    pub frames: Arc<[Frame]>,
-    /// Frame counts after which a word has ended, ascending; the end of the clip needs no entry.
-    pub cuts: Arc<[u16]>,
-}
-
-/// Something that was played, or stopped being played.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Played {
-    /// The first frame of a clip leaves.
-    ClipStarted {
-        /// What it is for.
-        kind: ClipKind,
-        /// Which one.
-        index: u16,
-        /// When the frame left.
-        at: Instant,
-    },
-    /// A clip has ended, or was cut.
-    ClipEnded {
-        /// What it is for.
-        kind: ClipKind,
-        /// Whether it was played to its end, or gave way to an answer.
-        whole: bool,
-    },
-    /// The first voiced frame of anything since the caller's probable end leaves.
-    FirstSound {
-        /// When the frame left.
-        at: Instant,
-    },
-    /// The first voiced frame of an answer leaves.
-    AnswerStarted {
-        /// The answer.
-        generation: Generation,
-        /// When the frame left.
-        at: Instant,
-    },
-    /// A phrase has been played to its end, or was cut.
-    PhraseEnded {
-        /// The answer it belongs to.
-        generation: Generation,
-        /// Its place in the answer.
-        seq: Seq,
-        /// Frames of it that left.
-        frames: u32,
-        /// Whether that was all of it.
-        whole: bool,
-        /// When its last voiced frame left.
-        last_voiced: Option<Instant>,
-    },
-}
-
 struct PlayingClip {
     clip: PlayableClip,
+    /// Frames that have left.
     next: usize,
-    /// Where the answer takes over, once it is there.
-    handover: Option<Handover>,
+    /// The sample at which the answer takes over, once it is there.
+    cut: Option<usize>,
 }
 
 impl PlayingClip {
     fn new(clip: PlayableClip) -> Self {
-        Self { clip, next: 0, handover: None }
+        Self { clip, next: 0, cut: None }
     }
-}
 
-/// The place in a clip where the answer takes over.
-#[derive(Clone, Copy)]
-struct Handover {
-    at: usize,
-    /// No word's end was near enough.
-    within_a_word: bool,
+    /// Samples of sound: a last cut within the last frame is where the filling begins.
+    fn samples(&self) -> usize {
+        let filled = self.clip.frames.len() * FRAME_SAMPLES;
+        let last = self.clip.cuts.last().map_or(filled, |&cut| cut as usize);
+        if last + FRAME_SAMPLES > filled { last.min(filled) } else { filled }
+    }
+
+    /// The next place from here on where no word is cut.
+    fn next_cut(&self) -> usize {
+        let (from, end) = (self.next * FRAME_SAMPLES, self.samples());
+        self.clip.cuts.iter().map(|&cut| cut as usize).find(|&cut| cut >= from).unwrap_or(end).min(end)
+    }
+
+    /// Whether nothing of it is left.
+    fn is_over(&self) -> bool {
+        let end = self.cut.map_or(usize::MAX, |cut| cut + CUT_FADE_SAMPLES);
+        self.next >= self.clip.frames.len() || self.next * FRAME_SAMPLES >= end
+    }
+
+    /// Ticks of silence behind it, when it has ended where it should.
+    fn ticks_of_pause(&self) -> usize {
+        let end = self.cut.unwrap_or_else(|| self.samples());
+        let behind = (self.next * FRAME_SAMPLES).saturating_sub(end);
+        (samples_in(PAUSE_AFTER_CLIP) as usize).saturating_sub(behind).div_ceil(FRAME_SAMPLES)
+    }
 }
 
 /// Phrase that is being played.
@@ -144,32 +73,18 @@ struct Phrase {
     last_voiced: Option<Instant>,
 }
 
-/// Where the armed placeholder stands.
-enum Placeholder {
-    Absent,
-    Armed(PlayableClip),
-    /// The caller has probably ended; it starts at this moment.
-    Due(PlayableClip, Instant),
-    /// It is playing, or was played, in this turn; kept to be armed again if the turn is taken back.
-    Started(PlayableClip),
-}
-
 /// Decides what leaves in each ptime.
 pub struct Mixer {
-    grace: Duration,
     placeholder: Placeholder,
+    hold: Hold,
     clip: Option<PlayingClip>,
     phrase: Option<Phrase>,
     answer_started: Generation,
     await_first_sound: bool,
-    /// The end that was reported last.
-    speech_end: Option<Instant>,
-    /// The end for which a placeholder was started.
-    bridged: Option<Instant>,
     flushed: Generation,
     released: Generation,
-    silent_until: Option<Instant>,
-    ducked_at: Option<Instant>,
+    /// Ticks of silence that are left between a clip and the answer.
+    pause: usize,
     /// A clip was replaced: one frame lets it fade before the next begins.
     give_way: bool,
     fade_in: bool,
@@ -180,21 +95,18 @@ pub struct Mixer {
 }
 
 impl Mixer {
-    /// A mixer whose placeholder starts `grace` after the probable end.
+    /// A mixer whose placeholder starts at most `grace` after the probable end is told, unless the answer is due soon.
     pub fn new(grace: Duration) -> Self {
         Self {
-            grace,
-            placeholder: Placeholder::Absent,
+            placeholder: Placeholder::new(grace),
+            hold: Hold::new(),
             clip: None,
             phrase: None,
             answer_started: 0,
             await_first_sound: false,
-            speech_end: None,
-            bridged: None,
             flushed: 0,
             released: 0,
-            silent_until: None,
-            ducked_at: None,
+            pause: 0,
             give_way: false,
             fade_in: false,
             fade_out: false,
@@ -204,45 +116,77 @@ impl Mixer {
         }
     }
 
-    /// Arms the placeholder for the turn that comes; it waits for the probable end.
-    pub fn arm(&mut self, clip: PlayableClip) {
-        if !matches!(self.placeholder, Placeholder::Due(..)) {
-            self.placeholder = Placeholder::Armed(clip);
-        }
+    /// Arms the placeholders for the turn that comes, or for a probable end that was told and not decided on.
+    pub fn arm(&mut self, now: Instant, arming: Arming) {
+        self.placeholder.arm(now, arming);
     }
 
-    /// Takes the placeholder back, and stops one that plays.
+    /// Takes the placeholders back, and stops one that plays.
     pub fn disarm(&mut self) {
-        self.placeholder = Placeholder::Absent;
-        self.stop_clip(ClipKind::Placeholder);
+        self.placeholder.disarm();
+        self.stop_placeholder();
     }
 
-    /// The caller has probably ended, at `speech_end`: the armed placeholder starts after the grace. An end that is reported once more, because
-    /// what seemed to be its resumption was only a click, starts no second one.
-    pub fn utterance_ended(&mut self, now: Instant, speech_end: Instant) {
-        self.await_first_sound = true;
-        self.speech_end = Some(speech_end);
-        if self.bridged == self.speech_end {
-            return;
+    /// The caller may have begun to speak: whatever plays pauses for a moment.
+    pub fn onset(&mut self, now: Instant) {
+        if self.audible() && self.hold.onset(now) {
+            self.fade_out = true;
         }
-        self.placeholder = match std::mem::replace(&mut self.placeholder, Placeholder::Absent) {
-            Placeholder::Armed(clip) => Placeholder::Due(clip, now + self.grace),
-            other => other,
-        };
+    }
+
+    /// That came to nothing: what paused goes on where it was.
+    pub fn onset_dismissed(&mut self) {
+        self.hold.dismissed();
+    }
+
+    /// The caller speaks: a placeholder stops, and whatever else plays is held where it is until [`Mixer::resume`] or [`Mixer::flush`].
+    /// What becomes ready meanwhile is held as well.
+    pub fn utterance_started(&mut self) {
+        self.placeholder.started();
+        self.stop_placeholder();
+        let sounding = self.clip.is_some() || self.phrase.is_some();
+        if self.hold.started(sounding, self.released) {
+            self.fade_out = true;
+            if let Some(&Phrase { generation, seq, frames, last_voiced }) = self.phrase.as_ref() {
+                self.note(Played::PhraseHeld { generation, seq, frames, last_voiced });
+            }
+        }
+    }
+
+    /// The caller has probably ended, at `speech_end`, what lasted for `utterance`: the armed placeholder starts after the grace, unless something
+    /// is held. An end that is reported once more, because what seemed to be its resumption was only a click, starts no second one.
+    pub fn utterance_ended(&mut self, now: Instant, speech_end: Instant, utterance: Duration) {
+        self.hold.ended(now);
+        let interrupting = self.hold.is_interrupted();
+        self.await_first_sound = !interrupting;
+        self.placeholder.ended(now, speech_end, utterance, interrupting);
     }
 
     /// The caller went on: a placeholder that waits or plays is taken back, and armed again for the real end.
     pub fn utterance_resumed(&mut self) {
         self.await_first_sound = false;
-        self.placeholder = match std::mem::replace(&mut self.placeholder, Placeholder::Absent) {
-            Placeholder::Due(clip, _) | Placeholder::Started(clip) => Placeholder::Armed(clip),
-            other => other,
-        };
-        self.stop_clip(ClipKind::Placeholder);
+        self.hold.resumed();
+        self.placeholder.resumed();
+        self.stop_placeholder();
     }
 
-    /// Plays a greeting or an apology now; an armed placeholder stays armed.
+    /// The caller's utterance was cut for its length: a hold is not endless.
+    pub fn utterance_cut(&mut self, now: Instant) {
+        self.hold.ended(now);
+    }
+
+    /// What the caller cut in on goes on where it was, and what became ready meanwhile may be heard: that was no barge-in.
+    pub fn resume(&mut self) {
+        if self.hold.is_interrupted() {
+            self.await_first_sound = false;
+            self.placeholder.overheard();
+        }
+        self.hold.over();
+    }
+
+    /// Plays a greeting, a prompt, an apology, a goodbye; as soon as the caller has ended. Armed placeholders stay armed.
     pub fn play(&mut self, clip: PlayableClip) {
+        self.placeholder.answered();
         if let Some(old) = self.clip.take() {
             self.give_way |= old.next > 0;
             self.note(Played::ClipEnded { kind: old.clip.kind, whole: false });
@@ -252,6 +196,7 @@ impl Mixer {
 
     /// The answer may be heard.
     pub fn release(&mut self, generation: Generation) {
+        self.hold.newer_release(generation);
         self.released = self.released.max(generation);
     }
 
@@ -262,35 +207,33 @@ impl Mixer {
             self.end_phrase(false);
             self.fade_out = true;
         }
-    }
-
-    /// The caller may have begun to speak: whatever plays pauses for a moment. It is flushed if that proves true, and goes on where it was if not.
-    pub fn duck(&mut self, now: Instant) {
-        let lately = self.ducked_at.is_some_and(|at| now.saturating_duration_since(at) < DUCK_AGAIN);
-        if self.audible() && !lately {
-            self.ducked_at = Some(now);
-            self.fade_out = true;
+        if self.clip.is_none() && self.phrase.is_none() {
+            self.hold.nothing_interrupted();
         }
     }
 
-    fn ducked(&self, now: Instant) -> bool {
-        self.audible() && self.ducked_at.is_some_and(|at| now.saturating_duration_since(at) < DUCK)
-    }
-
-    /// Silences whatever plays, within the next frame, and forgets every answer that was audible or might become so.
-    pub fn flush(&mut self) {
+    /// Silences whatever plays or is held, within the next frame, and forgets every answer that was audible or might become so.
+    pub fn flush(&mut self, now: Instant) {
+        // The sound that the caller waits for is still to come.
+        self.await_first_sound |= self.hold.is_over_for_the_caller();
         self.cancel(self.released);
-        for kind in [ClipKind::Greeting, ClipKind::Placeholder, ClipKind::Apology] {
-            self.stop_clip(kind);
+        if let Some(playing) = self.clip.take() {
+            self.fade_out |= playing.next > 0;
+            self.note(Played::ClipEnded { kind: playing.clip.kind, whole: false });
         }
-        if let Placeholder::Due(..) = self.placeholder {
-            self.placeholder = Placeholder::Absent;
-        }
+        self.hold.over();
+        self.fade_in = false;
+        self.placeholder.flush(now);
     }
 
-    /// True while something other than silence is being played.
+    /// True while something other than silence is being played, or pauses for a moment.
     pub fn audible(&self) -> bool {
-        self.clip.is_some() || self.phrase.is_some()
+        (self.clip.is_some() || self.phrase.is_some()) && !self.hold.is_held()
+    }
+
+    /// True while something that the caller cut in on waits to be resumed or flushed.
+    pub fn is_holding(&self) -> bool {
+        self.hold.is_interrupted()
     }
 
     /// Ticks in which a phrase was being played and its next frame was not there.
@@ -305,13 +248,15 @@ impl Mixer {
 
     /// The frame that leaves at `now`. Second value: whether it is other than silence.
     pub fn tick(&mut self, now: Instant, speech: &mut impl Consumer<Item = SpeechFrame>) -> (Frame, bool) {
-        let ducked = self.ducked(now);
+        if self.hold.expire(now) {
+            self.placeholder.overheard();
+        }
         let give_way = std::mem::take(&mut self.give_way);
         self.fade_out |= give_way;
-        let source = if ducked || give_way { None } else { self.source(now, speech) };
+        let source = if give_way { None } else { self.source(now, speech) };
         let (frame, sounding) = match source {
             Some(mut frame) => {
-                if self.fade_in {
+                if std::mem::take(&mut self.fade_in) {
                     fade_in(&mut frame);
                 }
                 self.tail = frame;
@@ -325,7 +270,6 @@ impl Mixer {
             }
         };
         self.fade_out = false;
-        self.fade_in = ducked;
         if sounding && self.await_first_sound && level::rms_dbfs(&frame) > level::VOICED_DBFS {
             self.await_first_sound = false;
             self.note(Played::FirstSound { at: now });
@@ -335,27 +279,25 @@ impl Mixer {
 
     fn source(&mut self, now: Instant, speech: &mut impl Consumer<Item = SpeechFrame>) -> Option<Frame> {
         let queued = self.speech_queued(speech);
-        if let Placeholder::Due(_, at) = &self.placeholder
-            && (queued || now >= *at)
-            && let Placeholder::Due(clip, _) = std::mem::replace(&mut self.placeholder, Placeholder::Absent)
+        if !self.hold.holds_clips()
+            && let Some(clip) = self.placeholder.take(now, queued, self.clip.is_some())
         {
-            if queued || self.clip.is_some() {
-                // The answer is there first: this turn needs no placeholder, unless it is taken back.
-                self.placeholder = Placeholder::Started(clip);
-            } else {
-                self.clip = Some(PlayingClip::new(clip.clone()));
-                self.bridged = self.speech_end;
-                self.placeholder = Placeholder::Started(clip);
-            }
+            self.clip = Some(PlayingClip::new(clip));
         }
-        let answer_ready = queued && self.front_is_released(speech);
+        let held = if self.clip.is_some() { self.hold.holds_clips() } else { self.hold.holds_speech() };
+        if held {
+            self.fade_in |= self.clip.is_some() || self.phrase.is_some();
+            return None;
+        }
+        let answer_ready = queued && self.front_is_released(speech) && !self.hold.holds_speech();
         if let Some(frame) = self.clip_frame(now, answer_ready) {
             return Some(frame);
         }
-        if self.silent_until.is_some_and(|until| now < until) {
+        if self.pause > 0 {
+            // This tick is one of them.
+            self.pause -= 1;
             return None;
         }
-        self.silent_until = None;
         if answer_ready { self.speech_frame(now, speech) } else { self.starved(queued) }
     }
 
@@ -377,18 +319,20 @@ impl Mixer {
     fn clip_frame(&mut self, now: Instant, answer_ready: bool) -> Option<Frame> {
         let playing = self.clip.as_mut()?;
         let kind = playing.clip.kind;
-        if answer_ready && kind == ClipKind::Placeholder && playing.handover.is_none() {
-            playing.handover = Some(handover(&playing.clip, playing.next));
+        if answer_ready && kind.is_placeholder() && playing.cut.is_none() {
+            playing.cut = Some(playing.next_cut());
         }
-        let end = playing.handover.map_or(playing.clip.frames.len(), |handover| handover.at);
-        if playing.next >= end {
-            self.fade_out = playing.handover.is_some_and(|handover| handover.within_a_word);
+        if playing.is_over() {
+            self.pause = playing.ticks_of_pause();
             self.clip = None;
-            self.silent_until = Some(now + PAUSE_AFTER_CLIP);
             self.note(Played::ClipEnded { kind, whole: true });
             return None;
         }
-        let frame = playing.clip.frames[playing.next];
+        let from = playing.next * FRAME_SAMPLES;
+        let mut frame = playing.clip.frames[playing.next];
+        if let Some(cut) = playing.cut {
+            fade_behind_cut(&mut frame, cut as isize - from as isize);
+        }
         let (first, index) = (playing.next == 0, playing.clip.index);
         playing.next += 1;
         if first {
@@ -421,6 +365,7 @@ impl Mixer {
                     phrase.last_voiced = Some(now);
                 }
             }
+            self.placeholder.answered();
             if voiced && self.answer_started < next.generation {
                 self.answer_started = next.generation;
                 self.note(Played::AnswerStarted { generation: next.generation, at: now });
@@ -437,11 +382,10 @@ impl Mixer {
         None
     }
 
-    fn stop_clip(&mut self, kind: ClipKind) {
-        if self.clip.as_ref().is_some_and(|playing| playing.clip.kind == kind) {
-            let begun = self.clip.take().is_some_and(|playing| playing.next > 0);
-            self.fade_out |= begun;
-            self.note(Played::ClipEnded { kind, whole: false });
+    fn stop_placeholder(&mut self) {
+        if let Some(playing) = self.clip.take_if(|playing| playing.clip.kind.is_placeholder()) {
+            self.fade_out |= playing.next > 0;
+            self.note(Played::ClipEnded { kind: playing.clip.kind, whole: false });
         }
     }
 
@@ -457,39 +401,6 @@ impl Mixer {
             self.played.push_back(played);
         }
     }
-}
-
-/// Where a clip that has been played up to `next` gives way: at the end of a word or of the clip if that is near, else at the quietest place.
-fn handover(clip: &PlayableClip, next: usize) -> Handover {
-    let last = next + LONGEST_HANDOVER;
-    let end = clip.frames.len();
-    let word = clip.cuts.iter().map(|&cut| usize::from(cut)).find(|&cut| cut >= next).unwrap_or(end).min(end);
-    if word <= last {
-        return Handover { at: word, within_a_word: false };
-    }
-    let level = |at: &usize| clip.frames[*at].iter().map(|&sample| i64::from(sample).pow(2)).sum::<i64>();
-    Handover { at: (next..last).min_by_key(level).unwrap_or(next), within_a_word: true }
-}
-
-/// Lets a frame begin without a step.
-fn fade_in(frame: &mut Frame) {
-    for (n, sample) in frame.iter_mut().take(FADE_SAMPLES).enumerate() {
-        *sample = (f32::from(*sample) * (1.0 - ramp(n))) as i16;
-    }
-}
-
-/// From 1 to 0 over the length of a fade.
-fn ramp(n: usize) -> f32 {
-    0.5 + 0.5 * (std::f32::consts::PI * (n + 1) as f32 / FADE_SAMPLES as f32).cos()
-}
-
-/// A frame that takes over from `last` without a step and is silent after the ramp: its end, mirrored.
-fn fade_out_after(last: &Frame) -> Frame {
-    let mut frame = SILENCE;
-    for (n, sample) in frame.iter_mut().take(FADE_SAMPLES).enumerate() {
-        *sample = (f32::from(last[FRAME_SAMPLES - 1 - n]) * ramp(n)) as i16;
-    }
-    frame
 }
 
 #[cfg(test)]

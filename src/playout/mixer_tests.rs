@@ -1,8 +1,12 @@
+use std::sync::Arc;
+
 use ringbuf::traits::{Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 
 use super::*;
 use crate::pcm::{PTIME, tone};
+use crate::playout::ClipKind;
+use crate::playout::fade::FADE_SAMPLES;
 
 const CLIP_HZ: f32 = 500.0;
 const ANSWER_HZ: f32 = 1000.0;
@@ -45,6 +49,19 @@ impl Bench {
             .collect()
     }
 
+    fn arm(&mut self, clip: PlayableClip) {
+        self.mixer.arm(self.now, Arming::first(clip));
+    }
+
+    /// The caller has ended just now.
+    fn caller_ends(&mut self) {
+        self.caller_ended(self.now);
+    }
+
+    fn caller_ended(&mut self, speech_end: Instant) {
+        self.mixer.utterance_ended(self.now, speech_end, Duration::from_secs(2));
+    }
+
     fn played(&mut self) -> Vec<Played> {
         std::iter::from_fn(|| self.mixer.poll()).collect()
     }
@@ -54,20 +71,25 @@ fn tone_frames(hz: f32, frames: usize) -> Arc<[Frame]> {
     tone::sine(hz, -10.0, frames * FRAME_SAMPLES).chunks(FRAME_SAMPLES).map(|c| c.try_into().unwrap()).collect()
 }
 
-fn clip(kind: ClipKind, frames: usize, cuts: &[u16]) -> PlayableClip {
-    PlayableClip { kind, index: 7, frames: tone_frames(CLIP_HZ, frames), cuts: cuts.into() }
+fn clip(kind: ClipKind, frames: usize, cuts: &[usize]) -> PlayableClip {
+    PlayableClip {
+        kind,
+        index: 7,
+        frames: tone_frames(CLIP_HZ, frames),
+        cuts: cuts.iter().map(|cut| (cut * FRAME_SAMPLES) as u32).collect(),
+    }
 }
 
-fn placeholder(frames: usize, cuts: &[u16]) -> PlayableClip {
+fn placeholder(frames: usize, cuts: &[usize]) -> PlayableClip {
     clip(ClipKind::Placeholder, frames, cuts)
 }
 
 #[test]
 fn the_placeholder_starts_in_the_tick_of_the_decision() {
     let mut bench = Bench::new(0);
-    bench.mixer.arm(placeholder(3, &[]));
+    bench.arm(placeholder(3, &[]));
     assert_eq!(bench.hear(2), "..");
-    bench.mixer.utterance_ended(bench.now, bench.now);
+    bench.caller_ends();
     let decided = bench.now;
     assert_eq!(bench.hear(5), "ccc..");
     assert_eq!(
@@ -83,16 +105,16 @@ fn the_placeholder_starts_in_the_tick_of_the_decision() {
 #[test]
 fn the_placeholder_waits_for_its_grace() {
     let mut bench = Bench::new(60);
-    bench.mixer.arm(placeholder(2, &[]));
-    bench.mixer.utterance_ended(bench.now, bench.now);
+    bench.arm(placeholder(2, &[]));
+    bench.caller_ends();
     assert_eq!(bench.hear(6), "...cc.");
 }
 
 #[test]
 fn no_placeholder_over_an_answer_that_is_queued_even_while_that_is_held() {
     let mut bench = Bench::new(40);
-    bench.mixer.arm(placeholder(5, &[]));
-    bench.mixer.utterance_ended(bench.now, bench.now);
+    bench.arm(placeholder(5, &[]));
+    bench.caller_ends();
     bench.say(1, 0, 3);
     assert_eq!(bench.hear(4), "....");
     bench.mixer.release(1);
@@ -102,62 +124,60 @@ fn no_placeholder_over_an_answer_that_is_queued_even_while_that_is_held() {
 #[test]
 fn one_placeholder_a_turn() {
     let mut bench = Bench::new(0);
-    bench.mixer.arm(placeholder(2, &[]));
-    bench.mixer.utterance_ended(bench.now, bench.now);
+    bench.arm(placeholder(2, &[]));
+    bench.caller_ends();
     assert_eq!(bench.hear(4), "cc..");
-    bench.mixer.utterance_ended(bench.now, bench.now);
+    bench.caller_ends();
     assert_eq!(bench.hear(4), "....");
 }
 
 #[test]
 fn a_resumed_utterance_silences_the_placeholder_in_the_next_frame_and_arms_it_again() {
     let mut bench = Bench::new(0);
-    bench.mixer.arm(placeholder(9, &[]));
-    bench.mixer.utterance_ended(bench.now, bench.now);
+    bench.arm(placeholder(9, &[]));
+    bench.caller_ends();
     assert_eq!(bench.hear(2), "cc");
     bench.mixer.utterance_resumed();
     assert_eq!(bench.hear(3), "f..");
-    bench.mixer.utterance_ended(bench.now, bench.now);
+    bench.caller_ends();
     assert_eq!(bench.hear(10), "ccccccccc.");
 }
 
 #[test]
 fn a_click_that_seemed_to_be_a_resumption_starts_no_second_placeholder() {
     let mut bench = Bench::new(0);
-    bench.mixer.arm(placeholder(9, &[]));
+    bench.arm(placeholder(9, &[]));
     let speech_end = bench.now;
-    bench.mixer.utterance_ended(bench.now, speech_end);
+    bench.caller_ended(speech_end);
     assert_eq!(bench.hear(2), "cc");
     bench.mixer.utterance_resumed();
     assert_eq!(bench.hear(3), "f..");
-    bench.mixer.utterance_ended(bench.now, speech_end);
+    bench.caller_ended(speech_end);
     assert_eq!(bench.hear(3), "...");
 }
 
 #[test]
 fn the_answer_takes_over_at_the_next_cut_point_after_a_pause() {
     let mut bench = Bench::new(0);
-    bench.mixer.arm(placeholder(20, &[4, 8]));
-    bench.mixer.utterance_ended(bench.now, bench.now);
+    bench.arm(placeholder(20, &[4, 8]));
+    bench.caller_ends();
     bench.mixer.release(1);
     assert_eq!(bench.hear(6), "cccccc");
     bench.say(1, 0, 2);
-    assert_eq!(bench.hear(9), "cc...aa..");
+    // The ramp behind the cut is part of the pause.
+    assert_eq!(bench.hear(9), "ccf..aa..");
 }
 
 #[test]
-fn an_answer_waits_at_most_a_third_of_a_second_for_the_end_of_a_word() {
+fn no_word_is_cut_however_long_the_answer_waits_for_its_end() {
     let mut bench = Bench::new(0);
-    let mut clip = placeholder(100, &[60]);
-    let mut frames = clip.frames.to_vec();
-    frames[12] = frames[12].map(|sample| sample / 8);
-    clip.frames = frames.into();
-    bench.mixer.arm(clip);
-    bench.mixer.utterance_ended(bench.now, bench.now);
+    bench.arm(placeholder(100, &[60]));
+    bench.caller_ends();
     bench.mixer.release(1);
     assert_eq!(bench.hear(6), "cccccc");
     bench.say(1, 0, 2);
-    assert_eq!(bench.hear(12), "ccccccf..aa.");
+    assert_eq!(bench.hear(54), "c".repeat(54));
+    assert_eq!(bench.hear(6), "f..aa.");
 }
 
 #[test]
@@ -185,7 +205,7 @@ fn barge_in_leaves_one_fading_frame_and_tells_what_was_heard() {
     bench.say(1, 1, 50);
     assert_eq!(bench.hear(5), "aaaaa");
     assert!(bench.mixer.audible());
-    bench.mixer.flush();
+    bench.mixer.flush(bench.now);
     assert!(!bench.mixer.audible());
     assert_eq!(bench.hear(3), "f..");
     let cut = bench.played().into_iter().find(|p| matches!(p, Played::PhraseEnded { seq: 1, .. }));
@@ -198,34 +218,145 @@ fn an_onset_pauses_the_answer_and_not_a_frame_of_it_is_lost_when_it_was_nothing(
     bench.mixer.release(1);
     bench.say(1, 0, 10);
     assert_eq!(bench.hear(4), "aaaa");
-    bench.mixer.duck(bench.now);
-    assert_eq!(bench.hear(14), "f.....aaaaaa..");
+    bench.mixer.onset(bench.now);
+    assert_eq!(bench.hear(4), "f...");
+    bench.mixer.onset_dismissed();
+    assert_eq!(bench.hear(8), "aaaaaa..");
     assert!(matches!(bench.played().last(), Some(Played::PhraseEnded { frames: 10, whole: true, .. })));
 }
 
 #[test]
-fn an_onset_that_proves_true_ends_the_answer() {
+fn a_pause_that_nobody_ends_is_short() {
+    let mut bench = Bench::new(0);
+    bench.mixer.release(1);
+    bench.say(1, 0, 10);
+    assert_eq!(bench.hear(4), "aaaa");
+    bench.mixer.onset(bench.now);
+    assert_eq!(bench.hear(20), "f...........aaaaaa..");
+}
+
+#[test]
+fn a_barge_in_ends_the_answer_where_it_paused() {
     let mut bench = Bench::new(0);
     bench.mixer.release(1);
     bench.say(1, 0, 10);
     bench.hear(4);
-    bench.mixer.duck(bench.now);
+    bench.mixer.onset(bench.now);
     assert_eq!(bench.hear(2), "f.");
-    bench.mixer.flush();
+    bench.mixer.utterance_started();
+    assert!(bench.mixer.is_holding() && !bench.mixer.audible());
+    let held = bench.played().pop();
+    assert!(matches!(held, Some(Played::PhraseHeld { generation: 1, seq: 0, frames: 4, .. })), "{held:?}");
+    bench.mixer.flush(bench.now);
     assert_eq!(bench.hear(10), "..........");
     assert!(matches!(bench.played().last(), Some(Played::PhraseEnded { frames: 4, whole: false, .. })));
+}
+
+#[test]
+fn a_cough_is_waited_out_and_every_frame_of_the_answer_is_still_heard() {
+    let mut bench = Bench::new(0);
+    bench.mixer.release(1);
+    bench.say(1, 0, 10);
+    let mut heard = bench.hear(4);
+    bench.mixer.onset(bench.now);
+    heard += &bench.hear(4);
+    bench.mixer.utterance_started();
+    heard += &bench.hear(20);
+    bench.caller_ends();
+    heard += &bench.hear(3);
+    bench.mixer.resume();
+    heard += &bench.hear(7);
+    assert_eq!(heard, format!("aaaaf{}aaaaaa.", ".".repeat(26)));
+    assert!(matches!(bench.played().last(), Some(Played::PhraseEnded { frames: 10, whole: true, .. })));
+}
+
+#[test]
+fn a_hold_that_nobody_decides_ends_three_seconds_after_the_caller() {
+    let mut bench = Bench::new(0);
+    bench.mixer.play(clip(ClipKind::Greeting, 10, &[]));
+    assert_eq!(bench.hear(4), "cccc");
+    bench.mixer.utterance_started();
+    assert_eq!(bench.hear(500), format!("f{}", ".".repeat(499)));
+    bench.caller_ends();
+    assert_eq!(bench.hear(160), format!("{}cccccc....", ".".repeat(150)));
+}
+
+#[test]
+fn while_something_is_held_no_placeholder_starts_and_what_is_resumed_is_no_first_sound() {
+    let mut bench = Bench::new(0);
+    bench.arm(placeholder(3, &[]));
+    bench.mixer.play(clip(ClipKind::Greeting, 10, &[]));
+    bench.hear(4);
+    bench.mixer.utterance_started();
+    bench.hear(10);
+    bench.caller_ends();
+    assert_eq!(bench.hear(20), ".".repeat(20));
+    bench.mixer.resume();
+    assert_eq!(bench.hear(9), "cccccc...");
+    assert!(!bench.played().iter().any(|played| matches!(played, Played::FirstSound { .. })));
+    // It is still armed, for the next end.
+    bench.mixer.utterance_started();
+    bench.hear(10);
+    bench.caller_ends();
+    assert_eq!(bench.hear(4), "ccc.");
+}
+
+#[test]
+fn a_barge_in_that_is_decided_after_the_callers_end_is_bridged_at_once() {
+    let mut bench = Bench::new(100);
+    bench.mixer.release(1);
+    bench.say(1, 0, 100);
+    bench.hear(4);
+    bench.mixer.utterance_started();
+    bench.hear(10);
+    bench.caller_ends();
+    assert_eq!(bench.hear(3), "...");
+    bench.mixer.flush(bench.now);
+    bench.arm(placeholder(3, &[]));
+    assert_eq!(bench.hear(9), ".....ccc.");
+    assert!(bench.played().iter().any(|played| matches!(played, Played::FirstSound { .. })));
+}
+
+#[test]
+fn what_becomes_ready_while_the_caller_speaks_is_held_until_a_newer_answer_is_released() {
+    let mut bench = Bench::new(0);
+    bench.mixer.release(1);
+    bench.mixer.utterance_started();
+    bench.say(1, 0, 3);
+    assert_eq!(bench.hear(5), ".....");
+    bench.arm(placeholder(2, &[]));
+    bench.caller_ends();
+    // An answer is queued: no placeholder.
+    assert_eq!(bench.hear(5), ".....");
+    bench.mixer.cancel(1);
+    bench.say(2, 0, 2);
+    bench.mixer.release(2);
+    assert_eq!(bench.hear(4), "aa..");
+}
+
+#[test]
+fn an_apology_that_comes_while_the_caller_speaks_waits_for_the_end() {
+    let mut bench = Bench::new(0);
+    bench.mixer.utterance_started();
+    bench.mixer.play(clip(ClipKind::Apology, 3, &[]));
+    assert_eq!(bench.hear(5), ".....");
+    bench.caller_ends();
+    assert_eq!(bench.hear(5), "ccc..");
 }
 
 #[test]
 fn a_noisy_line_does_not_make_the_box_stutter() {
     let mut bench = Bench::new(0);
     bench.mixer.release(1);
-    bench.say(1, 0, 30);
-    bench.hear(1);
-    bench.mixer.duck(bench.now);
-    bench.hear(8);
-    bench.mixer.duck(bench.now);
-    assert_eq!(bench.hear(8), "aaaaaaaa");
+    bench.say(1, 0, 200);
+    let mut heard = bench.hear(1);
+    for _ in 0..10 {
+        bench.mixer.onset(bench.now);
+        heard += &bench.hear(4);
+        bench.mixer.onset_dismissed();
+        heard += &bench.hear(6);
+    }
+    assert_eq!(heard.matches('f').count(), 2, "{heard}");
 }
 
 #[test]
@@ -266,8 +397,8 @@ fn a_phrase_that_runs_dry_is_counted_and_goes_on() {
 #[test]
 fn an_apology_replaces_a_placeholder_that_plays() {
     let mut bench = Bench::new(0);
-    bench.mixer.arm(placeholder(9, &[]));
-    bench.mixer.utterance_ended(bench.now, bench.now);
+    bench.arm(placeholder(9, &[]));
+    bench.caller_ends();
     bench.hear(2);
     bench.mixer.play(clip(ClipKind::Apology, 3, &[]));
     assert_eq!(bench.hear(5), "fccc.");
@@ -287,7 +418,7 @@ fn a_cut_is_a_ramp_and_not_a_step() {
     bench.mixer.release(1);
     bench.say(1, 0, 10);
     let (before, _) = bench.mixer.tick(bench.now, &mut bench.pop);
-    bench.mixer.flush();
+    bench.mixer.flush(bench.now);
     let (after, _) = bench.mixer.tick(bench.now + PTIME, &mut bench.pop);
     let largest_step = tone::sine(ANSWER_HZ, -10.0, 400).windows(2).map(|w| (w[1] - w[0]).abs()).max().unwrap();
     let joined: Vec<i16> = before.iter().chain(&after).copied().collect();

@@ -12,7 +12,7 @@ use offhook::leg::{Dtmf, FrameKind, Leg, LegMedia};
 use offhook::media::{Command, Event, Join, Line, Occurrence, Ports};
 use offhook::pcm::tone::Ringback;
 use offhook::pcm::{FRAME_SAMPLES, Frame, PTIME, SILENCE, tone, wav};
-use offhook::playout::{ClipKind, Mixer, PlayableClip, Played, SpeechFrame};
+use offhook::playout::{Arming, ClipKind, Mixer, PlayableClip, Played, SpeechFrame};
 use offhook::rtp::receiver::Receiver;
 use offhook::rtp::sender::{MAX_PACKET_BYTES, Sender};
 use offhook::rtp::srtp::{MAX_TRAILER_BYTES, Protection, Protocol};
@@ -134,7 +134,7 @@ fn clip(frames: usize) -> PlayableClip {
         kind: ClipKind::Placeholder,
         index: 0,
         frames: sound.chunks_exact(FRAME_SAMPLES).map(|frame| frame.try_into().unwrap()).collect(),
-        cuts: Arc::new([20]),
+        cuts: Arc::new([20 * FRAME_SAMPLES as u32]),
     }
 }
 
@@ -180,7 +180,7 @@ fn react(
             let _ = speech.try_push(SpeechFrame::speech(*generation, 0, samples));
         }
         ports.command(Command::Release(*generation));
-        ports.command(Command::Arm(clip.clone()));
+        ports.command(Command::Arm(Arming::first(clip.clone())));
     }
 }
 
@@ -210,7 +210,7 @@ async fn ten_thousand_ticks_of_a_bad_line_allocate_nothing() {
     let mut speech = ports.take_speech().unwrap();
     // As in the program, somebody else holds the clip as well: dropping it on the media thread frees nothing.
     let clip = clip(30);
-    ports.command(Command::Arm(clip.clone()));
+    ports.command(Command::Arm(Arming::first(clip.clone())));
     ports.command(Command::Ring(Ringback::of_country(Some("GB"))));
     let (mut seen, mut generation, mut allocated) = (Seen::default(), 0, (0, 0));
     for n in 0..10_000u32 {
