@@ -209,8 +209,8 @@ pub struct Hearing {
 impl Default for Hearing {
     fn default() -> Self {
         Self {
-            soft_end: Duration::from_millis(300),
-            hard_end: Duration::from_millis(700),
+            soft_end: Duration::from_millis(240),
+            hard_end: Duration::from_millis(750),
             minimum_speech: Duration::from_millis(64),
             pre_roll: Duration::from_millis(300),
             max_utterance: Duration::from_secs(30),

@@ -26,7 +26,7 @@ fn a_key_changes_what_it_names() {
         parse("[hearing]\nsoft_end_ms = 200\n[sip]\nallowed_peers = [\"10.0.0.7\", \"192.168.0.0/16\", \"::1\"]\n")
             .unwrap();
     assert_eq!(config.hearing.soft_end, Duration::from_millis(200));
-    assert_eq!(config.hearing.hard_end, Duration::from_millis(700));
+    assert_eq!(config.hearing.hard_end, Duration::from_millis(750));
     let peers: Vec<String> = config.sip.allowed_peers.iter().map(IpNet::to_string).collect();
     assert_eq!(peers, ["10.0.0.7/32", "192.168.0.0/16", "::1/128"]);
 }
@@ -67,7 +67,7 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
 fn a_wrong_type_says_what_would_be_right() {
     assert_eq!(
         problem("[hearing]\n# half a second\nsoft_end_ms = \"500\"\n"),
-        "3: [hearing] key soft_end_ms: invalid type: string \"500\", expected a whole number, not negative; the default is soft_end_ms = 300"
+        "3: [hearing] key soft_end_ms: invalid type: string \"500\", expected a whole number, not negative; the default is soft_end_ms = 240"
     );
     assert!(problem("[rtp]\nport_min = 70000\n").starts_with(
         "2: [rtp] key port_min: invalid value: integer `70000`, expected a whole number from 0 to 65535; "
@@ -119,8 +119,8 @@ fn what_cannot_work_is_refused_with_a_remedy() {
         ("rtp", "media_timeout_ms = 15", "2: [rtp] key media_timeout_ms: 15 ms"),
         (
             "hearing",
-            "soft_end_ms = 700",
-            "1: [hearing] key hard_end_ms: not longer than soft_end_ms (700); take more, usually 1100",
+            "soft_end_ms = 800",
+            "1: [hearing] key hard_end_ms: not longer than soft_end_ms (800); take more, usually 1200",
         ),
         ("hearing", "soft_end_ms = 3", "2: [hearing] key soft_end_ms: 3 ms is out of range; take 60 to 3000"),
         ("hearing", "hard_end_ms = 5001", "2: [hearing] key hard_end_ms: 5001 ms"),

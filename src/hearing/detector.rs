@@ -7,7 +7,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::heard::Heard;
 use super::hint::Hint;
+use super::levels::{Levels, db};
 use super::recent::{HOP_SAMPLES, Recent};
 use super::vad::CHUNK_SAMPLES;
 use crate::config;
@@ -31,6 +33,10 @@ const ONSET_LOOK_BACK: Duration = Duration::from_millis(160);
 const ONSET_ABOVE_NOISE_DB: f32 = 10.0;
 /// …and above −50 dBFS, in dB over a mean square of 1.
 const ONSET_LEVEL_DB: f32 = 40.3;
+/// On a line with noise above −50 dBFS a sound that stands out of it by so many dB needs only this share of the threshold.
+const NOISY_DB: f32 = 40.3;
+const STANDING_OUT_DB: f32 = 10.0;
+const SHARE_IN_NOISE: f32 = 0.6;
 /// In the pause of a turn this share of the threshold is a first sign of voice, when the level rises too.
 const RESUMPTION_SHARE: f32 = 0.5;
 /// A sound that begins just before the hard end keeps it waiting for its probability, at most so long.
@@ -39,18 +45,14 @@ const HARD_END_DELAY: Duration = Duration::from_millis(160);
 const PROBABLE_END: Duration = Duration::from_millis(120);
 /// Without a frame for so long, media has stopped and the wall clock decides.
 const STALL: Duration = Duration::from_millis(60);
-/// Probabilities stay high for 100 to 250 ms after the last voiced sample; the end is looked for so far back.
-const LOOK_BACK: Duration = Duration::from_millis(320);
-/// The voice has ended where the level stays so many dB below the utterance's.
-const FALL_DB: f32 = 22.0;
-/// What is not so many dB above the line's noise is not voice either…
-const ABOVE_NOISE_DB: f32 = 3.0;
-/// …but weak syllables drown in it, so that the end is looked for no farther back than this…
-const LOOK_BACK_IN_NOISE: Duration = Duration::from_millis(100);
-/// …and not at all when this is all that is left between noise and voice.
-const SMALLEST_FALL_DB: f32 = 8.0;
-/// Share of a new 10 ms in the running levels.
-const LEVEL_SHARE: f32 = 1.0 / 40.0;
+/// Silence so far behind the voice is noise, also while it is still probable.
+const NOISE_AFTER: Duration = Duration::from_millis(100);
+/// Without a syllable for so long it is other voices that are heard, when little is known of the line without voice…
+const OTHERS_AFTER: Duration = Duration::from_millis(350);
+/// …and when it is known to be without them.
+const OTHERS_AFTER_QUIET: Duration = Duration::from_millis(1200);
+/// What noise hides of the voice's fall makes the hard end later, for each dB.
+const HARD_END_FOR_HIDDEN: f32 = 10.0;
 /// Undelivered events that are kept; no input makes more than three.
 const EVENTS: usize = 16;
 
@@ -81,68 +83,6 @@ impl From<&config::Hearing> for Limits {
     }
 }
 
-/// What was heard. Positions are samples since the first frame, so that the sound can be cut out of an [`Utterance`](super::Utterance).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
-    /// The first voiced chunk of what may become an utterance. [`Heard::Started`] or [`Heard::Dismissed`] follows, with the
-    /// minimum speech of 64 ms within 100 ms.
-    Onset {
-        /// When it was decided.
-        at: Instant,
-        /// Where the sound begins.
-        sample: u64,
-    },
-    /// The [`Heard::Onset`] came to nothing: a click, a knock, an echo.
-    Dismissed {
-        /// When it was decided.
-        at: Instant,
-    },
-    /// The caller speaks: the minimum speech is reached. While the box speaks this is barge-in.
-    Started {
-        /// Where the utterance begins; the first syllable may lie in the pre-roll before it.
-        onset_sample: u64,
-        /// Arrival of the first sample of it.
-        onset: Instant,
-        /// When it was decided.
-        at: Instant,
-    },
-    /// Silence has begun that may become the end: time to prepare what can be thrown away unheard. At most once for each
-    /// stretch of silence, and not at all when noise hides where the level falls. [`Heard::Resumed`] takes it back; a
-    /// [`Heard::SoftEnd`] confirms it, with the same values.
-    ProbableEnd {
-        /// Arrival of the last voiced sample.
-        speech_end: Instant,
-        /// Just behind the last voiced sample.
-        end_sample: u64,
-    },
-    /// The caller has probably finished. Comes again, with the same values, when a [`Heard::Resumed`] was only a click.
-    SoftEnd {
-        /// Arrival of the last voiced sample.
-        speech_end: Instant,
-        /// Just behind the last voiced sample.
-        end_sample: u64,
-    },
-    /// Voice within the pause after a probable or a soft end: the first sign is enough, so that what was begun can stop at once.
-    Resumed {
-        /// When it was decided.
-        at: Instant,
-    },
-    /// The caller has finished.
-    HardEnd {
-        /// Where the utterance begins.
-        onset_sample: u64,
-        /// Just behind the last voiced sample.
-        end_sample: u64,
-    },
-    /// The utterance reached its greatest length and ends here, in the middle of speech. What follows is another one.
-    TooLong {
-        /// Where the utterance begins.
-        onset_sample: u64,
-        /// Where it was cut.
-        end_sample: u64,
-    },
-}
-
 /// Voice that has not yet lasted for the minimum speech.
 #[derive(Debug, Clone, Copy)]
 struct Onset {
@@ -154,39 +94,21 @@ struct Onset {
 #[derive(Debug, Clone, Copy)]
 struct Turn {
     onset_sample: u64,
-    /// Just behind the last voiced sample so far, by level.
+    /// Just behind the last voiced sample so far.
     end_sample: u64,
     /// When that sample arrived.
     end_at: Instant,
-    /// Just behind the last voiced chunk, by probability: from here the hard end is counted.
-    probable_end_sample: u64,
-    /// When that chunk arrived.
-    probable_end_at: Instant,
+    /// Just behind the last sound that was as loud as a syllable.
+    syllable_sample: u64,
     /// A probable end at `end_sample` was told and not taken back.
     suspected: bool,
-}
-
-impl Turn {
-    /// An utterance whose voice lasts to `sample`, which arrived at `at`.
-    fn until(onset_sample: u64, sample: u64, at: Instant) -> Self {
-        Self {
-            onset_sample,
-            end_sample: sample,
-            end_at: at,
-            probable_end_sample: sample,
-            probable_end_at: at,
-            suspected: false,
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy)]
 enum State {
     Silent,
-    /// `voiced`: the last chunk was.
     Speaking {
         turn: Turn,
-        voiced: bool,
     },
     /// After the soft end.
     Pausing {
@@ -205,14 +127,13 @@ pub struct TurnDetector {
     playing: bool,
     hint: Hint,
     recent: Recent,
+    levels: Levels,
     state: State,
     onset: Option<Onset>,
     /// Just behind the last utterance, or a gap in the media: nothing before belongs to the next utterance.
     ended_sample: u64,
-    /// Mean square of the voice; 0: not known.
-    speech_power: f32,
-    /// Mean level of the line without voice, in dB over a mean square of 1.
-    noise_db: Option<f32>,
+    /// Whether the last chunk was probably speech.
+    lively: bool,
     /// Samples that are part of a chunk already.
     chunked: u64,
     events: VecDeque<Heard>,
@@ -231,11 +152,11 @@ impl TurnDetector {
             playing: false,
             hint: Hint::Unknown,
             recent: Recent::new(),
+            levels: Levels::default(),
             state: State::Silent,
             onset: None,
             ended_sample: 0,
-            speech_power: 0.0,
-            noise_db: None,
+            lively: false,
             chunked: 0,
             events: VecDeque::with_capacity(EVENTS),
             dropped_events: 0,
@@ -251,86 +172,63 @@ impl TurnDetector {
     pub fn handle_probability(&mut self, now: Instant, probability: f32) {
         let from = self.chunked;
         self.chunked += CHUNK_SAMPLES as u64;
-        let to = self.chunked;
-        if probability < self.threshold - HYSTERESIS {
-            self.follow_noise(from, to);
-        }
+        self.lively = probability >= if self.lively { self.threshold - HYSTERESIS } else { self.threshold };
         match self.state {
             State::Silent => self.look_for_onset(now, probability, from, None),
             State::Pausing { turn } => self.look_for_onset(now, probability, from, Some(turn)),
-            State::Speaking { mut turn, voiced } => {
-                let threshold = if voiced { self.threshold - HYSTERESIS } else { self.threshold };
-                let still = probability >= threshold;
-                if still {
-                    if !turn.suspected {
-                        turn = Turn::until(turn.onset_sample, to, now);
-                    } else if !voiced || self.is_voice(turn.end_sample, to) {
-                        self.tell(Heard::Resumed { at: now });
-                        turn = Turn::until(turn.onset_sample, to, now);
-                    } else {
-                        (turn.probable_end_sample, turn.probable_end_at) = (to, now);
-                    }
-                    if probability >= self.threshold {
-                        self.follow_speech(from, to);
-                    }
-                } else if voiced && !turn.suspected {
-                    turn.end_sample = self.last_voiced(turn.onset_sample, turn.end_sample).unwrap_or(turn.end_sample);
-                    turn.end_at = self.recent.arrival(turn.end_sample).unwrap_or(now);
+            State::Speaking { .. } => {
+                self.follow(now, from, self.chunked);
+                if probability >= self.threshold {
+                    self.learn_voice(from);
                 }
-                self.state = State::Speaking { turn, voiced: still };
             }
         }
+        self.learn_noise(from);
     }
 
     /// Decides what the silence so far means; after each frame.
     pub fn decide(&mut self, now: Instant) {
         let heard = self.recent.heard();
-        self.suspect(now);
-        match self.state {
-            State::Speaking { turn, .. } if heard.saturating_sub(turn.onset_sample) >= self.max_samples => {
+        self.follow(now, self.chunked, heard);
+        match &mut self.state {
+            State::Speaking { turn } if heard.saturating_sub(turn.onset_sample) >= self.max_samples => {
+                let onset_sample = turn.onset_sample;
                 self.state = State::Silent;
                 self.ended_sample = heard;
-                self.tell(Heard::TooLong { onset_sample: turn.onset_sample, end_sample: heard });
+                self.tell(Heard::TooLong { onset_sample, end_sample: heard });
             }
-            State::Speaking { turn, voiced: false }
-                if heard.saturating_sub(turn.end_sample) >= samples_in(self.soft_end) =>
-            {
-                self.pause(turn);
+            State::Speaking { turn } => {
+                let silence = heard.saturating_sub(turn.end_sample);
+                let (suspect, turn_now) = (!turn.suspected && silence >= samples_in(PROBABLE_END), *turn);
+                turn.suspected |= suspect;
+                if suspect {
+                    let Turn { end_at, end_sample, .. } = turn_now;
+                    self.tell(Heard::ProbableEnd { speech_end: end_at, end_sample });
+                }
+                if silence >= samples_in(self.soft_end) {
+                    self.pause(turn_now);
+                }
             }
             State::Pausing { turn } if self.onset.is_none() => {
+                let turn = *turn;
                 // The longer of the two: frames may have been missing for a while.
-                let silence = duration(heard.saturating_sub(turn.probable_end_sample))
-                    .max(now.saturating_duration_since(turn.probable_end_at));
-                let limit = if self.is_audible(heard.saturating_sub(FRAME_SAMPLES as u64), heard) {
-                    self.hard_end + HARD_END_DELAY
-                } else {
-                    self.hard_end
-                };
+                let silence =
+                    duration(heard.saturating_sub(turn.end_sample)).max(now.saturating_duration_since(turn.end_at));
+                let mut limit =
+                    self.hard_end + Duration::from_millis((self.levels.hidden() * HARD_END_FOR_HIDDEN) as u64);
+                let consonant = self.levels.consonant();
+                if self
+                    .recent
+                    .levels(heard.saturating_sub(2 * FRAME_SAMPLES as u64), heard)
+                    .any(|(_, power)| db(power) >= consonant)
+                {
+                    limit += HARD_END_DELAY;
+                }
                 if silence >= limit {
                     self.end(turn);
                 }
             }
             _ => {}
-        }
-    }
-
-    /// Tells of a probable end as soon as the level, or the probability that fell, lets it be known.
-    fn suspect(&mut self, now: Instant) {
-        let heard = self.recent.heard();
-        let State::Speaking { turn, voiced } = &mut self.state else { return };
-        if turn.suspected {
-            return;
-        }
-        let (mut turn, voiced) = (*turn, *voiced);
-        if voiced {
-            let Some(end) = self.last_voiced(turn.onset_sample, heard) else { return };
-            turn.end_sample = end;
-            turn.end_at = self.recent.arrival(end).unwrap_or(now);
-        }
-        if heard.saturating_sub(turn.end_sample) >= samples_in(PROBABLE_END) {
-            turn.suspected = true;
-            self.state = State::Speaking { turn, voiced };
-            self.tell(Heard::ProbableEnd { speech_end: turn.end_at, end_sample: turn.end_sample });
         }
     }
 
@@ -348,13 +246,13 @@ impl TurnDetector {
                 _ => self.tell(Heard::Dismissed { at: now }),
             }
         }
-        if let State::Speaking { turn, .. } = self.state
+        if let State::Speaking { turn } = self.state
             && now >= turn.end_at + self.soft_end
         {
             self.pause(turn);
         }
         if let State::Pausing { turn } = self.state
-            && now >= turn.probable_end_at + self.hard_end
+            && now >= turn.end_at + self.hard_end
         {
             self.end(turn);
         }
@@ -366,8 +264,8 @@ impl TurnDetector {
         match self.state {
             _ if self.onset.is_some() => Some(stopped),
             State::Silent => None,
-            State::Speaking { turn, .. } => Some(stopped.max(turn.end_at + self.soft_end)),
-            State::Pausing { turn } => Some(stopped.max(turn.probable_end_at + self.hard_end)),
+            State::Speaking { turn } => Some(stopped.max(turn.end_at + self.soft_end)),
+            State::Pausing { turn } => Some(stopped.max(turn.end_at + self.hard_end)),
         }
     }
 
@@ -378,13 +276,14 @@ impl TurnDetector {
 
     /// The caller does something other than speaking, presses a key: an utterance goes on, and its silence counts from here.
     pub fn keep_open(&mut self, now: Instant) {
-        if let State::Speaking { turn, .. } | State::Pausing { turn } = self.state {
+        if let State::Speaking { turn } | State::Pausing { turn } = self.state {
             let silent = turn.suspected || matches!(self.state, State::Pausing { .. });
             if silent && self.onset.take().is_none() {
                 self.tell(Heard::Resumed { at: now });
             }
-            let turn = Turn::until(turn.onset_sample, self.recent.heard(), now);
-            self.state = State::Speaking { turn, voiced: false };
+            let here = self.recent.heard();
+            let turn = Turn { end_sample: here, end_at: now, syllable_sample: here, suspected: false, ..turn };
+            self.state = State::Speaking { turn };
         }
     }
 
@@ -403,14 +302,42 @@ impl TurnDetector {
         self.dropped_events
     }
 
+    /// Moves the end of the voice to the last 10 ms between two positions that are as loud as voice, if it is probable.
+    fn follow(&mut self, now: Instant, from: u64, to: u64) {
+        let State::Speaking { turn } = &mut self.state else { return };
+        let voice = self.levels.voice();
+        let Some((end, _)) = self.recent.levels(from, to).find(|&(_, power)| self.lively && db(power) >= voice) else {
+            return;
+        };
+        let end = end.min(to);
+        let syllable = self.levels.syllable();
+        if let Some((end, _)) = self.recent.levels(from, to).find(|&(_, power)| db(power) >= syllable) {
+            turn.syllable_sample = turn.syllable_sample.max(end.min(to));
+        }
+        if end > turn.end_sample {
+            turn.end_sample = end;
+            turn.end_at = self.recent.arrival(end).unwrap_or(now);
+            if std::mem::take(&mut turn.suspected) {
+                self.tell(Heard::Resumed { at: now });
+            }
+        }
+    }
+
     /// One chunk in silence, or in the pause of a turn.
     fn look_for_onset(&mut self, now: Instant, probability: f32, from: u64, pausing: Option<Turn>) {
-        let threshold = if self.playing { self.threshold.max(PLAYING_THRESHOLD) } else { self.threshold };
-        let voiced = probability >= threshold;
+        // Noise makes voice less probable; there it is known by its level, too.
+        let stands_out = self
+            .levels
+            .noise()
+            .is_some_and(|noise| noise > NOISY_DB && self.is_as_loud_as(noise + STANDING_OUT_DB, from));
+        let usual = if stands_out { self.threshold * SHARE_IN_NOISE } else { self.threshold };
+        let threshold = if self.playing { self.threshold.max(PLAYING_THRESHOLD) } else { usual };
+        let loud = self.is_as_loud_as(self.levels.voice(), from);
+        let voiced = loud && probability >= threshold;
         // A sign is enough for what can be taken back: a placeholder that stops, playout that pauses.
         let sign = match pausing {
-            Some(_) => probability >= threshold * RESUMPTION_SHARE && self.is_audible(from, self.chunked),
-            None => probability >= self.threshold,
+            Some(_) => probability >= threshold * RESUMPTION_SHARE && self.is_as_loud_as(self.audible(), from),
+            None => loud && probability >= usual,
         };
         if (voiced || sign) && self.onset.is_none() {
             let sample = self.rise(from, pausing.map_or(self.ended_sample, |turn| turn.end_sample));
@@ -426,14 +353,21 @@ impl TurnDetector {
             let sample = onset.sample;
             if self.chunked - sample >= self.minimum_samples {
                 self.onset = None;
-                let turn = Turn::until(pausing.map_or(sample, |turn| turn.onset_sample), self.chunked, now);
-                self.state = State::Speaking { turn, voiced: true };
+                let onset_sample = pausing.map_or(sample, |turn| turn.onset_sample);
+                self.state = State::Speaking {
+                    turn: Turn {
+                        onset_sample,
+                        end_sample: self.chunked,
+                        end_at: now,
+                        syllable_sample: self.chunked,
+                        suspected: false,
+                    },
+                };
                 if pausing.is_none() {
-                    self.speech_power = 0.0;
                     let onset = self.recent.arrival(sample + 1).unwrap_or(now);
                     self.tell(Heard::Started { onset_sample: sample, onset, at: now });
                 }
-                self.follow_speech(sample, self.chunked);
+                self.learn_voice(sample);
             }
         } else {
             onset.gap_chunks += 1;
@@ -448,61 +382,59 @@ impl TurnDetector {
         }
     }
 
-    /// Mean square that only voice or another sound on the line reaches.
+    /// Level that only voice or another sound on the line reaches.
     fn audible(&self) -> f32 {
-        ratio(self.noise_db.map_or(ONSET_LEVEL_DB, |level| (level + ONSET_ABOVE_NOISE_DB).max(ONSET_LEVEL_DB)))
+        self.levels.noise().map_or(ONSET_LEVEL_DB, |level| (level + ONSET_ABOVE_NOISE_DB).max(ONSET_LEVEL_DB))
     }
 
-    /// Whether any of the sound between two positions is audible.
-    fn is_audible(&self, from: u64, to: u64) -> bool {
-        let audible = self.audible();
-        self.recent.levels(from, to).any(|(_, power)| power >= audible)
+    /// Whether any of the sound since a position, to the end of the last chunk, reaches a level.
+    fn is_as_loud_as(&self, level: f32, from: u64) -> bool {
+        self.recent.levels(from, self.chunked).any(|(_, power)| db(power) >= level)
     }
 
     /// Where the sound began that is audible without a break up to the chunk at `from`, which itself counts in any case.
     fn rise(&self, from: u64, not_before: u64) -> u64 {
         let audible = self.audible();
         let earliest = from.saturating_sub(samples_in(ONSET_LOOK_BACK)).max(not_before);
-        let before = self.recent.levels(earliest, from).take_while(|&(_, power)| power >= audible);
+        let before = self.recent.levels(earliest, from).take_while(|&(_, power)| db(power) >= audible);
         before.last().map_or(from, |(end, _)| end - HOP_SAMPLES).clamp(earliest.min(from), from)
     }
 
-    /// The mean square from which sound is voice, and how far back its end may lie; nothing when noise hides it.
-    fn quietest_voice(&self) -> Option<(f32, Duration)> {
-        let fallen = self.speech_power * ratio(-FALL_DB);
-        let noise = self.noise_db.map_or(0.0, |level| ratio(level + ABOVE_NOISE_DB));
-        let quietest = if noise > fallen { (noise, LOOK_BACK_IN_NOISE) } else { (fallen, LOOK_BACK) };
-        (quietest.0 <= self.speech_power * ratio(-SMALLEST_FALL_DB)).then_some(quietest)
-    }
-
-    /// Whether any of the sound between two positions is as loud as voice.
-    fn is_voice(&self, from: u64, to: u64) -> bool {
-        self.quietest_voice()
-            .is_none_or(|(quietest, _)| self.recent.levels(from, to).any(|(_, power)| power >= quietest))
-    }
-
-    /// Just behind the last sample before `to` that is as loud as voice; nothing when noise hides it.
-    fn last_voiced(&self, from: u64, to: u64) -> Option<u64> {
-        let (quietest, look_back) = self.quietest_voice()?;
-        let earliest = to.saturating_sub(samples_in(look_back)).max(from);
-        let mut levels = self.recent.levels(earliest, to);
-        Some(levels.find(|&(_, power)| power >= quietest).map_or(earliest, |(end, _)| end.min(to)))
-    }
-
-    /// A mean of powers, so that the silence behind the voice, still probable, hardly lowers it.
-    fn follow_speech(&mut self, from: u64, to: u64) {
-        for (_, power) in self.recent.levels(from, to) {
-            let known = if self.speech_power == 0.0 { power } else { self.speech_power };
-            self.speech_power = known + (power - known) * LEVEL_SHARE;
+    /// Takes what is as loud as voice since a position, to the end of the last chunk, as voice.
+    fn learn_voice(&mut self, from: u64) {
+        for (_, power) in self.recent.levels(from, self.chunked) {
+            if db(power) >= self.levels.voice() {
+                self.levels.hear_voice(db(power));
+            }
         }
     }
 
-    /// A mean of decibels, so that the voice before its onset is noticed hardly raises it.
-    fn follow_noise(&mut self, from: u64, to: u64) {
-        for (_, power) in self.recent.levels(from, to) {
-            let level = 10.0 * power.max(1.0).log10();
-            let known = self.noise_db.unwrap_or(level);
-            self.noise_db = Some(known + (level - known) * LEVEL_SHARE);
+    /// Takes what cannot be voice in the last chunk as noise: all of it if it is not probable, else what is soft and far from voice.
+    fn learn_noise(&mut self, from: u64) {
+        let mut others = false;
+        if let State::Speaking { turn } | State::Pausing { turn } = self.state {
+            let patience = if self.levels.knows_noise() { OTHERS_AFTER_QUIET } else { OTHERS_AFTER };
+            others = from >= turn.syllable_sample + samples_in(patience);
+            if !others && from < turn.end_sample + samples_in(NOISE_AFTER) {
+                return;
+            }
+        }
+        for (_, power) in self.recent.levels(from, self.chunked) {
+            if others || !self.lively || db(power) < self.levels.voice() {
+                self.levels.hear_noise(db(power), self.lively);
+            }
+        }
+        if let State::Speaking { turn } = &mut self.state
+            && others
+            && !turn.suspected
+        {
+            let voice = self.levels.voice();
+            let last = self.recent.levels(turn.syllable_sample, self.chunked).find(|&(_, power)| db(power) >= voice);
+            let end = last.map_or(turn.syllable_sample, |(end, _)| end);
+            if end < turn.end_sample {
+                turn.end_sample = end;
+                turn.end_at = self.recent.arrival(end).unwrap_or(turn.end_at);
+            }
         }
     }
 
@@ -524,11 +456,6 @@ impl TurnDetector {
             self.dropped_events += 1;
         }
     }
-}
-
-/// Decibels as a ratio of powers.
-fn ratio(db: f32) -> f32 {
-    10f32.powf(db / 10.0)
 }
 
 #[cfg(test)]

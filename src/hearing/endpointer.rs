@@ -4,7 +4,8 @@
 
 use std::time::Instant;
 
-use super::detector::{Heard, Limits, TurnDetector};
+use super::detector::{Limits, TurnDetector};
+use super::heard::Heard;
 use super::hint::Hint;
 use super::vad::{CHUNK_SAMPLES, SileroVad};
 use crate::pcm::{FRAME_SAMPLES, Frame};

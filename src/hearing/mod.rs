@@ -6,14 +6,17 @@
 
 mod detector;
 mod endpointer;
+mod heard;
 mod hint;
+mod levels;
 mod recent;
 mod utterance;
 mod vad;
 mod weights;
 
-pub use detector::{Heard, Limits, TurnDetector};
+pub use detector::{Limits, TurnDetector};
 pub use endpointer::Endpointer;
+pub use heard::Heard;
 pub use hint::Hint;
 pub use utterance::{Utterance, to_wav};
 pub use vad::{CHUNK_SAMPLES, SileroVad};

@@ -1,0 +1,117 @@
+//! How loud the caller is and how loud the line without him, and from which level on a sound can be his voice.
+//!
+//! Levels are in dB over a mean square of 1 (−90.3 dBFS), over 10 ms. The noise is known by two quantiles, because what must not be
+//! taken for voice is its upper edge: babble and traffic swing by more than 10 dB, hum hardly at all. Allocates nothing.
+
+/// Before anybody spoke, softer than −46 dBFS is nobody's voice.
+const SOFTEST_DB: f32 = 44.3;
+/// …and louder than −30 dBFS is somebody's.
+const CERTAIN_DB: f32 = 60.3;
+/// Voice falls so far below its own peaks where it ends…
+const FALL_DB: f32 = 27.0;
+/// …but its syllables always come up to so far below them.
+const SYLLABLE_DB: f32 = 9.0;
+/// The noise's upper edge is so far above its median, besides the distance from its lower edge to it.
+const EDGE_DB: f32 = 2.0;
+/// Other voices are known from their softest moments, and swing most: so much more when nothing but them is heard…
+const LIVELY_DB: f32 = 8.0;
+/// …of which 10 ms count for so much.
+const LIVELY_SHARE: f32 = 0.03;
+/// In the pause a sound so far below the voice's peaks may be a consonant before the vowel.
+const CONSONANT_DB: f32 = 38.0;
+/// Share of 10 ms below the noise's lower edge.
+const LOW: f32 = 0.1;
+/// Step of the quantiles for each 10 ms, in dB, and how much larger the first ones are.
+const STEP_DB: f32 = 0.2;
+const FIRST_STEP_DB: f32 = 8.0;
+/// The peak goes this share of the way up to a louder 10 ms, and so many dB down with every other.
+const ATTACK: f32 = 0.3;
+const DECAY_DB: f32 = 0.03;
+
+/// The levels of one call.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Levels {
+    /// Peaks of the voice.
+    peak: Option<f32>,
+    noise: Option<Noise>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Noise {
+    low: f32,
+    median: f32,
+    /// Share of it that sounds like speech.
+    lively: f32,
+    hops: u16,
+}
+
+impl Levels {
+    /// Takes 10 ms of voice.
+    pub(super) fn hear_voice(&mut self, level: f32) {
+        let peak = self.peak.get_or_insert(level);
+        if level > *peak {
+            *peak += (level - *peak) * ATTACK;
+        } else {
+            *peak -= DECAY_DB;
+        }
+    }
+
+    /// Takes 10 ms without the caller's voice. `lively`: it sounds like speech, as other people's voices do.
+    pub(super) fn hear_noise(&mut self, level: f32, lively: bool) {
+        let lively = f32::from(u8::from(lively));
+        let noise = self.noise.get_or_insert(Noise { low: level, median: level, lively, hops: 0 });
+        noise.lively += (lively - noise.lively) * LIVELY_SHARE;
+        let step = STEP_DB.max(FIRST_STEP_DB / (f32::from(noise.hops) + 1.0));
+        noise.hops = noise.hops.saturating_add(1);
+        noise.median += if level < noise.median { -step } else { step } * 0.5;
+        noise.low += if level < noise.low { -step * (1.0 - LOW) } else { step * LOW };
+        noise.low = noise.low.min(noise.median);
+    }
+
+    /// The level which the line without voice hardly reaches; nothing before any was heard.
+    fn edge(&self) -> Option<f32> {
+        self.noise.map(|Noise { low, median, lively, .. }| median + (median - low) + EDGE_DB + lively * LIVELY_DB)
+    }
+
+    /// From which level on a sound can be voice.
+    pub(super) fn voice(&self) -> f32 {
+        match (self.peak, self.edge()) {
+            (None, edge) => edge.map_or(SOFTEST_DB, |edge| edge.clamp(SOFTEST_DB, CERTAIN_DB)),
+            (Some(peak), None) => peak - SYLLABLE_DB,
+            (Some(peak), Some(edge)) => edge.clamp(peak - FALL_DB, peak - SYLLABLE_DB),
+        }
+    }
+
+    /// From which level on a sound in the pause may be the beginning of voice.
+    pub(super) fn consonant(&self) -> f32 {
+        match (self.peak, self.edge()) {
+            (Some(peak), Some(edge)) => edge.max(peak - CONSONANT_DB),
+            _ => self.voice(),
+        }
+    }
+
+    /// From which level on a sound is one of the voice's syllables, of which there are several a second.
+    pub(super) fn syllable(&self) -> f32 {
+        self.peak.map_or(SOFTEST_DB, |peak| peak - SYLLABLE_DB - 3.0)
+    }
+
+    /// Whether enough was heard of the line without voice.
+    pub(super) fn knows_noise(&self) -> bool {
+        self.noise.is_some_and(|noise| noise.hops >= 30 && noise.lively < 0.3)
+    }
+
+    /// How much of the voice's fall the noise hides, in dB: 0 on a quiet line.
+    pub(super) fn hidden(&self) -> f32 {
+        self.peak.map_or(0.0, |peak| self.voice() - (peak - FALL_DB))
+    }
+
+    /// Median of the line without voice.
+    pub(super) fn noise(&self) -> Option<f32> {
+        self.noise.map(|noise| noise.median)
+    }
+}
+
+/// A mean square as a level.
+pub(super) fn db(power: f32) -> f32 {
+    10.0 * power.max(1.0).log10()
+}
