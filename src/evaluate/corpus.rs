@@ -21,8 +21,8 @@ const NUMBER_PAUSES_MS: [u32; 6] = [300, 500, 700, 900, 1200, 1500];
 /// Pauses after a sound of hesitation.
 const HESITATION_PAUSES_MS: [u32; 4] = [300, 500, 700, 900];
 /// Pauses of a caller who speaks briskly, and of one who thinks while speaking: one for each turn.
-const BRISK_MS: [u32; 5] = [100, 200, 150, 250, 100];
-const SLOW_MS: [u32; 5] = [550, 700, 600, 800, 650];
+const BRISK_MS: [u32; 5] = [100, 200, 100, 300, 200];
+const SLOW_MS: [u32; 5] = [600, 700, 600, 800, 600];
 /// Words a minute.
 const RATES: [u32; 4] = [130, 150, 175, 200];
 /// Sounds of hesitation are stretched: so slow.
@@ -208,7 +208,7 @@ impl Speaker<'_> {
                 Kind::Number => self.number(pause_ms),
                 Kind::Hesitation => {
                     let [first, second] = self.halves(pause_ms);
-                    let before = Piece { pause_ms: 150, ..first };
+                    let before = Piece { pause_ms: 200, ..first };
                     let mut hesitation = self.one_of(self.texts.hesitations, pause_ms);
                     hesitation.words.rate = HESITATION_RATE;
                     vec![before, hesitation, second]

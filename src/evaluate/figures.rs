@@ -85,6 +85,44 @@ pub struct Endpointing {
     pub pauses_at_5_db: Vec<PausePoint>,
 }
 
+/// A turn that went wrong, so that it can be found and listened to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Fault {
+    /// The recording; `--keep` writes it.
+    pub recording: String,
+    /// Which turn in it, from 1.
+    pub turn: usize,
+    /// `cut_off`, `not_heard`, `no_soft_end` or `no_hard_end`.
+    pub fault: &'static str,
+    /// The longest pause in the turn, in ms.
+    pub longest_pause_ms: u32,
+    /// Where the turn ends in the recording, in ms.
+    pub true_end_ms: u64,
+}
+
+/// Every turn that was cut off or missed.
+pub fn faults(cases: &[Case], results: &[run::Result]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (case, result) in cases.iter().zip(results) {
+        for turn in &result.turns {
+            let what = [
+                ("cut_off", turn.cut_offs > 0),
+                ("not_heard", !turn.heard),
+                ("no_soft_end", turn.heard && turn.soft.is_none()),
+                ("no_hard_end", turn.heard && turn.soft.is_some() && turn.hard.is_none()),
+            ];
+            faults.extend(what.into_iter().filter(|(_, is)| *is).map(|(fault, _)| Fault {
+                recording: case.name.clone(),
+                turn: turn.index + 1,
+                fault,
+                longest_pause_ms: turn.longest_pause_ms,
+                true_end_ms: turn.true_end.as_millis() as u64,
+            }));
+        }
+    }
+    faults
+}
+
 /// Which turns belong to a group.
 type Of<'a> = (&'a Case, &'a run::Outcome);
 
@@ -191,8 +229,7 @@ fn pauses(cases: &[Case], results: &[run::Result], which: impl Fn(&Case) -> bool
     let mut counts: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
     for (_, result) in cases.iter().zip(results).filter(|(case, _)| which(case)) {
         for &(ms, cut) in result.turns.iter().flat_map(|turn| &turn.pauses) {
-            // Pauses between 100 and 300 ms of brisk callers fall to the next full hundred below.
-            let counted = counts.entry(ms / 100 * 100).or_default();
+            let counted = counts.entry(ms).or_default();
             counted.0 += 1;
             counted.1 += usize::from(cut);
         }

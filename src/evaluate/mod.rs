@@ -18,6 +18,7 @@ use crate::config;
 use crate::hearing::Limits;
 use crate::pcm::{self, wav};
 
+mod chart;
 mod corpus;
 mod figures;
 mod line;
@@ -31,7 +32,7 @@ mod texts;
 mod voice;
 
 pub use corpus::Kind;
-pub use figures::{Endpointing, Figures, Goal, PausePoint};
+pub use figures::{Endpointing, Fault, Figures, Goal, PausePoint};
 pub use noise::Noise;
 pub use parallel::Progress;
 pub use picture::picture;
@@ -122,6 +123,8 @@ pub struct Report {
     pub sweep: Sweep,
     /// The goals, and which of them are met.
     pub goals: Vec<Goal>,
+    /// Every turn that was cut off or missed.
+    pub faults: Vec<Fault>,
 }
 
 /// Makes the corpus, hears it and counts. Blocks, for minutes.
@@ -161,7 +164,7 @@ pub fn evaluate(options: &Options, progress: Progress) -> Result<Report, Evaluat
         vad_threshold: limits.vad_threshold,
     };
     let goals = figures::goals(&endpointing.overall);
-    Ok(Report { setting, endpointing, sweep, goals })
+    Ok(Report { setting, endpointing, sweep, goals, faults: figures::faults(&cases, &results) })
 }
 
 /// Writes a case as the box hears it, and its truth beside it in the form that `--recordings` reads.

@@ -38,7 +38,7 @@ pub fn table(report: &Report) -> String {
     );
     let _ = writeln!(
         out,
-        "{:<22}{:>6}{:>9}{:>8}{:>10}{:>10}{:>18}{:>18}{:>10}{:>8}",
+        "{:<22}{:>6}{:>9}{:>8}{:>10}{:>10}{:>18}{:>18}{:>11}{:>9}",
         "", "", "%", "%", "undone %", "by noise", "p50  p90  p99", "p50  p90  p99", "starts/min", "req/turn"
     );
     let endpointing = &report.endpointing;
@@ -87,7 +87,7 @@ fn row(out: &mut String, name: &str, figures: &Figures) {
     };
     let _ = writeln!(
         out,
-        "{name:<22}{:>6}{:>9.1}{:>8.1}{:>10.1}{:>10.1}{:>18}{:>18}{:>10.2}{:>8.2}",
+        "{name:<22}{:>6}{:>9.1}{:>8.1}{:>10.1}{:>10.1}{:>18}{:>18}{:>11.2}{:>9.2}",
         figures.turns,
         figures.cut_offs_percent,
         figures.misses_percent,

@@ -50,6 +50,8 @@ pub(super) fn hear(frames: &[Frame], limits: Limits) -> Vec<Told> {
 pub struct Outcome {
     /// The longest pause in it, in ms.
     pub longest_pause_ms: u32,
+    /// Where it ends, from the beginning of the recording.
+    pub true_end: Duration,
     /// Its place among the caller's turns, from 0.
     pub index: usize,
     /// Committed while the caller had more to say: how often.
@@ -116,6 +118,7 @@ fn judge_turn(index: usize, turn: &Truth, until: usize, told: &[Told]) -> Outcom
     let (begin, end) = (turn.samples.start, turn.samples.end);
     let mut outcome = Outcome {
         longest_pause_ms: turn.longest_pause_ms(),
+        true_end: pcm::duration(end as u64),
         index,
         pauses: turn.pauses.iter().map(|pause| (pause.ms, false)).collect(),
         ..Outcome::default()
