@@ -215,7 +215,7 @@ impl Dialogue {
             Heard::Onset { .. } | Heard::Dismissed { .. } | Heard::ProbableEnd { .. } => {}
             Heard::Started { onset_sample, .. } => {
                 self.recordings.began(onset_sample);
-                self.tell(at, Input::CallerStarted);
+                self.tell(at, Input::CallerStarted { onset: at });
                 // A barge-in ends a turn: its sound is no part of the one that begins.
                 self.recordings.began(onset_sample);
             }
@@ -376,7 +376,7 @@ impl Dialogue {
             Command::DisarmPlaceholder => {
                 self.ports.command(media::Command::Disarm);
             }
-            Command::Generate { generation, turn, history } => self.generate(generation, turn, &history),
+            Command::Generate { generation, turn, history, .. } => self.generate(generation, turn, &history),
             Command::Cancel { generation } => {
                 if let Some(open) = self.open.as_ref().filter(|open| open.generation == generation) {
                     open.stop.cancel();
@@ -404,6 +404,7 @@ impl Dialogue {
                     self.conversation.handle(Instant::now(), Input::ApologyEnded);
                 }
             }
+            Command::ResumePlayout | Command::Prompt | Command::SayGoodbye | Command::HangUp { .. } => {}
             Command::Transfer { to } => self.transfer = Some(to),
             Command::TurnEnded { turn, outcome } => self.turn_ended(turn, outcome),
         }

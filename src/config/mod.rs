@@ -381,11 +381,31 @@ pub struct Conversation {
     pub transfer_to: Option<String>,
     /// The key that asks for the person.
     pub transfer_key: char,
+    /// A voice over ours that lasts so long is a barge-in; a shorter sound is passed over. Zero: every sound is.
+    #[serde(rename = "barge_in_ms", with = "ms")]
+    pub barge_in: Duration,
+    /// A caller who says nothing for so long is asked whether anybody is there; after as long again the call ends. Zero: never.
+    #[serde(rename = "silence_prompt_ms", with = "ms")]
+    pub silence_prompt: Duration,
+    /// Whether the model may end the call when everything is said.
+    pub end_call: bool,
+    /// Whether the request leaves at the first sign of an end, which is sooner and costs tokens for those that are taken back.
+    pub speculation: bool,
 }
 
 impl Default for Conversation {
     fn default() -> Self {
-        Self { language: Language::En, greeting: true, history_exchanges: 12, transfer_to: None, transfer_key: '0' }
+        Self {
+            language: Language::En,
+            greeting: true,
+            history_exchanges: 12,
+            transfer_to: None,
+            transfer_key: '0',
+            barge_in: Duration::from_millis(500),
+            silence_prompt: Duration::from_millis(8000),
+            end_call: true,
+            speculation: true,
+        }
     }
 }
 

@@ -57,6 +57,10 @@ pub(super) fn complaints(config: &Config) -> Vec<Complaint> {
     found.unless(exchanges <= 200, "conversation", "history_exchanges", || {
         format!("{exchanges} is too many; take at most 200")
     });
+    found.within("conversation", "barge_in_ms", config.conversation.barge_in, 0..=3000);
+    if !config.conversation.silence_prompt.is_zero() {
+        found.within("conversation", "silence_prompt_ms", config.conversation.silence_prompt, 2000..=120_000);
+    }
     transfer(&mut found, config);
     found.0
 }

@@ -2,16 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Generation, Limits, Outcome, Seq, Timer};
+use super::floor::Timer;
+use super::words::{WHOLE, words_within};
+use super::{Generation, Limits, Outcome, Seq};
 
 /// Phrases an answer may have; an answer with more is cut off there.
 const MAX_PHRASES: usize = 128;
 
 /// How long a queued phrase may take to be reported as heard. A phrase is at most some 20 s of speech, so a longer silence means that the report was lost.
 pub(super) const PLAYOUT_PATIENCE: Duration = Duration::from_secs(30);
-
-/// A share from which a phrase counts as heard to its end.
-const WHOLE: f32 = 0.999;
 
 #[derive(Debug)]
 struct Phrase {
@@ -43,8 +42,16 @@ pub(super) struct Answer {
     pub(super) generation: Generation,
     /// The end of the utterance that it answers.
     pub(super) speech_end: Instant,
+    /// Asked for before the soft end.
+    pub(super) speculative: bool,
     /// The caller has finished: it may be heard.
     pub(super) committed: bool,
+    /// The call ends with it.
+    pub(super) ends_call: bool,
+    /// When the caller's end was last reported.
+    pub(super) reported: Instant,
+    /// When its first voiced frame left.
+    sounds_since: Option<Instant>,
     phrases: Vec<Phrase>,
     requested: Instant,
     last_text: Option<Instant>,
@@ -54,11 +61,15 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn new(generation: Generation, speech_end: Instant, now: Instant) -> Self {
+    pub(super) fn new(generation: Generation, speech_end: Instant, speculative: bool, now: Instant) -> Self {
         Self {
             generation,
             speech_end,
+            speculative,
             committed: false,
+            ends_call: false,
+            reported: now,
+            sounds_since: None,
             phrases: Vec::new(),
             requested: now,
             last_text: None,
@@ -70,6 +81,16 @@ impl Answer {
     pub(super) fn commit(&mut self, now: Instant) {
         self.committed = true;
         self.last_progress = now;
+    }
+
+    /// Its first voiced frame has left.
+    pub(super) fn sounds(&mut self, now: Instant) {
+        self.sounds_since.get_or_insert(now);
+    }
+
+    /// How long it had been heard then.
+    pub(super) fn was_heard_for(&self, then: Instant) -> Duration {
+        self.sounds_since.map_or(Duration::ZERO, |since| then.saturating_duration_since(since))
     }
 
     /// Text arrived. False when the answer had ended already.
@@ -189,52 +210,9 @@ fn sane(share: f32) -> f32 {
     if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) }
 }
 
-/// The words of `text` that end within its first `share`, counted in characters.
-fn words_within(text: &str, share: f32) -> &str {
-    if share >= WHOLE {
-        return text;
-    }
-    let total = text.chars().count();
-    let reach = (total as f32 * share) as usize;
-    let mut end = 0;
-    for (count, (at, c)) in text.char_indices().enumerate() {
-        if count > reach {
-            break;
-        }
-        if c.is_whitespace() {
-            end = at;
-        }
-    }
-    text[..end].trim_end()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cut_phrase_counts_by_its_whole_words() {
-        let text = "We open at nine.";
-        for (share, heard) in [
-            (0.0, ""),
-            (0.1, ""),
-            (2.0 / 16.0, "We"),
-            (0.4, "We"),
-            (7.0 / 16.0, "We open"),
-            (0.9, "We open at"),
-            (0.998, "We open at"),
-            (1.0, "We open at nine."),
-        ] {
-            assert_eq!(words_within(text, share), heard, "share {share}");
-        }
-    }
-
-    #[test]
-    fn a_cut_phrase_in_hebrew_is_cut_between_characters() {
-        assert_eq!(words_within("רגע אחד בבקשה", 0.6), "רגע אחד");
-        assert_eq!(words_within("", 0.6), "");
-        assert_eq!(words_within("אחד", 0.99), "");
-    }
 
     #[test]
     fn an_impossible_share_is_brought_into_range() {

@@ -20,6 +20,12 @@ pub struct Limits {
     pub greeting: bool,
     /// Whether a placeholder is armed for each turn.
     pub placeholder: bool,
+    /// Whether an answer is asked for before the soft end, on the chance that the caller has finished.
+    pub speculation: bool,
+    /// A voice over ours that lasts so long is a barge-in; at zero every sound is.
+    pub barge_in: Duration,
+    /// A caller who says nothing for so long is asked whether anybody is there, and after as long again the call ends; zero: never.
+    pub silence_prompt: Duration,
     /// The person to whom the caller may be handed over.
     pub transfer_to: Option<Arc<str>>,
 }
@@ -33,6 +39,9 @@ impl From<&Config> for Limits {
             history_exchanges: config.conversation.history_exchanges,
             greeting: config.conversation.greeting,
             placeholder: config.placeholder.enabled,
+            speculation: config.conversation.speculation,
+            barge_in: config.conversation.barge_in,
+            silence_prompt: config.conversation.silence_prompt,
             transfer_to: config.conversation.transfer_to.as_deref().map(Arc::from),
         }
     }

@@ -4,11 +4,17 @@
 //! [`Conversation::poll_timeout`] the next deadline with its reason. It knows nothing of Gemini, voices or RTP.
 //!
 //! ```text
-//! Answered ─► greeting ─► listening ──SoftEnd──► thinking ──HardEnd (Commit), first clause──► speaking ─► listening …
-//!                 │           ▲ ▲                   │ │                                          │
+//! Answered ─► greeting ─► listening ─ProbableEnd─► thinking ──HardEnd (Commit), first clause──► speaking ─► listening …
+//!                 │           ▲ ▲      or SoftEnd   │ │                                          │
 //!                 └─ caller ──┘ └── Resumed (Cancel) ┘ └── nothing to say ─► apologising ─► listening, next turn
 //!                                                    barge-in: listening, next turn ◄───────────┘
+//!        listening, and silence ─► prompting ─► listening, and silence ─► goodbye ─► hang up
+//!        an answer with which the model ends the call ─► a moment for the caller's last word ─► hang up
 //! ```
+//!
+//! A caller who is heard while something of ours is, or is about to be, stops it at once, on the media thread; what that was is decided
+//! here. A voice that lasts is a barge-in; a short sound was none, what was said goes on where it was, and the sound is forgotten. Who
+//! barges in before enough of the answer was heard to make sense of it was still speaking: the answer is dropped, and the turn goes on.
 //!
 //! Hold ends what is being said as a barge-in does; a question whose answer had not begun is asked again at the retrieval, and a greeting
 //! that had not begun is played then.
@@ -16,8 +22,8 @@
 //! A caller who wants a person is handed over when there is somebody to hand over to: what is said gives way, and nothing is heard or said by
 //! the conversation until that has failed, which is apologised for, or the call is over.
 //!
-//! An answer is asked for at the soft end and may be synthesised at once; the media thread holds it back until the hard end commits it.
-//! Not implemented: taking an interruption back when it was only a cough, and a second placeholder in a long wait.
+//! An answer is asked for at the first probable end, if that is wanted, or else at the soft end, and may be synthesised at once; the media
+//! thread holds it back until the hard end commits it. What the model wants to be done takes effect only when its answer was heard.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,13 +31,20 @@ use std::time::Instant;
 use crate::timeline::TurnOutcome;
 
 mod answer;
+mod asking;
+mod ending;
+mod floor;
+mod interruption;
 mod limits;
 mod machine;
+mod words;
+mod yielding;
 #[cfg(test)]
 mod tests;
 
+pub use floor::{Phase, Timer};
 pub use limits::Limits;
-pub use machine::{Conversation, Phase, Timer};
+pub use machine::Conversation;
 
 /// Counts the caller's turns in a call, from 1.
 pub type Turn = u32;
@@ -50,8 +63,16 @@ pub enum Input {
     Answered,
     /// The greeting has been played to its end, or was cut off.
     GreetingEnded,
-    /// The caller has begun to speak (confirmed onset). The media thread has already silenced the playout.
-    CallerStarted,
+    /// The caller has begun to speak (confirmed onset). The media thread has already silenced the playout, and keeps its place.
+    CallerStarted {
+        /// When the sound began.
+        onset: Instant,
+    },
+    /// The caller may have finished: the first sign of it, soon taken back or followed by the soft end.
+    ProbableEnd {
+        /// Arrival of the last voiced sample.
+        speech_end: Instant,
+    },
     /// The caller has probably finished. `speech_end` is when the last voiced sample arrived.
     SoftEnd {
         /// Arrival of the last voiced sample.
@@ -61,6 +82,18 @@ pub enum Input {
     Resumed,
     /// The caller has finished.
     HardEnd,
+    /// The caller is there without speaking: a key was pressed.
+    KeyPressed,
+    /// The first voiced frame of the answer has left.
+    AnswerStarted {
+        /// The answer.
+        generation: Generation,
+    },
+    /// The model wants the call to end with this answer.
+    EndCallWanted {
+        /// The answer.
+        generation: Generation,
+    },
     /// A piece of the answer, ready to be spoken.
     Clause {
         /// The answer it belongs to.
@@ -98,6 +131,10 @@ pub enum Input {
     },
     /// The apology clip was played to its end, or cut off.
     ApologyEnded,
+    /// The clip that asks whether anybody is there was played to its end, or cut off.
+    PromptEnded,
+    /// The goodbye clip was played to its end, or cut off.
+    GoodbyeEnded,
     /// The caller has put the call on hold: nothing of ours is heard, and what comes is not meant for us. The media thread has already
     /// silenced the playout.
     Held,
@@ -140,6 +177,10 @@ pub enum Command {
         generation: Generation,
         /// The turn that is answered. Its sound is every utterance of this turn.
         turn: Turn,
+        /// When the last voiced sample of it arrived.
+        speech_end: Instant,
+        /// Asked before the soft end, on the chance that the caller has finished.
+        speculative: bool,
         /// What was said before.
         history: Arc<[Exchange]>,
     },
@@ -169,8 +210,19 @@ pub enum Command {
     },
     /// Silence everything that plays or is queued, at once.
     FlushPlayout,
+    /// The caller's sound was nothing: go on with what was being played, and forget the sound.
+    ResumePlayout,
     /// Play the apology clip.
     Apologise,
+    /// Play the clip that asks whether anybody is there.
+    Prompt,
+    /// Play the goodbye clip.
+    SayGoodbye,
+    /// End the call.
+    HangUp {
+        /// Why.
+        why: Ending,
+    },
     /// Hand the caller over.
     Transfer {
         /// The person.
@@ -183,6 +235,15 @@ pub enum Command {
         /// How it went.
         outcome: TurnOutcome,
     },
+}
+
+/// Why a call is ended by us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The caller said nothing, and nothing to the question whether anybody is there.
+    Silence,
+    /// Everything is said, in the model's judgement.
+    Goodbye,
 }
 
 /// A turn as the history keeps it.

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::Input::{Answered, ApologyEnded, CallerStarted, GreetingEnded, HardEnd, Held, HungUp, Resumed, Retrieved};
+use super::Input::{Answered, ApologyEnded, GreetingEnded, HardEnd, Held, HungUp, Resumed, Retrieved};
 use super::*;
 
+mod barge_in;
+mod ending;
 mod hold;
 mod invariants;
+mod speculation;
 mod transfer;
 
 const LIMITS: Limits = Limits {
@@ -16,6 +19,9 @@ const LIMITS: Limits = Limits {
     history_exchanges: 3,
     greeting: true,
     placeholder: true,
+    speculation: false,
+    barge_in: Duration::ZERO,
+    silence_prompt: Duration::ZERO,
     transfer_to: None,
 };
 
@@ -41,7 +47,7 @@ impl Script {
     /// A call whose caller has asked something: ended at 1000 ms, soft at 1300, hard at 1700.
     fn asked() -> Self {
         let mut call = Self::listening();
-        call.at(600, CallerStarted, "").soft(1300, "generate 1 for 1").at(1700, HardEnd, "commit 1");
+        call.starts(600, "").soft(1300, "generate 1 for 1").at(1700, HardEnd, "commit 1");
         call
     }
 
@@ -50,7 +56,8 @@ impl Script {
         let mut call = Self::asked();
         call.at(1800, clause(1, "Sure,"), "speak 1.0 Sure,")
             .at(1900, clause(1, "we open at nine."), "speak 1.1 we open at nine.")
-            .at(1910, ended(1, Outcome::Complete), "");
+            .at(1910, ended(1, Outcome::Complete), "")
+            .at(1920, Input::AnswerStarted { generation: 1 }, "");
         call
     }
 
@@ -59,6 +66,18 @@ impl Script {
         let shown = format!("{ms} ms: {input:?}");
         self.conversation.handle(now, input);
         self.expect(&shown, commands)
+    }
+
+    /// The caller's voice, from just before.
+    fn starts(&mut self, ms: u64, commands: &str) -> &mut Self {
+        let onset = self.start + Duration::from_millis(ms);
+        self.at(ms, Input::CallerStarted { onset }, commands)
+    }
+
+    /// The endpointer's first sign of an end, 120 ms after the caller's last voiced sample.
+    fn probable(&mut self, ms: u64, commands: &str) -> &mut Self {
+        let speech_end = self.start + Duration::from_millis(ms.saturating_sub(120));
+        self.at(ms, Input::ProbableEnd { speech_end }, commands)
     }
 
     /// The endpointer's soft end, 300 ms after the caller's last voiced sample.
@@ -109,12 +128,17 @@ fn brief(command: &Command) -> String {
         Command::Greet => "greet".into(),
         Command::ArmPlaceholder { turn } => format!("arm {turn}"),
         Command::DisarmPlaceholder => "disarm".into(),
-        Command::Generate { generation, turn, .. } => format!("generate {generation} for {turn}"),
+        Command::Generate { generation, turn, speculative: false, .. } => format!("generate {generation} for {turn}"),
+        Command::Generate { generation, turn, .. } => format!("speculate {generation} for {turn}"),
         Command::Cancel { generation } => format!("cancel {generation}"),
         Command::StopAsking { generation } => format!("stop asking {generation}"),
         Command::Commit { generation } => format!("commit {generation}"),
         Command::Speak { generation, seq, text } => format!("speak {generation}.{seq} {text}"),
         Command::FlushPlayout => "flush".into(),
+        Command::ResumePlayout => "resume".into(),
+        Command::Prompt => "prompt".into(),
+        Command::SayGoodbye => "goodbye".into(),
+        Command::HangUp { why } => format!("hang up: {why:?}"),
         Command::Apologise => "apologise".into(),
         Command::Transfer { to } => format!("transfer to {to}"),
         Command::TurnEnded { turn, outcome } => format!("turn {turn} {outcome:?}"),
@@ -146,7 +170,7 @@ fn a_caller_asks_twice_and_hears_two_answers() {
     let mut call = Script::with(LIMITS);
     call.at(0, Answered, "greet, arm 1")
         .at(1500, GreetingEnded, "")
-        .at(2000, CallerStarted, "")
+        .starts(2000, "")
         .soft(3300, "generate 1 for 1")
         .at(3700, HardEnd, "commit 1")
         .at(3800, token(1), "")
@@ -156,7 +180,7 @@ fn a_caller_asks_twice_and_hears_two_answers() {
         .at(4500, heard(1, 0, 1.0), "")
         .at(5600, heard(1, 1, 1.0), "turn 1 Answered, arm 2")
         .remembers(&[(1, "Sure, we open at nine.", false)])
-        .at(6000, CallerStarted, "")
+        .starts(6000, "")
         .soft(7300, "generate 2 for 2");
     assert_eq!(call.history, [Exchange { turn: 1, heard: "Sure, we open at nine.".into(), interrupted: false }]);
     call.at(7400, clause(2, "Goodbye."), "speak 2.0 Goodbye.")
@@ -170,7 +194,7 @@ fn without_greeting_and_placeholder_the_call_opens_silently() {
     let mut call = Script::with(Limits { greeting: false, placeholder: false, ..LIMITS });
     call.at(0, Answered, "")
         .at(100, Answered, "")
-        .at(600, CallerStarted, "")
+        .starts(600, "")
         .soft(1300, "generate 1 for 1")
         .at(1700, HardEnd, "commit 1")
         .at(1800, clause(1, "Yes."), "speak 1.0 Yes.")
@@ -183,7 +207,7 @@ fn without_greeting_and_placeholder_the_call_opens_silently() {
 fn a_caller_who_speaks_into_the_greeting_stops_it() {
     Script::with(LIMITS)
         .at(0, Answered, "greet, arm 1")
-        .at(700, CallerStarted, "flush")
+        .starts(700, "flush")
         .at(710, GreetingEnded, "")
         .soft(1600, "generate 1 for 1");
 }
@@ -191,7 +215,7 @@ fn a_caller_who_speaks_into_the_greeting_stops_it() {
 #[test]
 fn a_caller_who_pauses_700_ms_gets_exactly_one_committed_answer() {
     Script::listening()
-        .at(600, CallerStarted, "")
+        .starts(600, "")
         .soft(1300, "generate 1 for 1")
         .at(1500, clause(1, "Which"), "speak 1.0 Which")
         .at(1690, Resumed, "cancel 1")
@@ -208,7 +232,7 @@ fn a_caller_who_pauses_700_ms_gets_exactly_one_committed_answer() {
 #[test]
 fn a_turn_can_be_resumed_twice() {
     Script::listening()
-        .at(600, CallerStarted, "")
+        .starts(600, "")
         .soft(1300, "generate 1 for 1")
         .at(1400, Resumed, "cancel 1")
         .soft(2300, "generate 2 for 1")
@@ -243,10 +267,7 @@ fn what_is_late_of_a_cancelled_answer_is_ignored() {
 
 #[test]
 fn a_hard_end_alone_asks_and_commits() {
-    Script::listening()
-        .at(600, CallerStarted, "")
-        .at(1700, HardEnd, "generate 1 for 1, commit 1")
-        .at(1710, HardEnd, "");
+    Script::listening().starts(600, "").at(1700, HardEnd, "generate 1 for 1, commit 1").at(1710, HardEnd, "");
     Script::with(LIMITS).at(0, Answered, "greet, arm 1").at(900, HardEnd, "flush, generate 1 for 1, commit 1");
 }
 
@@ -264,7 +285,7 @@ fn lost_reports_of_the_callers_voice_are_made_up_for() {
 fn a_barge_in_silences_at_once_and_keeps_what_was_heard() {
     Script::answering()
         .at(2300, heard(1, 0, 1.0), "")
-        .at(2800, CallerStarted, "flush, cancel 1, turn 1 Interrupted, arm 2")
+        .starts(2800, "flush, cancel 1, turn 1 Interrupted, arm 2")
         .remembers(&[(1, "Sure,", true)])
         .at(2801, heard(1, 1, 0.6), "")
         .remembers(&[(1, "Sure, we open", true)])
@@ -277,12 +298,12 @@ fn a_report_of_the_cut_may_come_before_the_barge_in() {
     Script::answering()
         .at(2300, heard(1, 0, 1.0), "")
         .at(2800, heard(1, 1, 0.6), "turn 1 Interrupted, arm 2")
-        .at(2801, CallerStarted, "")
+        .starts(2801, "")
         .remembers(&[(1, "Sure, we open", true)])
         .at(4400, HardEnd, "generate 2 for 2, commit 2");
     Script::answering()
-        .at(2000, heard(1, 0, 0.0), "")
-        .at(2001, CallerStarted, "flush, cancel 1, turn 1 Interrupted, arm 2")
+        .at(2400, heard(1, 0, 0.0), "")
+        .starts(2401, "flush, cancel 1, turn 1 Interrupted, arm 2")
         .remembers(&[(1, "", true)]);
 }
 
@@ -290,7 +311,7 @@ fn a_report_of_the_cut_may_come_before_the_barge_in() {
 fn an_answer_that_had_just_ended_was_not_interrupted() {
     Script::answering()
         .at(2300, heard(1, 0, 1.0), "")
-        .at(3000, CallerStarted, "flush, cancel 1, turn 1 Interrupted, arm 2")
+        .starts(3000, "flush, cancel 1, turn 1 Interrupted, arm 2")
         .at(3001, heard(1, 1, 1.0), "")
         .remembers(&[(1, "Sure, we open at nine.", false)]);
 }
@@ -299,9 +320,10 @@ fn an_answer_that_had_just_ended_was_not_interrupted() {
 fn a_barge_in_stops_the_model_as_well() {
     Script::asked()
         .at(1800, clause(1, "Sure,"), "speak 1.0 Sure,")
-        .at(2100, CallerStarted, "flush, cancel 1, turn 1 Interrupted, arm 2")
-        .at(2110, clause(1, "we open at nine."), "")
-        .at(2120, ended(1, Outcome::Complete), "")
+        .at(1850, Input::AnswerStarted { generation: 1 }, "")
+        .starts(2300, "flush, cancel 1, turn 1 Interrupted, arm 2")
+        .at(2310, clause(1, "we open at nine."), "")
+        .at(2320, ended(1, Outcome::Complete), "")
         .wait_until(60_000, "");
 }
 
@@ -309,7 +331,7 @@ fn a_barge_in_stops_the_model_as_well() {
 fn a_caller_who_goes_on_before_anything_is_said_is_still_in_the_same_turn() {
     Script::asked()
         .at(1800, token(1), "")
-        .at(1900, CallerStarted, "flush, cancel 1, arm 1")
+        .starts(1900, "flush, cancel 1, arm 1")
         .soft(3300, "generate 2 for 1")
         .at(3700, HardEnd, "commit 2")
         .at(3800, clause(2, "Sure."), "speak 2.0 Sure.")
@@ -428,7 +450,7 @@ fn a_caller_stops_the_apology() {
     Script::asked()
         .at(1900, ended(1, Outcome::Failed), "apologise")
         .at(2000, HardEnd, "")
-        .at(2500, CallerStarted, "flush, turn 1 Apologised, arm 2")
+        .starts(2500, "flush, turn 1 Apologised, arm 2")
         .at(2501, ApologyEnded, "")
         .soft(4000, "generate 2 for 2");
 }
@@ -493,11 +515,11 @@ fn a_hang_up_ends_everything_in_every_state() {
     let mut greeting = Script::with(LIMITS);
     greeting.at(0, Answered, "greet, arm 1");
     let mut speaking_caller = Script::listening();
-    speaking_caller.at(600, CallerStarted, "");
+    speaking_caller.starts(600, "");
     let mut failed_early = speculative();
     failed_early.at(1400, ended(1, Outcome::Failed), "");
     let mut barged_in = Script::answering();
-    barged_in.at(2500, CallerStarted, "flush, cancel 1, turn 1 Interrupted, arm 2");
+    barged_in.starts(2500, "flush, cancel 1, turn 1 Interrupted, arm 2");
     let mut between = Script::answering();
     between.at(2300, heard(1, 0, 1.0), "").at(3000, heard(1, 1, 1.0), "turn 1 Answered, arm 2");
 
@@ -520,7 +542,7 @@ fn a_hang_up_ends_everything_in_every_state() {
         let everything = [
             Answered,
             GreetingEnded,
-            CallerStarted,
+            Input::CallerStarted { onset: call.start },
             Resumed,
             HardEnd,
             token(1),

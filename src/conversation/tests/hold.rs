@@ -12,19 +12,18 @@ fn what_is_being_said_ends_with_the_hold_and_counts_as_far_as_it_was_heard() {
         .at(3100, Held, "")
         .wait_until(60_000, "")
         .at(60_000, Retrieved, "")
-        .at(60_100, CallerStarted, "")
+        .starts(60_100, "")
         .soft(61_000, "generate 2 for 2");
 }
 
 #[test]
 fn what_the_media_thread_told_before_it_knew_of_the_hold_is_not_answered_within_it() {
     let mut call = Script::listening();
-    call.at(600, CallerStarted, "")
-        .at(1000, Held, "arm 1")
-        .soft(1010, "")
-        .at(1020, HardEnd, "")
-        .wait_until(30_000, "")
-        .at(30_000, Retrieved, "generate 1 for 1, commit 1");
+    call.starts(600, "").at(1000, Held, "arm 1").soft(1010, "").at(1020, HardEnd, "").wait_until(30_000, "").at(
+        30_000,
+        Retrieved,
+        "generate 1 for 1, commit 1",
+    );
 }
 
 #[test]
@@ -39,11 +38,11 @@ fn a_question_whose_answer_had_not_begun_is_asked_again_at_the_retrieval() {
 #[test]
 fn a_question_that_was_not_over_is_ended_by_the_silence_after_the_hold() {
     let mut call = Script::listening();
-    call.at(600, CallerStarted, "")
-        .soft(1300, "generate 1 for 1")
-        .at(1400, Held, "cancel 1, arm 1")
-        .at(20_000, Retrieved, "")
-        .at(20_020, HardEnd, "generate 2 for 1, commit 2");
+    call.starts(600, "").soft(1300, "generate 1 for 1").at(1400, Held, "cancel 1, arm 1").at(20_000, Retrieved, "").at(
+        20_020,
+        HardEnd,
+        "generate 2 for 1, commit 2",
+    );
 }
 
 #[test]
@@ -55,7 +54,7 @@ fn a_greeting_waits_for_the_end_of_the_hold_and_one_that_was_begun_is_not_repeat
         .at(5000, Retrieved, "greet")
         .at(5500, Held, "flush, arm 1")
         .at(9000, Retrieved, "")
-        .at(9500, CallerStarted, "");
+        .starts(9500, "");
 }
 
 #[test]

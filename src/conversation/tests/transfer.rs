@@ -15,7 +15,7 @@ fn the_caller_is_handed_over_in_the_middle_of_the_greeting_and_nothing_more_is_s
     call.at(100, PersonWanted, "flush, disarm, transfer to 620")
         .at(110, GreetingEnded, "")
         .at(200, PersonWanted, "")
-        .at(300, CallerStarted, "")
+        .starts(300, "")
         .soft(1000, "")
         .at(1400, HardEnd, "")
         .wait_until(60_000, "")
@@ -25,7 +25,7 @@ fn the_caller_is_handed_over_in_the_middle_of_the_greeting_and_nothing_more_is_s
 #[test]
 fn what_is_being_said_gives_way_and_counts_as_far_as_it_was_heard() {
     let mut call = with_a_person(false);
-    call.at(600, CallerStarted, "")
+    call.starts(600, "")
         .soft(1300, "generate 1 for 1")
         .at(1700, HardEnd, "commit 1")
         .at(1800, clause(1, "Sure, we open at nine."), "speak 1.0 Sure, we open at nine.")
@@ -40,7 +40,7 @@ fn a_transfer_that_failed_is_apologised_for_and_is_no_turn() {
         .at(5000, TransferFailed, "arm 1, apologise")
         .at(7000, ApologyEnded, "")
         .remembers(&[])
-        .at(8000, CallerStarted, "")
+        .starts(8000, "")
         .soft(9000, "generate 1 for 1");
 }
 
@@ -49,7 +49,7 @@ fn the_caller_may_speak_into_the_apology_for_a_failed_transfer_and_ask_for_the_p
     let mut call = with_a_person(false);
     call.at(600, PersonWanted, "disarm, transfer to 620")
         .at(5000, TransferFailed, "arm 1, apologise")
-        .at(5500, CallerStarted, "flush")
+        .starts(5500, "flush")
         .soft(6000, "generate 1 for 1")
         .at(6100, PersonWanted, "cancel 1, disarm, transfer to 620");
 }
@@ -62,7 +62,7 @@ fn who_is_on_hold_after_a_failed_transfer_hears_no_apology() {
         .at(5000, TransferFailed, "arm 1")
         .at(5100, PersonWanted, "")
         .at(9000, Retrieved, "")
-        .at(9100, CallerStarted, "");
+        .starts(9100, "");
 }
 
 #[test]

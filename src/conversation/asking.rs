@@ -1,0 +1,174 @@
+//! From the caller's end to the answer: when it is asked for, when it may be heard, and what becomes of it.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::answer::{Answer, Verdict};
+use super::floor::Floor;
+use super::{Command, Conversation, Ending, Exchange, Generation, Outcome};
+use crate::timeline::TurnOutcome;
+
+/// Requests of a turn that may leave before the soft end: a caller with many short pauses does not cost more.
+const SPECULATIONS: u32 = 3;
+/// The soft end may be measured a little otherwise than the probable end before it.
+const SAME_END: Duration = Duration::from_millis(60);
+
+impl Conversation {
+    pub(super) fn probable_end(&mut self, now: Instant, speech_end: Instant) {
+        if !self.is_meant(now, speech_end) || !self.limits.speculation || self.speculations >= SPECULATIONS {
+            return;
+        }
+        let goes_on = match &self.floor {
+            Floor::Listening => true,
+            // The resumption was lost.
+            Floor::Answering(answer) => !answer.committed && speech_end > answer.speech_end + SAME_END,
+            // Something of ours that nobody has interrupted: the soft end decides.
+            _ => false,
+        };
+        if goes_on {
+            self.give_way(now, None);
+            self.speculations += 1;
+            self.generate(now, speech_end, true);
+        }
+    }
+
+    pub(super) fn soft_end(&mut self, now: Instant, speech_end: Instant) {
+        if !self.is_meant(now, speech_end) {
+            return;
+        }
+        if let Floor::Answering(answer) = &mut self.floor
+            && !answer.committed
+            && speech_end <= answer.speech_end + if answer.speculative { SAME_END } else { Duration::ZERO }
+        {
+            answer.reported = now;
+            return;
+        }
+        if self.floor.answered().is_some_and(|answered| speech_end <= answered) {
+            return;
+        }
+        // The caller's start may have been lost on the way; while listening this does nothing.
+        self.give_way(now, None);
+        self.generate(now, speech_end, false);
+    }
+
+    pub(super) fn hard_end(&mut self, now: Instant) {
+        if !self.was_meant(now) {
+            return;
+        }
+        match &self.floor {
+            Floor::Answering(answer) if !answer.committed => {}
+            Floor::Answering(_) | Floor::Apologising { .. } => return,
+            Floor::Goodbye { speech_end: Some(_), .. } => return,
+            Floor::Listening => self.generate(now, now, false),
+            _ => {
+                self.give_way(now, None);
+                self.generate(now, now, false);
+            }
+        }
+        if let Floor::Answering(answer) = &mut self.floor {
+            answer.commit(now);
+            if answer.verdict() != Verdict::Nothing {
+                self.commands.push_back(Command::Commit { generation: answer.generation });
+            }
+        }
+        self.settle(now);
+    }
+
+    fn generate(&mut self, now: Instant, speech_end: Instant, speculative: bool) {
+        self.turn_open = true;
+        self.silent_since = None;
+        self.last_generation += 1;
+        let generation = self.last_generation;
+        let history: Arc<[Exchange]> = self.history.iter().cloned().collect();
+        self.commands.push_back(Command::Generate { generation, turn: self.turn, speech_end, speculative, history });
+        self.floor = Floor::Answering(Answer::new(generation, speech_end, speculative, now));
+    }
+
+    pub(super) fn clause(&mut self, now: Instant, generation: Generation, text: String) {
+        let Some(answer) = self.current(generation) else { return };
+        if !answer.text_arrived(now) || text.trim().is_empty() {
+            return;
+        }
+        match answer.add_phrase(text.clone()) {
+            Some(seq) => self.commands.push_back(Command::Speak { generation, seq, text }),
+            None => self.cut_model_off(now),
+        }
+    }
+
+    pub(super) fn phrase_reported(&mut self, now: Instant, generation: Generation, seq: u32, heard: Option<f32>) {
+        if let Some(answer) = self.current(generation) {
+            // Nothing of it can be heard before the commit; a phrase can fail before it.
+            if answer.committed || heard.is_none() {
+                answer.report(seq, heard, now);
+                self.settle(now);
+            }
+        } else if let Some((turn, answer)) = self.cut_off.as_mut().filter(|(_, answer)| answer.generation == generation)
+        {
+            answer.report(seq, heard, now);
+            if let Some(exchange) = self.history.iter_mut().rev().find(|exchange| exchange.turn == *turn) {
+                exchange.heard = answer.heard();
+                exchange.interrupted = !answer.was_heard_whole();
+            }
+        }
+    }
+
+    /// Ends the turn when its answer has come to an end.
+    pub(super) fn settle(&mut self, now: Instant) {
+        let Floor::Answering(answer) = &self.floor else { return };
+        let speech_end = answer.speech_end;
+        match answer.verdict() {
+            Verdict::Open => {}
+            Verdict::Nothing if answer.ends_call => self.say_goodbye(now, Some(speech_end), Ending::Goodbye),
+            Verdict::Nothing => {
+                self.commands.push_back(Command::Apologise);
+                self.floor = Floor::Apologising { since: now, speech_end, for_turn: true };
+            }
+            Verdict::Said => {
+                let Floor::Answering(answer) = mem::replace(&mut self.floor, Floor::Listening) else { return };
+                let outcome = match (answer.was_cut(), answer.is_complete()) {
+                    (true, _) => TurnOutcome::Interrupted,
+                    (false, true) => TurnOutcome::Answered,
+                    (false, false) => TurnOutcome::Truncated,
+                };
+                let (interrupted, ends_call) = (answer.was_cut(), answer.ends_call);
+                self.remember(answer, interrupted);
+                self.turn_over(outcome);
+                if ends_call && !interrupted {
+                    self.await_last_word(now, Ending::Goodbye);
+                } else {
+                    self.listen(now);
+                }
+            }
+        }
+    }
+
+    /// The model is not waited for any longer.
+    pub(super) fn cut_model_off(&mut self, now: Instant) {
+        let Floor::Answering(answer) = &mut self.floor else { return };
+        let generation = answer.generation;
+        if answer.is_said() {
+            answer.end(Outcome::Truncated, now);
+            self.commands.push_back(Command::StopAsking { generation });
+        } else {
+            answer.end(Outcome::Failed, now);
+            self.commands.push_back(Command::Cancel { generation });
+        }
+        self.settle(now);
+    }
+
+    pub(super) fn cancel(&mut self, answer: &Answer) {
+        if answer.is_running() {
+            self.commands.push_back(Command::Cancel { generation: answer.generation });
+        }
+    }
+
+    pub(super) fn apology_over(&mut self, now: Instant, for_turn: bool) {
+        self.listen(now);
+        if !for_turn {
+            return;
+        }
+        self.push_exchange(Exchange { turn: self.turn, heard: String::new(), interrupted: false });
+        self.turn_over(TurnOutcome::Apologised);
+    }
+}
