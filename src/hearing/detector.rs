@@ -33,14 +33,14 @@ const ONSET_LOOK_BACK: Duration = Duration::from_millis(160);
 const ONSET_ABOVE_NOISE_DB: f32 = 10.0;
 /// …and above −50 dBFS, in dB over a mean square of 1.
 const ONSET_LEVEL_DB: f32 = 40.3;
-/// On a line with noise above −50 dBFS a sound that stands out of it by so many dB needs only this share of the threshold.
-const NOISY_DB: f32 = 40.3;
+/// On a line with noise above −60 dBFS a sound that stands out of it by so many dB needs only this share of the threshold.
+const NOISY_DB: f32 = 30.3;
 const STANDING_OUT_DB: f32 = 10.0;
 const SHARE_IN_NOISE: f32 = 0.6;
 /// In the pause of a turn this share of the threshold is a first sign of voice, when the level rises too.
 const RESUMPTION_SHARE: f32 = 0.5;
 /// A sound that begins just before the hard end keeps it waiting for its probability, at most so long.
-const HARD_END_DELAY: Duration = Duration::from_millis(160);
+const HARD_END_DELAY: Duration = Duration::from_millis(250);
 /// Silence, by level, after which an end is probable enough to prepare for it.
 const PROBABLE_END: Duration = Duration::from_millis(120);
 /// Without a frame for so long, media has stopped and the wall clock decides.
@@ -50,9 +50,9 @@ const NOISE_AFTER: Duration = Duration::from_millis(100);
 /// Without a syllable for so long it is other voices that are heard, when little is known of the line without voice…
 const OTHERS_AFTER: Duration = Duration::from_millis(350);
 /// …and when it is known to be without them.
-const OTHERS_AFTER_QUIET: Duration = Duration::from_millis(1200);
+const OTHERS_AFTER_QUIET: Duration = Duration::from_millis(800);
 /// What noise hides of the voice's fall makes the hard end later, for each dB.
-const HARD_END_FOR_HIDDEN: f32 = 10.0;
+const HARD_END_FOR_HIDDEN: f32 = 14.0;
 /// Undelivered events that are kept; no input makes more than three.
 const EVENTS: usize = 16;
 
@@ -332,7 +332,7 @@ impl TurnDetector {
             .is_some_and(|noise| noise > NOISY_DB && self.is_as_loud_as(noise + STANDING_OUT_DB, from));
         let usual = if stands_out { self.threshold * SHARE_IN_NOISE } else { self.threshold };
         let threshold = if self.playing { self.threshold.max(PLAYING_THRESHOLD) } else { usual };
-        let loud = self.is_as_loud_as(self.levels.voice(), from);
+        let loud = self.is_as_loud_as(self.levels.onset(), from);
         let voiced = loud && probability >= threshold;
         // A sign is enough for what can be taken back: a placeholder that stops, playout that pauses.
         let sign = match pausing {

@@ -8,25 +8,28 @@ const SOFTEST_DB: f32 = 44.3;
 /// …and louder than −30 dBFS is somebody's.
 const CERTAIN_DB: f32 = 60.3;
 /// Voice falls so far below its own peaks where it ends…
-const FALL_DB: f32 = 27.0;
+const FALL_DB: f32 = 31.0;
 /// …but its syllables always come up to so far below them.
-const SYLLABLE_DB: f32 = 9.0;
+const SYLLABLE_DB: f32 = 8.0;
 /// The noise's upper edge is so far above its median, besides the distance from its lower edge to it.
 const EDGE_DB: f32 = 2.0;
 /// Other voices are known from their softest moments, and swing most: so much more when nothing but them is heard…
 const LIVELY_DB: f32 = 8.0;
+/// …and as much above that for a beginning…
+const LIVELY_ONSET_DB: f32 = 1.0;
 /// …of which 10 ms count for so much.
 const LIVELY_SHARE: f32 = 0.03;
 /// In the pause a sound so far below the voice's peaks may be a consonant before the vowel.
 const CONSONANT_DB: f32 = 38.0;
+const CONSONANT_ABOVE_NOISE_DB: f32 = 5.0;
 /// Share of 10 ms below the noise's lower edge.
 const LOW: f32 = 0.1;
 /// Step of the quantiles for each 10 ms, in dB, and how much larger the first ones are.
 const STEP_DB: f32 = 0.2;
 const FIRST_STEP_DB: f32 = 8.0;
 /// The peak goes this share of the way up to a louder 10 ms, and so many dB down with every other.
-const ATTACK: f32 = 0.3;
-const DECAY_DB: f32 = 0.03;
+const ATTACK: f32 = 0.5;
+const DECAY_DB: f32 = 0.015;
 
 /// The levels of one call.
 #[derive(Debug, Clone, Default)]
@@ -82,17 +85,23 @@ impl Levels {
         }
     }
 
+    /// From which level on a sound can be the beginning of voice: other voices must not be taken for it.
+    pub(super) fn onset(&self) -> f32 {
+        let lively = self.noise.map_or(0.0, |noise| noise.lively);
+        self.voice() + if self.peak.is_some() { lively * LIVELY_ONSET_DB } else { 0.0 }
+    }
+
     /// From which level on a sound in the pause may be the beginning of voice.
     pub(super) fn consonant(&self) -> f32 {
-        match (self.peak, self.edge()) {
-            (Some(peak), Some(edge)) => edge.max(peak - CONSONANT_DB),
+        match (self.peak, self.noise) {
+            (Some(peak), Some(noise)) => (noise.median + CONSONANT_ABOVE_NOISE_DB).max(peak - CONSONANT_DB),
             _ => self.voice(),
         }
     }
 
     /// From which level on a sound is one of the voice's syllables, of which there are several a second.
     pub(super) fn syllable(&self) -> f32 {
-        self.peak.map_or(SOFTEST_DB, |peak| peak - SYLLABLE_DB - 3.0)
+        self.peak.map_or(SOFTEST_DB, |peak| peak - SYLLABLE_DB)
     }
 
     /// Whether enough was heard of the line without voice.
