@@ -190,9 +190,21 @@ pub struct Hearing {
     /// Silence after which the placeholder starts and the request leaves; both can be taken back.
     #[serde(rename = "soft_end_ms", with = "ms")]
     pub soft_end: Duration,
+    /// It is learned from the caller's pauses, and never becomes shorter than this.
+    #[serde(rename = "soft_end_min_ms", with = "ms")]
+    pub soft_end_min: Duration,
+    /// Nor longer than this.
+    #[serde(rename = "soft_end_max_ms", with = "ms")]
+    pub soft_end_max: Duration,
     /// Silence after which the turn is committed: no answer is audible before it.
     #[serde(rename = "hard_end_ms", with = "ms")]
     pub hard_end: Duration,
+    /// It is learned from the caller's pauses, and never becomes shorter than this, except for a text that is clearly finished.
+    #[serde(rename = "hard_end_min_ms", with = "ms")]
+    pub hard_end_min: Duration,
+    /// Nor longer than this.
+    #[serde(rename = "hard_end_max_ms", with = "ms")]
+    pub hard_end_max: Duration,
     /// Shorter sounds are not speech.
     #[serde(rename = "minimum_speech_ms", with = "ms")]
     pub minimum_speech: Duration,
@@ -210,7 +222,11 @@ impl Default for Hearing {
     fn default() -> Self {
         Self {
             soft_end: Duration::from_millis(240),
+            soft_end_min: Duration::from_millis(200),
+            soft_end_max: Duration::from_millis(400),
             hard_end: Duration::from_millis(750),
+            hard_end_min: Duration::from_millis(700),
+            hard_end_max: Duration::from_millis(1500),
             minimum_speech: Duration::from_millis(64),
             pre_roll: Duration::from_millis(300),
             max_utterance: Duration::from_secs(30),

@@ -141,10 +141,14 @@ fn rtp(found: &mut Complaints, rtp: &Rtp, max_calls: usize) {
 
 fn hearing(found: &mut Complaints, hearing: &Hearing) {
     found.within("hearing", "soft_end_ms", hearing.soft_end, 60..=3000);
+    found.within("hearing", "soft_end_min_ms", hearing.soft_end_min, 60..=3000);
+    found.within("hearing", "soft_end_max_ms", hearing.soft_end_max, 60..=3000);
     found.within("hearing", "hard_end_ms", hearing.hard_end, 60..=5000);
+    found.within("hearing", "hard_end_min_ms", hearing.hard_end_min, 60..=5000);
+    found.within("hearing", "hard_end_max_ms", hearing.hard_end_max, 60..=5000);
     found.unless(hearing.soft_end < hearing.hard_end, "hearing", "hard_end_ms", || {
         let soft = hearing.soft_end.as_millis();
-        format!("not longer than soft_end_ms ({soft}); take more, usually {}", soft + 400)
+        format!("not longer than soft_end_ms ({soft}); take more, usually {}", soft + 500)
     });
     found.within("hearing", "minimum_speech_ms", hearing.minimum_speech, 0..=1000);
     found.within("hearing", "pre_roll_ms", hearing.pre_roll, 0..=1000);

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::hangover::{Hangover, Silence};
 use super::heard::Heard;
 use super::hint::Hint;
 use super::levels::{Levels, db};
@@ -51,6 +52,8 @@ const NOISE_AFTER: Duration = Duration::from_millis(100);
 const OTHERS_AFTER: Duration = Duration::from_millis(350);
 /// …and when it is known to be without them.
 const OTHERS_AFTER_QUIET: Duration = Duration::from_millis(800);
+/// A hint speaks of what was said so long ago; voice after that is not in it.
+const HINT_LAG: Duration = Duration::from_millis(300);
 /// What noise hides of the voice's fall makes the hard end later, for each dB.
 const HARD_END_FOR_HIDDEN: f32 = 14.0;
 /// Undelivered events that are kept; no input makes more than three.
@@ -59,10 +62,18 @@ const EVENTS: usize = 16;
 /// The times and the threshold of the decisions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
-    /// Silence after which the turn has probably ended.
+    /// Silence after which the turn has probably ended, until more is known of the caller.
     pub soft_end: Duration,
-    /// Silence after which it has ended.
+    /// At least.
+    pub soft_end_min: Duration,
+    /// At most.
+    pub soft_end_max: Duration,
+    /// Silence after which it has ended, until more is known of the caller. Never before the soft end.
     pub hard_end: Duration,
+    /// At least.
+    pub hard_end_min: Duration,
+    /// At most.
+    pub hard_end_max: Duration,
     /// Shorter sounds are not speech. Counted from where the level rose to the end of a voiced chunk.
     pub minimum_speech: Duration,
     /// A longer utterance is cut.
@@ -75,7 +86,11 @@ impl From<&config::Hearing> for Limits {
     fn from(hearing: &config::Hearing) -> Self {
         Self {
             soft_end: hearing.soft_end,
+            soft_end_min: hearing.soft_end_min,
+            soft_end_max: hearing.soft_end_max,
             hard_end: hearing.hard_end,
+            hard_end_min: hearing.hard_end_min,
+            hard_end_max: hearing.hard_end_max,
             minimum_speech: hearing.minimum_speech,
             max_utterance: hearing.max_utterance,
             vad_threshold: hearing.vad_threshold,
@@ -119,19 +134,22 @@ enum State {
 /// Decides on turns. Fed with every frame, and with the probability of every chunk of 256 samples as it becomes complete.
 #[derive(Debug)]
 pub struct TurnDetector {
-    soft_end: Duration,
-    hard_end: Duration,
+    hangover: Hangover,
     max_samples: u64,
     minimum_samples: u64,
     threshold: f32,
     playing: bool,
+    /// What is known about the utterance so far, and where it was said.
     hint: Hint,
+    hinted_sample: u64,
     recent: Recent,
     levels: Levels,
     state: State,
     onset: Option<Onset>,
     /// Just behind the last utterance, or a gap in the media: nothing before belongs to the next utterance.
     ended_sample: u64,
+    /// Just behind the voice of an utterance that ended by itself.
+    hard_ended_sample: Option<u64>,
     /// Whether the last chunk was probably speech.
     lively: bool,
     /// Samples that are part of a chunk already.
@@ -141,21 +159,24 @@ pub struct TurnDetector {
 }
 
 impl TurnDetector {
-    /// A detector that has heard nothing. A hard end before the soft end is taken as equal to it.
+    /// A detector that has heard nothing.
     pub fn new(limits: Limits) -> Self {
+        let soft = Silence { start: limits.soft_end, min: limits.soft_end_min, max: limits.soft_end_max };
+        let hard = Silence { start: limits.hard_end, min: limits.hard_end_min, max: limits.hard_end_max };
         Self {
-            soft_end: limits.soft_end,
-            hard_end: limits.hard_end.max(limits.soft_end),
+            hangover: Hangover::new(soft, hard),
             max_samples: samples_in(limits.max_utterance),
             minimum_samples: samples_in(limits.minimum_speech),
             threshold: limits.vad_threshold,
             playing: false,
             hint: Hint::Unknown,
+            hinted_sample: 0,
             recent: Recent::new(),
             levels: Levels::default(),
             state: State::Silent,
             onset: None,
             ended_sample: 0,
+            hard_ended_sample: None,
             lively: false,
             chunked: 0,
             events: VecDeque::with_capacity(EVENTS),
@@ -194,19 +215,21 @@ impl TurnDetector {
             State::Speaking { turn } if heard.saturating_sub(turn.onset_sample) >= self.max_samples => {
                 let onset_sample = turn.onset_sample;
                 self.state = State::Silent;
+                self.hint = Hint::Unknown;
                 self.ended_sample = heard;
+                self.hard_ended_sample = None;
                 self.tell(Heard::TooLong { onset_sample, end_sample: heard });
             }
             State::Speaking { turn } => {
                 let silence = heard.saturating_sub(turn.end_sample);
-                let (suspect, turn_now) = (!turn.suspected && silence >= samples_in(PROBABLE_END), *turn);
+                let suspect = !turn.suspected && silence >= samples_in(PROBABLE_END);
                 turn.suspected |= suspect;
+                let turn = *turn;
                 if suspect {
-                    let Turn { end_at, end_sample, .. } = turn_now;
-                    self.tell(Heard::ProbableEnd { speech_end: end_at, end_sample });
+                    self.tell(Heard::ProbableEnd { speech_end: turn.end_at, end_sample: turn.end_sample });
                 }
-                if silence >= samples_in(self.soft_end) {
-                    self.pause(turn_now);
+                if silence >= samples_in(self.hangover.soft_end(self.hint)) {
+                    self.pause(turn);
                 }
             }
             State::Pausing { turn } if self.onset.is_none() => {
@@ -214,17 +237,8 @@ impl TurnDetector {
                 // The longer of the two: frames may have been missing for a while.
                 let silence =
                     duration(heard.saturating_sub(turn.end_sample)).max(now.saturating_duration_since(turn.end_at));
-                let mut limit =
-                    self.hard_end + Duration::from_millis((self.levels.hidden() * HARD_END_FOR_HIDDEN) as u64);
-                let consonant = self.levels.consonant();
-                if self
-                    .recent
-                    .levels(heard.saturating_sub(2 * FRAME_SAMPLES as u64), heard)
-                    .any(|(_, power)| db(power) >= consonant)
-                {
-                    limit += HARD_END_DELAY;
-                }
-                if silence >= limit {
+                let least = self.hangover.hard_end(self.hint) + self.uncertainty();
+                if silence >= least + HARD_END_DELAY || silence >= least && !self.may_begin() {
                     self.end(turn);
                 }
             }
@@ -247,12 +261,12 @@ impl TurnDetector {
             }
         }
         if let State::Speaking { turn } = self.state
-            && now >= turn.end_at + self.soft_end
+            && now >= turn.end_at + self.hangover.soft_end(self.hint)
         {
             self.pause(turn);
         }
         if let State::Pausing { turn } = self.state
-            && now >= turn.end_at + self.hard_end
+            && now >= turn.end_at + self.hangover.hard_end(self.hint)
         {
             self.end(turn);
         }
@@ -264,8 +278,8 @@ impl TurnDetector {
         match self.state {
             _ if self.onset.is_some() => Some(stopped),
             State::Silent => None,
-            State::Speaking { turn } => Some(stopped.max(turn.end_at + self.soft_end)),
-            State::Pausing { turn } => Some(stopped.max(turn.end_at + self.hard_end)),
+            State::Speaking { turn } => Some(stopped.max(turn.end_at + self.hangover.soft_end(self.hint))),
+            State::Pausing { turn } => Some(stopped.max(turn.end_at + self.hangover.hard_end(self.hint))),
         }
     }
 
@@ -288,8 +302,12 @@ impl TurnDetector {
     }
 
     /// What is known about the utterance so far from elsewhere, such as its text.
+    /// It holds until the next one, and no longer than the silence in which it is said.
     pub fn hint(&mut self, hint: Hint) {
-        self.hint = hint;
+        if !matches!(self.state, State::Silent) {
+            self.hint = hint;
+            self.hinted_sample = self.recent.heard();
+        }
     }
 
     /// Whether the box itself is audible on the line, and may hear its own echo.
@@ -315,9 +333,15 @@ impl TurnDetector {
             turn.syllable_sample = turn.syllable_sample.max(end.min(to));
         }
         if end > turn.end_sample {
+            let pause = from.max(turn.end_sample) - turn.end_sample;
             turn.end_sample = end;
             turn.end_at = self.recent.arrival(end).unwrap_or(now);
-            if std::mem::take(&mut turn.suspected) {
+            let suspected = std::mem::take(&mut turn.suspected);
+            if end > self.hinted_sample + samples_in(HINT_LAG) {
+                self.hint = Hint::Unknown;
+            }
+            if suspected {
+                self.resumed(pause);
                 self.tell(Heard::Resumed { at: now });
             }
         }
@@ -354,6 +378,11 @@ impl TurnDetector {
             if self.chunked - sample >= self.minimum_samples {
                 self.onset = None;
                 let onset_sample = pausing.map_or(sample, |turn| turn.onset_sample);
+                match (pausing, self.hard_ended_sample) {
+                    (Some(turn), _) => self.resumed(sample.saturating_sub(turn.end_sample)),
+                    (None, Some(ended)) => self.spoke_again(sample.saturating_sub(ended)),
+                    (None, None) => {}
+                }
                 self.state = State::Speaking {
                     turn: Turn {
                         onset_sample,
@@ -380,6 +409,19 @@ impl TurnDetector {
                 }
             }
         }
+    }
+
+    /// Weak ends and beginnings drown in noise, so that a pause seems to be longer than it is.
+    fn uncertainty(&self) -> Duration {
+        Duration::from_secs_f32(self.levels.hidden() * HARD_END_FOR_HIDDEN / 1000.0)
+    }
+
+    /// Whether the last 40 ms may be the beginning of voice: a consonant, whose probability is still to rise.
+    fn may_begin(&self) -> bool {
+        let heard = self.recent.heard();
+        let consonant = self.levels.consonant();
+        let mut last = self.recent.levels(heard.saturating_sub(2 * FRAME_SAMPLES as u64), heard);
+        last.any(|(_, power)| db(power) >= consonant)
     }
 
     /// Level that only voice or another sound on the line reaches.
@@ -438,6 +480,21 @@ impl TurnDetector {
         }
     }
 
+    /// Learns from a pause of so many samples, unless other people's voices may have ended it.
+    fn resumed(&mut self, pause: u64) {
+        self.hint = Hint::Unknown;
+        if !self.levels.lively() {
+            self.hangover.paused(duration(pause).saturating_sub(self.uncertainty()));
+        }
+    }
+
+    /// Learns from an utterance that began so many samples after the end of the one before.
+    fn spoke_again(&mut self, after: u64) {
+        if !self.levels.lively() {
+            self.hangover.spoke_again(duration(after));
+        }
+    }
+
     fn pause(&mut self, turn: Turn) {
         self.state = State::Pausing { turn };
         self.tell(Heard::SoftEnd { speech_end: turn.end_at, end_sample: turn.end_sample });
@@ -445,6 +502,9 @@ impl TurnDetector {
 
     fn end(&mut self, turn: Turn) {
         self.state = State::Silent;
+        self.hint = Hint::Unknown;
+        self.hangover.ended();
+        self.hard_ended_sample = Some(turn.end_sample);
         self.ended_sample = turn.end_sample;
         self.tell(Heard::HardEnd { onset_sample: turn.onset_sample, end_sample: turn.end_sample });
     }

@@ -61,7 +61,8 @@ impl Endpointer {
         self.detector.keep_open(now);
     }
 
-    /// What is known about the utterance so far from elsewhere, such as its text.
+    /// What is known about the utterance so far from elsewhere, such as its text. It holds until the next one, and no longer
+    /// than the silence in which it is said, or which follows within 300 ms. Without an utterance it is lost.
     pub fn hint(&mut self, hint: Hint) {
         self.detector.hint(hint);
     }

@@ -109,6 +109,11 @@ impl Levels {
         self.noise.is_some_and(|noise| noise.hops >= 30 && noise.lively < 0.3)
     }
 
+    /// Whether the line without voice sounds like speech.
+    pub(super) fn lively(&self) -> bool {
+        self.noise.is_some_and(|noise| noise.lively > 0.5)
+    }
+
     /// How much of the voice's fall the noise hides, in dB: 0 on a quiet line.
     pub(super) fn hidden(&self) -> f32 {
         self.peak.map_or(0.0, |peak| self.voice() - (peak - FALL_DB))

@@ -6,6 +6,7 @@
 
 mod detector;
 mod endpointer;
+mod hangover;
 mod heard;
 mod hint;
 mod levels;

@@ -252,7 +252,7 @@ fn the_hard_end_waits_for_the_probability_of_a_sound_that_has_just_begun() {
     noise.hear(21, 0.05, QUIET);
     noise.hear(10, 0.1, LOUD);
     assert_eq!(noise.names(), ["onset", "started", "soft end", "hard end"]);
-    assert!((960 + 750..=960 + 750 + 160 + 20).contains(&noise.at("hard end", 0)));
+    assert!((960 + 750 + 200..=960 + 750 + 250 + 20).contains(&noise.at("hard end", 0)));
 }
 
 #[test]
