@@ -5,10 +5,11 @@
 //! [`Utterance`] keeps the same frames, from which the turn is cut by sample position.
 
 mod detector;
+mod end_of_turn;
 mod endpointer;
 mod hangover;
 mod heard;
-mod hint;
+pub mod hint;
 mod levels;
 mod recent;
 mod utterance;
@@ -16,6 +17,7 @@ mod vad;
 mod weights;
 
 pub use detector::{Limits, TurnDetector};
+pub use end_of_turn::{EndOfTurn, Spoken};
 pub use endpointer::Endpointer;
 pub use heard::Heard;
 pub use hint::Hint;
