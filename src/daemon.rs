@@ -20,6 +20,7 @@ use crate::config::{Config, SecretError, Trunk};
 use crate::gemini::{self, Gemini, SetupError};
 use crate::http::{Http, HttpError};
 use crate::media::{MediaCounters, MediaThread};
+use crate::playout::SharedForecast;
 use crate::playout::clips::{ClipError, Clips};
 use crate::sip::{InboundUsers, InboundUsersError, IncomingCall, SipError, TrunkOptions, UserAgent, UserAgentOptions};
 use crate::timeline::TurnReport;
@@ -134,6 +135,7 @@ impl Daemon {
             gemini,
             voice: Arc::new(voice),
             media,
+            forecast: SharedForecast::default(),
             reports: report_in,
         };
         Ok(Self {

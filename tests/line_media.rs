@@ -14,6 +14,7 @@ use offhook::gemini::Gemini;
 use offhook::http::Http;
 use offhook::media::MediaThread;
 use offhook::pcm::{FRAME_SAMPLES, Frame, PTIME, SILENCE, level, tone};
+use offhook::playout::SharedForecast;
 use offhook::playout::clips::Clips;
 use offhook::rtp::packet::PacketView;
 use offhook::rtp::sender::{MAX_PACKET_BYTES, Sender};
@@ -526,6 +527,7 @@ async fn parts(folder: &std::path::Path) -> Arc<Parts> {
         media: MediaThread::start(1).unwrap(),
         media_address: LOOPBACK,
         bind_address: LOOPBACK,
+        forecast: SharedForecast::default(),
         reports: tokio::sync::mpsc::channel(8).0,
         config,
     })

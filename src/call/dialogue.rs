@@ -13,7 +13,7 @@ use crate::hearing::Heard;
 use crate::leg::LegMedia;
 use crate::media::{self, Event, Occurrence, Ports};
 use crate::playout::clips::Clip;
-use crate::playout::{Arming, ClipKind, PlayableClip, Played};
+use crate::playout::{ClipKind, Forecast, Occasion, PlaceholderPolicy, PlayableClip, Played};
 use crate::sdp;
 use crate::sentence::Ends;
 use crate::timeline::{Mark, TurnOutcome, TurnTimeline};
@@ -57,7 +57,9 @@ pub(super) struct Dialogue {
     recordings: Recordings,
     open: Option<Open>,
     timeline: Option<TurnTimeline>,
-    armed: usize,
+    placeholders: PlaceholderPolicy,
+    /// The turn that comes begins with the caller cutting us off.
+    cut_off: bool,
     phrases: mpsc::Sender<Phrase>,
     work: mpsc::Sender<Work>,
     system: Arc<str>,
@@ -81,7 +83,8 @@ impl Dialogue {
             transfer: None,
             open: None,
             timeline: None,
-            armed: 0,
+            placeholders: PlaceholderPolicy::new(config, Forecast::new(parts.forecast.clone())),
+            cut_off: false,
             call,
             ports,
             phrases,
@@ -245,7 +248,8 @@ impl Dialogue {
 
     fn played(&mut self, at: Instant, played: Played) {
         match played {
-            Played::ClipStarted { kind: ClipKind::Placeholder, index, at } => {
+            Played::ClipStarted { kind: kind @ ClipKind::Placeholder, index, at } => {
+                self.placeholders.clip_started(kind, index, at);
                 let language = self.parts.config.conversation.language;
                 if let Some(timeline) = &mut self.timeline {
                     timeline.mark(Mark::PlaceholderStart, at);
@@ -254,11 +258,12 @@ impl Dialogue {
                     }
                 }
             }
-            Played::ClipStarted { .. } => {}
+            Played::ClipStarted { kind, index, at } => self.placeholders.clip_started(kind, index, at),
             Played::ClipEnded { kind: ClipKind::Greeting, .. } => self.tell(at, Input::GreetingEnded),
             Played::ClipEnded { kind: ClipKind::Apology, .. } => self.tell(at, Input::ApologyEnded),
             Played::ClipEnded { kind: ClipKind::Placeholder, .. } => self.mark(Mark::PlaceholderEnd, at),
             Played::ClipEnded { .. } | Played::PhraseHeld { .. } => {}
+            Played::AnswerQueued { after } => self.placeholders.answer_queued(after),
             Played::FirstSound { at } => self.mark(Mark::FirstSound, at),
             Played::AnswerStarted { at, .. } => self.mark(Mark::AnswerStart, at),
             Played::PhraseEnded { generation, seq, frames, whole, last_voiced } => {
@@ -364,14 +369,11 @@ impl Dialogue {
                     self.conversation.handle(Instant::now(), Input::GreetingEnded);
                 }
             }
-            Command::ArmPlaceholder { .. } => {
-                let clips = self.parts.clips.placeholders(language);
-                if !clips.is_empty() {
-                    let index = self.armed % clips.len();
-                    self.armed += 1;
-                    let clip = playable(ClipKind::Placeholder, index, &clips[index]);
-                    self.ports.command(media::Command::Arm(Arming::first(clip)));
-                }
+            Command::ArmPlaceholder { turn } => {
+                let occasion = Occasion { first_reply: turn == 1, after_barge_in: self.cut_off, closing: false };
+                let clips = &self.parts.clips;
+                let arming = self.placeholders.arm(occasion, clips.placeholders(language), clips.stills(language));
+                self.ports.command(media::Command::Arm(arming));
             }
             Command::DisarmPlaceholder => {
                 self.ports.command(media::Command::Disarm);
@@ -436,6 +438,7 @@ impl Dialogue {
     }
 
     fn turn_ended(&mut self, turn: Turn, outcome: TurnOutcome) {
+        self.cut_off = outcome == TurnOutcome::Interrupted;
         self.recordings.turn_over();
         self.open = None;
         let Some(timeline) = self.timeline.take() else { return };
@@ -500,6 +503,7 @@ mod tests {
             gemini: Gemini::new(&config.gemini, None, &Http::new(config.gemini.connect).unwrap()).unwrap(),
             voice: Arc::new(CommandSynthesizer::new(&config.voice).unwrap()),
             media: MediaThread::start(1).unwrap(),
+            forecast: crate::playout::SharedForecast::default(),
             media_address: ip,
             bind_address: ip,
             reports: mpsc::channel(1).0,

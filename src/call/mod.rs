@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::conversation::{Generation, Outcome, Seq};
 use crate::gemini::{self, Gemini};
 use crate::media::{Join, MediaThread};
+use crate::playout::SharedForecast;
 use crate::playout::clips::Clips;
 use crate::privacy::redact_number;
 use crate::sdp;
@@ -54,6 +55,8 @@ pub struct Parts {
     pub config: Config,
     /// Greetings, placeholders, apologies.
     pub clips: Clips,
+    /// How quick the answers of all calls have been.
+    pub forecast: SharedForecast,
     /// The language model.
     pub gemini: Gemini,
     /// The voice.

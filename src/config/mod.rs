@@ -245,14 +245,37 @@ pub struct Placeholder {
     pub clips: Option<PathBuf>,
     /// One WAV file to play instead of the manifest's placeholder clips.
     pub clip: Option<PathBuf>,
-    /// How long after the probable end the clip starts, so that a quick answer needs none.
+    /// Whether every turn makes a sound soon, or only those that a phrase does not tire.
+    pub preset: Preset,
+    /// How long after the probable end the clip starts at most, so that a quick answer needs none.
     #[serde(rename = "grace_ms", with = "ms")]
     pub grace: Duration,
+    /// How long after the caller's last voiced sample a second clip starts when no answer is heard by then; 0: none.
+    #[serde(rename = "second_after_ms", with = "ms")]
+    pub second_after: Duration,
+}
+
+/// When a placeholder is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// Every turn makes a sound within half a second.
+    #[default]
+    Instant,
+    /// Clips come at least 8 s apart, and none on the first reply, after a yes or no, after a barge-in or at the end.
+    Sparing,
 }
 
 impl Default for Placeholder {
     fn default() -> Self {
-        Self { enabled: true, clips: None, clip: None, grace: Duration::ZERO }
+        Self {
+            enabled: true,
+            clips: None,
+            clip: None,
+            preset: Preset::Instant,
+            grace: Duration::from_millis(150),
+            second_after: Duration::from_secs(4),
+        }
     }
 }
 

@@ -129,7 +129,8 @@ fn what_cannot_work_is_refused_with_a_remedy() {
         ("hearing", "max_utterance_ms = 30", "2: [hearing] key max_utterance_ms: 30 ms"),
         ("hearing", "vad_threshold = 0.0", "2: [hearing] key vad_threshold: 0 is not between 0 and 1"),
         ("hearing", "vad_threshold = nan", "2: [hearing] key vad_threshold: NaN is not between 0 and 1"),
-        ("placeholder", "grace_ms = 2001", "2: [placeholder] key grace_ms: 2001 ms"),
+        ("placeholder", "grace_ms = 461", "2: [placeholder] key grace_ms: 461 ms"),
+        ("placeholder", "second_after_ms = 20001", "2: [placeholder] key second_after_ms: 20001 ms"),
         ("gemini", "base_url = \"generativelanguage.googleapis.com\"", "2: [gemini] key base_url: not a URL"),
         (
             "gemini",

@@ -50,7 +50,8 @@ pub(super) fn complaints(config: &Config) -> Vec<Complaint> {
     trunk::trunks(&mut found, config.trunk.iter());
     rtp(&mut found, &config.rtp, config.sip.max_calls);
     hearing(&mut found, &config.hearing);
-    found.within("placeholder", "grace_ms", config.placeholder.grace, 0..=2000);
+    found.within("placeholder", "grace_ms", config.placeholder.grace, 0..=460);
+    found.within("placeholder", "second_after_ms", config.placeholder.second_after, 0..=20_000);
     gemini(&mut found, &config.gemini);
     voice(&mut found, &config.voice);
     let exchanges = config.conversation.history_exchanges;

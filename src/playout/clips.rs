@@ -15,6 +15,8 @@ use crate::config::{self, Language};
 use crate::pcm::{self, FRAME_SAMPLES, Frame, RATE, SILENCE, level, resample, wav};
 use crate::tts::shape::{self, Gain};
 
+use super::played::PlayableClip;
+
 /// Larger files are refused; half an hour at 8 kHz is far below.
 const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
 /// Longer clips are refused: nobody can get a word in.
@@ -64,6 +66,14 @@ pub struct Clip {
     pub cut_points: Arc<[Duration]>,
     /// The same in samples, for the mixer.
     pub cuts: Arc<[u32]>,
+}
+
+impl Clip {
+    /// The clip as the mixer takes it, with its place in the list that its owner keeps. Both share the sound: the library outlives the call, so
+    /// that the media thread frees nothing.
+    pub fn playable(&self, index: u16) -> PlayableClip {
+        PlayableClip { kind: self.kind, index, frames: self.frames.clone(), cuts: self.cuts.clone() }
+    }
 }
 
 /// What is wrong with a set of clips.

@@ -81,6 +81,8 @@ pub struct Mixer {
     phrase: Option<Phrase>,
     answer_started: Generation,
     await_first_sound: bool,
+    /// The caller's end to which no frame of an answer has come yet.
+    unanswered: Option<Instant>,
     flushed: Generation,
     released: Generation,
     /// Ticks of silence that are left between a clip and the answer.
@@ -104,6 +106,7 @@ impl Mixer {
             phrase: None,
             answer_started: 0,
             await_first_sound: false,
+            unanswered: None,
             flushed: 0,
             released: 0,
             pause: 0,
@@ -142,6 +145,7 @@ impl Mixer {
     /// The caller speaks: a placeholder stops, and whatever else plays is held where it is until [`Mixer::resume`] or [`Mixer::flush`].
     /// What becomes ready meanwhile is held as well.
     pub fn utterance_started(&mut self) {
+        self.unanswered = None;
         self.placeholder.started();
         self.stop_placeholder();
         let sounding = self.clip.is_some() || self.phrase.is_some();
@@ -159,12 +163,14 @@ impl Mixer {
         self.hold.ended(now);
         let interrupting = self.hold.is_interrupted();
         self.await_first_sound = !interrupting;
+        self.unanswered = Some(speech_end).filter(|_| !interrupting);
         self.placeholder.ended(now, speech_end, utterance, interrupting);
     }
 
     /// The caller went on: a placeholder that waits or plays is taken back, and armed again for the real end.
     pub fn utterance_resumed(&mut self) {
         self.await_first_sound = false;
+        self.unanswered = None;
         self.hold.resumed();
         self.placeholder.resumed();
         self.stop_placeholder();
@@ -279,6 +285,9 @@ impl Mixer {
 
     fn source(&mut self, now: Instant, speech: &mut impl Consumer<Item = SpeechFrame>) -> Option<Frame> {
         let queued = self.speech_queued(speech);
+        if queued && let Some(speech_end) = self.unanswered.take() {
+            self.note(Played::AnswerQueued { after: now.saturating_duration_since(speech_end) });
+        }
         if !self.hold.holds_clips()
             && let Some(clip) = self.placeholder.take(now, queued, self.clip.is_some())
         {

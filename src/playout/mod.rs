@@ -2,12 +2,16 @@
 
 pub mod clips;
 mod fade;
+mod forecast;
 mod hold;
 pub mod mixer;
 mod placeholder;
 mod played;
+mod policy;
 
 pub use clips::ClipKind;
+pub use forecast::{Forecast, SharedForecast};
 pub use mixer::Mixer;
 pub use placeholder::Arming;
 pub use played::{PlayableClip, Played, SpeechFrame};
+pub use policy::{Occasion, PlaceholderPolicy};

@@ -141,10 +141,12 @@ impl Placeholder {
         }
         let latest = end.speech_end + FIRST_SOUND.saturating_sub(WAY);
         let mut at = latest.min(now + self.grace);
-        let in_time = |after: Duration| end.speech_end + after <= latest;
-        if arming.earliest.is_some_and(|earliest| !in_time(earliest)) {
+        let by = |after: Option<Duration>, limit: Instant| {
+            after.map(|after| end.speech_end.checked_add(after).is_some_and(|at| at <= limit))
+        };
+        if by(arming.earliest, latest) == Some(false) {
             at = at.min(end.speech_end + NATURAL);
-        } else if arming.expected.is_some_and(|expected| end.speech_end + expected < at + SOON) {
+        } else if by(arming.expected, at + SOON) == Some(true) {
             at = latest;
         }
         self.state = State::Due { at: at.max(now), latest };
@@ -226,3 +228,7 @@ impl Placeholder {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "placeholder_tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! What the mixer is given to play, and what it tells of it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::conversation::{Generation, Seq};
 use crate::pcm::{Frame, SILENCE};
@@ -70,6 +70,11 @@ pub enum Played {
     FirstSound {
         /// When the frame left.
         at: Instant,
+    },
+    /// The first frame of an answer is there, whether or not it may be heard yet: how long since the caller's last voiced sample.
+    AnswerQueued {
+        /// The wait.
+        after: Duration,
     },
     /// The first voiced frame of an answer leaves.
     AnswerStarted {
