@@ -10,7 +10,25 @@ pub struct Ask {
     pub system: Arc<str>,
     /// The conversation so far; the last entry is the caller's.
     pub contents: Vec<Content>,
+    /// What the model may want to be done.
+    pub functions: &'static [Function],
 }
+
+/// Something that the model may want to be done, without parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Function {
+    /// Its name.
+    pub name: &'static str,
+    /// When the model should want it.
+    pub description: &'static str,
+}
+
+/// The call is to end.
+pub const END_CALL: Function = Function {
+    name: "end_call",
+    description: "Hangs up when what you say in the same answer has been heard. Call it only when the caller has said goodbye, or has made \
+        clear that there is nothing more to talk about; say a short goodbye in the same answer.",
+};
 
 /// One contribution to the conversation. Not `Debug`: it holds what people said.
 #[derive(Clone)]
@@ -54,6 +72,13 @@ pub enum Mark {
 pub enum Delta {
     /// Text to be spoken; cut anywhere, never empty.
     Text(String),
+    /// The model wants something done. It may come again when a second model had to be asked.
+    Call {
+        /// The function's name; it need not be one that was offered.
+        name: String,
+        /// Its arguments, as JSON.
+        args: String,
+    },
     /// What it cost; at most once, before the end.
     Usage(Usage),
     /// The end; the last thing of a request that did not fail.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
-use super::ask::{Delta, Event, Finish, Mark, Usage};
+use super::ask::{Delta, Event, Finish, Function, Mark, Usage};
 use super::fault::{Fault, FaultClass, Stage};
 use super::sse::Decoder;
 use super::wire::{ErrorStatus, Response};
@@ -44,6 +44,8 @@ impl Answer {
 pub(super) struct Asked<'a> {
     pub(super) model: &'a Arc<str>,
     pub(super) key: &'a Secret,
+    /// What the model was offered.
+    pub(super) functions: &'static [Function],
 }
 
 impl Asked<'_> {
@@ -131,7 +133,8 @@ struct Reading {
     bytes: usize,
     finish: Option<Finish>,
     usage: Option<Usage>,
-    function: Option<String>,
+    /// The last function that was called, and whether any was one that was offered.
+    called: Option<(String, bool)>,
 }
 
 impl Reading {
@@ -142,7 +145,7 @@ impl Reading {
             bytes: 0,
             finish: None,
             usage: None,
-            function: None,
+            called: None,
         }
     }
 }
@@ -180,8 +183,11 @@ impl Reading {
             }
             answer.send(Event::Delta(Delta::Text(text))).await.map_err(nobody)?;
         }
-        if let Some(name) = response.function() {
-            self.function = Some(name.to_owned());
+        for (name, args) in response.functions() {
+            let known = asked.functions.iter().any(|function| function.name == name);
+            self.called = Some((name.to_owned(), known || self.called.as_ref().is_some_and(|(_, known)| *known)));
+            let call = Event::Delta(Delta::Call { name: name.to_owned(), args });
+            answer.send(call).await.map_err(|class| asked.fault(class, answer.stage, None, "nobody listens"))?;
         }
         self.usage = response.usage().or(self.usage);
         self.finish = response.finish().or(self.finish.take());
@@ -199,10 +205,10 @@ impl Reading {
             Some(Finish::Safety) if !spoke => {
                 return fault(FaultClass::Blocked("SAFETY".into()), "the answer was withheld for its content");
             }
-            Some(finish) if spoke => finish,
+            Some(finish) if spoke || matches!(self.called, Some((_, true))) => finish,
             Some(_) => {
-                return match self.function {
-                    Some(name) => fault(FaultClass::Empty, &format!("it called {name}, which nobody offered")),
+                return match self.called {
+                    Some((name, _)) => fault(FaultClass::Empty, &format!("it called {name}, which nobody offered")),
                     None => fault(FaultClass::Empty, "it finished without text"),
                 };
             }
@@ -256,6 +262,7 @@ impl http_body::Body for Stamped {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ask::END_CALL;
     use super::*;
 
     const SURE: &str = r#"{"candidates":[{"content":{"parts":[{"text":"Sure."}]}}]}"#;
@@ -266,7 +273,7 @@ mod tests {
     /// What a body comes to, and the text and usage that were passed on.
     async fn read(body: &str) -> (Result<Finish, FaultClass>, String, Option<Usage>) {
         let (model, key) = ("gemini-x".into(), Secret::new("k"));
-        let asked = Asked { model: &model, key: &key };
+        let asked = Asked { model: &model, key: &key, functions: &[END_CALL] };
         let (out, mut events) = mpsc::channel(100);
         let mut answer = Answer { out, stage: Stage::Waiting, sent: Arc::default() };
         let mut reading = Reading::new();
@@ -278,6 +285,7 @@ mod tests {
         while let Ok(event) = events.try_recv() {
             match event {
                 Event::Delta(Delta::Text(more)) => text += &more,
+                Event::Delta(Delta::Call { name, .. }) => text += &format!("[{name}]"),
                 Event::Delta(Delta::Usage(cost)) => usage = Some(cost),
                 _ => {}
             }
@@ -303,6 +311,16 @@ mod tests {
         let (result, _, usage) = read(&format!("[{SURE},{STOP},{USAGE},{OVERLOADED}]")).await;
         assert_eq!((result, usage.map(|usage| usage.answer)), (Ok(Finish::Stop), Some(3)));
         assert_eq!(read(&format!("[{SURE},{OVERLOADED}]")).await.0, Err(FaultClass::Overloaded));
+    }
+
+    #[tokio::test]
+    async fn a_function_that_was_offered_is_an_answer_and_another_is_none() {
+        let call =
+            |name: &str| SURE.replace(r#"{"text":"Sure."}"#, &format!(r#"{{"functionCall":{{"name":"{name}"}}}}"#));
+        let (result, text, _) = read(&format!("data: {}\n\ndata: {STOP}\n\n", call("end_call"))).await;
+        assert_eq!((result, text.as_str()), (Ok(Finish::Stop), "[end_call]"));
+        let (result, text, _) = read(&format!("data: {}\n\ndata: {STOP}\n\n", call("open_door"))).await;
+        assert_eq!((result, text.as_str()), (Err(FaultClass::Empty), "[open_door]"));
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::ask::{Ask, Event, Finish};
+use super::ask::{Ask, Event, Finish, Function};
 use super::attempt::{self, Answer, Asked};
 use super::breaker::Breaker;
 use super::fault::{Fault, FaultClass, Stage};
@@ -120,21 +120,21 @@ impl Gemini {
         let over = tokio::select! {
             biased;
             () = stop.cancelled() => (FaultClass::Cancelled, "stopped"),
-            result = self.tries(body, &mut answer) => return result,
+            result = self.tries(body, ask.functions, &mut answer) => return result,
             () = out.closed() => (FaultClass::Cancelled, "nobody listens"),
             () = tokio::time::sleep(self.0.config.whole_answer) => (FaultClass::Timeout, "the whole answer took too long"),
         };
         Err(self.asked(0).fault(over.0, answer.stage, None, over.1))
     }
 
-    async fn tries(&self, body: Bytes, answer: &mut Answer) -> Result<Finish, Fault> {
+    async fn tries(&self, body: Bytes, functions: &'static [Function], answer: &mut Answer) -> Result<Finish, Fault> {
         let mut order = self.0.breaker.order(Instant::now()).into_iter().peekable();
         let mut again = true;
         let mut next = order.next().unwrap_or(0);
         loop {
             let model = next;
             answer.stage = Stage::Request;
-            let result = self.try_one(model, body.clone(), answer).await;
+            let result = self.try_one(model, body.clone(), functions, answer).await;
             self.0.breaker.note(model, Instant::now(), result.as_ref().err().map(|fault| &fault.class));
             let fault = match result {
                 Ok(finish) => return Ok(finish),
@@ -152,8 +152,14 @@ impl Gemini {
         }
     }
 
-    async fn try_one(&self, model: usize, body: Bytes, answer: &mut Answer) -> Result<Finish, Fault> {
-        let asked = self.asked(model);
+    async fn try_one(
+        &self,
+        model: usize,
+        body: Bytes,
+        functions: &'static [Function],
+        answer: &mut Answer,
+    ) -> Result<Finish, Fault> {
+        let asked = Asked { functions, ..self.asked(model) };
         let url = self.0.base.at(&format!("/v1beta/models/{}:streamGenerateContent?alt=sse", asked.model));
         let request = self
             .0
@@ -165,7 +171,7 @@ impl Gemini {
     }
 
     fn asked(&self, model: usize) -> Asked<'_> {
-        Asked { model: &self.0.models[model], key: &self.0.key }
+        Asked { model: &self.0.models[model], key: &self.0.key, functions: &[] }
     }
 }
 

@@ -1,14 +1,14 @@
 //! The JSON of `models/{model}:streamGenerateContent` (Gemini API v1beta): building requests, reading responses and error bodies.
 //!
 //! Requests hold nothing that was not asked for, since unknown or superfluous fields are refused. Responses are read with every field
-//! optional and reasons as open strings. Not implemented: tools, safety settings, cached content, output that is not text.
+//! optional and reasons as open strings. Not implemented: functions with parameters or results, safety settings, cached content, output that is not text.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ask::{Ask, Content, Finish, Usage};
+use super::ask::{Ask, Content, Finish, Function, Usage};
 use crate::config;
 
 /// The body of a request.
@@ -18,6 +18,7 @@ pub(super) fn request(config: &config::Gemini, ask: &Ask) -> Vec<u8> {
             .filter(|text| !text.trim().is_empty())
             .map(|text| Instruction { parts: [Part::Text(text)] }),
         contents: ask.contents.iter().filter_map(entry).collect(),
+        tools: (!ask.functions.is_empty()).then(|| [Tool { function_declarations: declarations(ask.functions) }]),
         generation_config: GenerationConfig {
             max_output_tokens: config.max_output_tokens,
             thinking_config: config.thinking_level.as_deref().map(|thinking_level| ThinkingConfig { thinking_level }),
@@ -25,6 +26,10 @@ pub(super) fn request(config: &config::Gemini, ask: &Ask) -> Vec<u8> {
         service_tier: config.service_tier.as_deref(),
     };
     serde_json::to_vec(&request).expect("strings and numbers are always JSON")
+}
+
+fn declarations(functions: &[Function]) -> Vec<Declaration<'_>> {
+    functions.iter().map(|&Function { name, description }| Declaration { name, description }).collect()
 }
 
 /// An entry of the conversation; `None` for one without anything in it, which the interface refuses.
@@ -49,9 +54,23 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     system_instruction: Option<Instruction<'a>>,
     contents: Vec<Entry<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tools: Option<[Tool<'a>; 1]>,
     generation_config: GenerationConfig<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     service_tier: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Tool<'a> {
+    function_declarations: Vec<Declaration<'a>>,
+}
+
+#[derive(Serialize)]
+struct Declaration<'a> {
+    name: &'a str,
+    description: &'a str,
 }
 
 #[derive(Serialize)]
@@ -164,9 +183,12 @@ impl Response {
         self.parts().iter().filter(spoken).filter_map(|part| part.get("text")?.as_str()).collect()
     }
 
-    /// The name of a function that the model wants to call.
-    pub(super) fn function(&self) -> Option<&str> {
-        self.parts().iter().find_map(|part| part.get("functionCall")?.get("name")?.as_str())
+    /// The functions that the model wants to call, by name, and their arguments.
+    pub(super) fn functions(&self) -> impl Iterator<Item = (&str, String)> {
+        let calls = self.parts().iter().filter_map(|part| part.get("functionCall"));
+        calls.filter_map(|call| {
+            Some((call.get("name")?.as_str()?, call.get("args").map_or_else(String::new, Value::to_string)))
+        })
     }
 
     /// Why the answer is at its end, when it is.
@@ -242,6 +264,7 @@ mod tests {
 
     use serde_json::json;
 
+    use super::super::ask::END_CALL;
     use super::*;
 
     fn ask() -> Ask {
@@ -252,6 +275,7 @@ mod tests {
                 Content::Model { text: "שלום, איך אפשר לעזור?".into() },
                 Content::Caller { audio: vec![Arc::from(&b"RIFF"[..])], text: Some("[facts] Dana".into()) },
             ],
+            functions: &[],
         }
     }
 
@@ -289,10 +313,17 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_done_is_declared() {
+        let request = built(&config::Gemini::default(), &Ask { functions: &[END_CALL], ..ask() });
+        let declared = json!({"name": "end_call", "description": END_CALL.description});
+        assert_eq!(request["tools"], json!([{"functionDeclarations": [declared]}]));
+    }
+
+    #[test]
     fn what_is_empty_is_left_out() {
         let nothing = Content::Caller { audio: vec![], text: Some(String::new()) };
         let contents = vec![nothing, Content::Model { text: String::new() }, ask().contents.remove(0)];
-        let request = built(&config::Gemini::default(), &Ask { system: " ".into(), contents });
+        let request = built(&config::Gemini::default(), &Ask { system: " ".into(), contents, functions: &[] });
         assert_eq!(request.get("systemInstruction"), None);
         assert_eq!(request["contents"].as_array().unwrap().len(), 1);
     }
@@ -318,7 +349,8 @@ mod tests {
     fn a_function_call_is_seen_and_kept_whole() {
         let call = json!([{"functionCall": {"name": "order_status", "args": {}}, "thoughtSignature": "EjQK"}]);
         let response = of_parts(call.clone());
-        assert_eq!((response.text().as_str(), response.function()), ("", Some("order_status")));
+        let called: Vec<_> = response.functions().collect();
+        assert_eq!((response.text().as_str(), called), ("", vec![("order_status", "{}".to_owned())]));
         assert_eq!(Value::from(response.parts()), call);
     }
 
