@@ -27,7 +27,7 @@ pub(super) async fn fetch(
     let asking = gemini.ask(ask, delta_in, stop.clone());
     tokio::pin!(asking);
     let mut ended: Option<Result<Finish, Fault>> = None;
-    let mut spoke = false;
+    let (mut spoke, mut called) = (false, false);
     loop {
         while let Some(piece) = cutter.poll() {
             spoke = true;
@@ -46,7 +46,11 @@ pub(super) async fn fetch(
                 Some(Event::Mark(mark, at)) => {
                     let _ = work.send(Work::GeminiMark { generation, mark, at }).await;
                 }
-                Some(Event::Delta(_)) => {}
+                Some(Event::Delta(Delta::Call { name, .. })) => {
+                    called = true;
+                    let _ = work.send(Work::FunctionCalled { generation, name }).await;
+                }
+                Some(Event::Delta(Delta::Usage(_) | Delta::Finished(_))) => {}
                 None => break,
             },
             result = &mut asking, if ended.is_none() => ended = Some(result),
@@ -69,7 +73,7 @@ pub(super) async fn fetch(
         clause(&work, generation, piece).await;
     }
     let outcome = match &result {
-        Ok(_) if spoke => Outcome::Complete,
+        Ok(_) if spoke || called => Outcome::Complete,
         Err(_) if spoke => Outcome::Truncated,
         _ => Outcome::Failed,
     };

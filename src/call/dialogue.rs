@@ -4,49 +4,32 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error_span, warn};
 
-use crate::conversation::{Command, Conversation, Exchange, Generation, Input, Limits, Seq, Turn};
-use crate::gemini::{self, Ask};
+use crate::config::Config;
+use crate::conversation::{Command, Conversation, Ending, Generation, Input, Limits, Seq, Turn};
+use crate::gemini::{self, Ask, Content, Function};
 use crate::hearing::Heard;
 use crate::leg::LegMedia;
 use crate::media::{self, Event, Occurrence, Ports};
 use crate::playout::clips::Clip;
-use crate::playout::{ClipKind, Forecast, Occasion, PlaceholderPolicy, PlayableClip, Played};
+use crate::playout::{Arming, ClipKind, PlayableClip, Played};
 use crate::sdp;
-use crate::sentence::Ends;
 use crate::timeline::{Mark, TurnOutcome, TurnTimeline};
 use crate::tts::Say;
 
+use super::open::Open;
 use super::recordings::Recordings;
 use super::speaker::Phrase;
+use super::tally::Tally;
 use super::{Parts, Work, answer};
 
 /// Phrases that may wait to be spoken.
 pub(super) const PHRASES: usize = 64;
 /// How long the media thread may take to let go of a call; it needs a ptime, unless the order or its answer found a ring full.
 const LET_GO: Duration = Duration::from_millis(500);
-/// Speech a voice makes of a character, for a phrase whose length is not known yet.
-const FRAMES_PER_CHARACTER: f32 = 3.5;
-
-/// The answer that is being asked for or spoken.
-struct Open {
-    generation: Generation,
-    /// Ends the asking and the speaking.
-    stop: CancellationToken,
-    /// Ends the asking alone.
-    stop_asking: CancellationToken,
-    phrases: Vec<Spoken>,
-}
-
-/// A phrase of the open answer.
-struct Spoken {
-    ends: Ends,
-    characters: usize,
-    /// Its length, once it is synthesised.
-    frames: Option<u32>,
-}
+/// What the model is told of placeholders. A request that leaves early cannot know whether one will be heard.
+const ACKNOWLEDGED: &str = "While you think, the caller may already hear a short acknowledgement in your voice, such as \"one moment\": never begin with one.";
 
 /// The driver of one call's conversation.
 pub(super) struct Dialogue {
@@ -57,14 +40,18 @@ pub(super) struct Dialogue {
     recordings: Recordings,
     open: Option<Open>,
     timeline: Option<TurnTimeline>,
-    placeholders: PlaceholderPolicy,
-    /// The turn that comes begins with the caller cutting us off.
-    cut_off: bool,
+    armed: usize,
     phrases: mpsc::Sender<Phrase>,
     work: mpsc::Sender<Work>,
     system: Arc<str>,
+    functions: &'static [Function],
+    /// What was said of a placeholder in this turn.
+    acknowledged: Option<String>,
+    tally: Tally,
     /// To whom the caller is to be handed over.
     transfer: Option<Arc<str>>,
+    /// Why the call is to end.
+    hang_up: Option<Ending>,
 }
 
 impl Dialogue {
@@ -79,12 +66,15 @@ impl Dialogue {
         Self {
             conversation: Conversation::new(Limits::from(config)),
             recordings: Recordings::new(config),
-            system: config.gemini.system_instruction.as_str().into(),
+            system: system_instruction(config).into(),
+            functions: if config.conversation.end_call { &[gemini::END_CALL] } else { &[] },
+            acknowledged: None,
+            tally: Tally::default(),
             transfer: None,
+            hang_up: None,
             open: None,
             timeline: None,
-            placeholders: PlaceholderPolicy::new(config, Forecast::new(parts.forecast.clone())),
-            cut_off: false,
+            armed: 0,
             call,
             ports,
             phrases,
@@ -104,7 +94,9 @@ impl Dialogue {
 
     pub fn handle_timeout(&mut self, now: Instant) {
         if let Some((_, timer)) = self.conversation.poll_timeout().filter(|(at, _)| *at <= now) {
-            warn!(?timer, "waited in vain");
+            if timer.is_in_vain() {
+                warn!(?timer, "waited in vain");
+            }
         }
         self.conversation.handle_timeout(now);
         self.carry_out();
@@ -162,6 +154,7 @@ impl Dialogue {
 
     fn key(&mut self, digit: char) {
         debug!(%digit, "key");
+        self.tell(Instant::now(), Input::KeyPressed);
         if digit == self.parts.config.conversation.transfer_key {
             self.tell(Instant::now(), Input::PersonWanted);
         }
@@ -170,6 +163,16 @@ impl Dialogue {
     /// To whom the caller is to be handed over now; nothing is said meanwhile.
     pub fn take_transfer(&mut self) -> Option<Arc<str>> {
         self.transfer.take()
+    }
+
+    /// Why the call is to be ended by us now.
+    pub fn take_hang_up(&mut self) -> Option<Ending> {
+        self.hang_up.take()
+    }
+
+    /// What the turns have cost so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// The caller is with us again.
@@ -215,57 +218,65 @@ impl Dialogue {
 
     fn heard(&mut self, at: Instant, heard: Heard) {
         match heard {
-            Heard::Onset { .. } | Heard::Dismissed { .. } | Heard::ProbableEnd { .. } => {}
-            Heard::Started { onset_sample, .. } => {
+            Heard::Onset { .. } | Heard::Dismissed { .. } => {}
+            Heard::Started { onset_sample, onset, .. } => {
                 self.recordings.began(onset_sample);
-                self.tell(at, Input::CallerStarted { onset: at });
-                // A barge-in ends a turn: its sound is no part of the one that begins.
-                self.recordings.began(onset_sample);
+                self.tell(at, Input::CallerStarted { onset });
+            }
+            Heard::ProbableEnd { speech_end, end_sample } => {
+                self.recordings.ended(end_sample);
+                self.tell(at, Input::ProbableEnd { speech_end });
             }
             Heard::SoftEnd { speech_end, end_sample } => {
                 self.recordings.ended(end_sample);
-                self.speech_ended(speech_end);
-                self.mark(Mark::EndOfUtterance, at);
                 self.tell(at, Input::SoftEnd { speech_end });
-            }
-            Heard::Resumed { .. } => self.tell(at, Input::Resumed),
-            Heard::HardEnd { onset_sample, end_sample } | Heard::TooLong { onset_sample, end_sample } => {
-                self.recordings.began(onset_sample);
-                self.recordings.ended(end_sample);
-                if self.timeline.is_none() {
-                    self.speech_ended(at);
+                if self.conversation.expects_answer_to(speech_end) {
+                    self.mark(Mark::EndOfUtterance, at);
                 }
+            }
+            Heard::Resumed { .. } => {
+                self.recordings.resumed();
+                self.tell(at, Input::Resumed);
+            }
+            Heard::HardEnd { onset_sample, end_sample } | Heard::TooLong { onset_sample, end_sample } => {
+                self.recordings.finished(onset_sample, end_sample);
                 self.tell(at, Input::HardEnd);
+                self.recordings.utterance_over();
             }
         }
     }
 
-    fn speech_ended(&mut self, speech_end: Instant) {
-        let turn = self.conversation.turn();
-        let timeline = self.timeline.get_or_insert_with(|| TurnTimeline::new(&*self.call, turn));
-        timeline.mark(Mark::SpeechEnd, speech_end);
-    }
-
     fn played(&mut self, at: Instant, played: Played) {
         match played {
-            Played::ClipStarted { kind: kind @ ClipKind::Placeholder, index, at } => {
-                self.placeholders.clip_started(kind, index, at);
+            Played::ClipStarted { kind: ClipKind::Placeholder, index, at } => {
                 let language = self.parts.config.conversation.language;
+                let clip = self.parts.clips.placeholders(language).get(usize::from(index));
+                self.acknowledged = clip.map(|clip| clip.text.clone()).filter(|text| !text.is_empty());
                 if let Some(timeline) = &mut self.timeline {
                     timeline.mark(Mark::PlaceholderStart, at);
-                    if let Some(clip) = self.parts.clips.placeholders(language).get(usize::from(index)) {
+                    if let Some(clip) = clip {
                         timeline.placeholder(&*clip.name);
                     }
                 }
             }
-            Played::ClipStarted { kind, index, at } => self.placeholders.clip_started(kind, index, at),
+            Played::ClipStarted { .. } => {}
             Played::ClipEnded { kind: ClipKind::Greeting, .. } => self.tell(at, Input::GreetingEnded),
             Played::ClipEnded { kind: ClipKind::Apology, .. } => self.tell(at, Input::ApologyEnded),
-            Played::ClipEnded { kind: ClipKind::Placeholder, .. } => self.mark(Mark::PlaceholderEnd, at),
-            Played::ClipEnded { .. } | Played::PhraseHeld { .. } => {}
-            Played::AnswerQueued { after } => self.placeholders.answer_queued(after),
+            Played::ClipEnded { kind: ClipKind::Prompt, .. } => self.tell(at, Input::PromptEnded),
+            Played::ClipEnded { kind: ClipKind::Goodbye, .. } => self.tell(at, Input::GoodbyeEnded),
+            Played::ClipEnded { kind: ClipKind::Placeholder | ClipKind::Still, .. } => {
+                self.mark(Mark::PlaceholderEnd, at);
+            }
             Played::FirstSound { at } => self.mark(Mark::FirstSound, at),
-            Played::AnswerStarted { at, .. } => self.mark(Mark::AnswerStart, at),
+            Played::AnswerStarted { generation, at } => {
+                self.mark(Mark::AnswerStart, at);
+                self.tell(at, Input::AnswerStarted { generation });
+            }
+            Played::PhraseHeld { last_voiced, .. } => {
+                if let Some(last_voiced) = last_voiced {
+                    self.mark(Mark::AnswerEnd, last_voiced);
+                }
+            }
             Played::PhraseEnded { generation, seq, frames, whole, last_voiced } => {
                 if let Some(last_voiced) = last_voiced {
                     self.mark(Mark::AnswerEnd, last_voiced);
@@ -278,12 +289,8 @@ impl Dialogue {
 
     /// What part of a phrase `frames` frames are.
     fn share(&self, generation: Generation, seq: Seq, frames: u32) -> f32 {
-        let phrase = self.open.as_ref().filter(|open| open.generation == generation);
-        phrase.and_then(|open| open.phrases.get(seq as usize)).map_or(0.0, |phrase| {
-            let guess = phrase.characters as f32 * FRAMES_PER_CHARACTER;
-            let whole = phrase.frames.map_or(guess, |frames| frames as f32);
-            (frames as f32 / whole.max(1.0)).min(1.0)
-        })
+        let open = self.open.as_ref().filter(|open| open.generation == generation);
+        open.map_or(0.0, |open| open.share(seq, frames))
     }
 
     /// Takes what one of the call's tasks reports.
@@ -302,15 +309,15 @@ impl Dialogue {
             Work::Token { generation } => self.tell(now, Input::Token { generation }),
             Work::Clause { generation, at, piece } => {
                 if let Some(open) = self.open.as_mut().filter(|open| open.generation == generation) {
-                    open.phrases.push(Spoken {
-                        ends: piece.ends,
-                        characters: piece.text.chars().count(),
-                        frames: None,
-                    });
+                    open.add(&piece);
                     self.mark(Mark::FirstClause, at);
                     self.tell(at, Input::Clause { generation, text: piece.text });
                 }
             }
+            Work::FunctionCalled { generation, name } if name == gemini::END_CALL.name => {
+                self.tell(now, Input::EndCallWanted { generation });
+            }
+            Work::FunctionCalled { name, .. } => debug!(name, "the model wants something done that nobody offered"),
             Work::AnswerEnded { generation, outcome, fault } => {
                 if let Some(fault) = fault {
                     warn!(%fault, ?outcome, "no whole answer");
@@ -320,13 +327,8 @@ impl Dialogue {
             Work::PhraseStarted { generation, at } => self.mark_open(generation, Mark::TtsStart, at),
             Work::PhraseSounds { generation, at } => self.mark_open(generation, Mark::TtsFirstAudio, at),
             Work::PhraseSpoken { generation, seq, frames } => {
-                if let Some(phrase) = self
-                    .open
-                    .as_mut()
-                    .filter(|open| open.generation == generation)
-                    .and_then(|open| open.phrases.get_mut(seq as usize))
-                {
-                    phrase.frames = Some(frames);
+                if let Some(open) = self.open.as_mut().filter(|open| open.generation == generation) {
+                    open.spoken(seq, frames);
                 }
             }
             Work::PhraseFailed { generation, seq, fault } => {
@@ -361,27 +363,34 @@ impl Dialogue {
     fn perform(&mut self, command: Command) {
         let language = self.parts.config.conversation.language;
         match command {
-            Command::Greet => {
-                if let Some(clip) = self.parts.clips.greeting(language) {
-                    let clip = playable(ClipKind::Greeting, 0, clip);
-                    self.ports.command(media::Command::Play(clip));
-                } else {
-                    self.conversation.handle(Instant::now(), Input::GreetingEnded);
+            Command::Greet => self.play(ClipKind::Greeting, Input::GreetingEnded),
+            Command::Apologise => self.play(ClipKind::Apology, Input::ApologyEnded),
+            Command::Prompt => self.play(ClipKind::Prompt, Input::PromptEnded),
+            Command::SayGoodbye => self.play(ClipKind::Goodbye, Input::GoodbyeEnded),
+            Command::ArmPlaceholder { .. } => {
+                let clips = self.parts.clips.placeholders(language);
+                if !clips.is_empty() {
+                    let index = self.armed % clips.len();
+                    self.armed += 1;
+                    let clip = playable(ClipKind::Placeholder, index, &clips[index]);
+                    self.ports.command(media::Command::Arm(Arming::first(clip)));
                 }
-            }
-            Command::ArmPlaceholder { turn } => {
-                let occasion = Occasion { first_reply: turn == 1, after_barge_in: self.cut_off, closing: false };
-                let clips = &self.parts.clips;
-                let arming = self.placeholders.arm(occasion, clips.placeholders(language), clips.stills(language));
-                self.ports.command(media::Command::Arm(arming));
             }
             Command::DisarmPlaceholder => {
                 self.ports.command(media::Command::Disarm);
             }
-            Command::Generate { generation, turn, history, .. } => self.generate(generation, turn, &history),
+            Command::Generate { generation, turn, speech_end, speculative, history } => {
+                self.take_sound();
+                let contents = self.recordings.contents(turn, &history);
+                self.asked(turn, speech_end, speculative);
+                self.generate(generation, turn, contents);
+            }
             Command::Cancel { generation } => {
                 if let Some(open) = self.open.as_ref().filter(|open| open.generation == generation) {
                     open.stop.cancel();
+                    if let (false, Some(timeline)) = (open.committed, &mut self.timeline) {
+                        timeline.wasted();
+                    }
                 }
                 self.ports.command(media::Command::Cancel(generation));
             }
@@ -392,44 +401,65 @@ impl Dialogue {
             }
             Command::Commit { generation } => {
                 self.mark(Mark::Committed, Instant::now());
+                if let Some(open) = self.open.as_mut().filter(|open| open.generation == generation) {
+                    open.committed = true;
+                }
                 self.ports.command(media::Command::Release(generation));
             }
             Command::Speak { generation, seq, text } => self.speak(generation, seq, text),
             Command::FlushPlayout => {
                 self.ports.command(media::Command::Flush);
             }
-            Command::Apologise => {
-                if let Some(clip) = self.parts.clips.apology(language) {
-                    let clip = playable(ClipKind::Apology, 0, clip);
-                    self.ports.command(media::Command::Play(clip));
-                } else {
-                    self.conversation.handle(Instant::now(), Input::ApologyEnded);
-                }
+            Command::ResumePlayout => {
+                self.recordings.forget();
+                self.ports.command(media::Command::Resume);
             }
-            Command::ResumePlayout | Command::Prompt | Command::SayGoodbye | Command::HangUp { .. } => {}
+            Command::HangUp { why } => self.hang_up = Some(why),
             Command::Transfer { to } => self.transfer = Some(to),
             Command::TurnEnded { turn, outcome } => self.turn_ended(turn, outcome),
         }
     }
 
-    fn generate(&mut self, generation: Generation, turn: Turn, history: &[Exchange]) {
-        self.take_sound();
-        if let Some(timeline) = &mut self.timeline {
-            timeline.asked_again();
+    /// Plays a clip; where there is none, it is over at once.
+    fn play(&mut self, kind: ClipKind, over: Input) {
+        let language = self.parts.config.conversation.language;
+        let clips = &self.parts.clips;
+        let clip = match kind {
+            ClipKind::Greeting => clips.greeting(language),
+            ClipKind::Prompt => clips.prompt(language),
+            ClipKind::Goodbye => clips.goodbye(language),
+            _ => clips.apology(language),
+        };
+        match clip.map(|clip| playable(kind, 0, clip)) {
+            Some(clip) => drop(self.ports.command(media::Command::Play(clip))),
+            None => self.conversation.handle(Instant::now(), over),
         }
-        let ask = Ask { system: self.system.clone(), contents: self.recordings.contents(turn, history) };
-        let stop = CancellationToken::new();
-        let stop_asking = stop.child_token();
-        let fetching =
-            answer::fetch(self.parts.gemini.clone(), ask, generation, self.work.clone(), stop_asking.clone());
-        self.open = Some(Open { generation, stop, stop_asking, phrases: Vec::new() });
+    }
+
+    /// The wait for an answer begins where the caller's words ended.
+    fn asked(&mut self, turn: Turn, speech_end: Instant, speculative: bool) {
+        let timeline = self.timeline.get_or_insert_with(|| TurnTimeline::new(&*self.call, turn));
+        timeline.mark(Mark::SpeechEnd, speech_end);
+        timeline.asked(speculative);
+    }
+
+    fn generate(&mut self, generation: Generation, turn: Turn, mut contents: Vec<Content>) {
+        if let (Some(clip), Some(Content::Caller { text, .. })) = (&self.acknowledged, contents.last_mut()) {
+            *text = Some(format!(
+                "(The caller has just heard you say \"{clip}\" while you were thinking; do not say it again.)"
+            ));
+        }
+        let ask = Ask { system: self.system.clone(), contents, functions: self.functions };
+        let open = Open::new(generation);
+        let stop = open.stop_asking.clone();
+        let fetching = answer::fetch(self.parts.gemini.clone(), ask, generation, self.work.clone(), stop);
+        self.open = Some(open);
         tokio::spawn(fetching.instrument(error_span!("turn", n = turn)));
     }
 
     fn speak(&mut self, generation: Generation, seq: Seq, text: String) {
         let Some(open) = self.open.as_ref().filter(|open| open.generation == generation) else { return };
-        let ends = open.phrases.get(seq as usize).map_or(Ends::Sentence, |phrase| phrase.ends);
-        let say = Say { text: text.into(), language: self.parts.config.conversation.language, ends };
+        let say = Say { text: text.into(), language: self.parts.config.conversation.language, ends: open.ends(seq) };
         let phrase = Phrase { generation, seq, say, stop: open.stop.clone() };
         if self.phrases.try_send(phrase).is_err() {
             warn!(waiting = PHRASES, "too many phrases wait to be spoken; one is left out");
@@ -438,15 +468,25 @@ impl Dialogue {
     }
 
     fn turn_ended(&mut self, turn: Turn, outcome: TurnOutcome) {
-        self.cut_off = outcome == TurnOutcome::Interrupted;
         self.recordings.turn_over();
         self.open = None;
+        self.acknowledged = None;
         let Some(timeline) = self.timeline.take() else { return };
         let report = timeline.report(outcome);
         report.log();
+        self.tally.add(&report);
         if self.parts.reports.try_send(report).is_err() {
             warn!(turn, "the turn's report was dropped: too many wait to be written");
         }
+    }
+}
+
+/// What the model is told of who it is, and of what may have been said before it answers.
+fn system_instruction(config: &Config) -> String {
+    let told = &config.gemini.system_instruction;
+    match config.placeholder.enabled {
+        true => format!("{told}\n{ACKNOWLEDGED}"),
+        false => told.clone(),
     }
 }
 
@@ -456,65 +496,4 @@ fn playable(kind: ClipKind, index: usize, clip: &Clip) -> PlayableClip {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{self, Config};
-    use crate::gemini::Gemini;
-    use crate::hearing::Endpointer;
-    use crate::http::Http;
-    use crate::leg::{Dtmf, FrameKind, Leg};
-    use crate::media::{Line, MediaThread};
-    use crate::pcm::Frame;
-    use crate::playout::Mixer;
-    use crate::playout::clips::Clips;
-    use crate::tts::CommandSynthesizer;
-
-    struct Nobody;
-
-    impl Leg for Nobody {
-        fn hear(&mut self, _: Instant, _: &mut Frame) -> FrameKind {
-            FrameKind::Silence
-        }
-
-        fn speak(&mut self, _: Instant, _: &Frame, _: bool) {}
-
-        fn skip(&mut self) {}
-
-        fn poll_dtmf(&mut self) -> Option<Dtmf> {
-            None
-        }
-
-        fn renegotiate(&mut self, _: &LegMedia) {}
-
-        fn last_received(&self) -> Instant {
-            Instant::now()
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_ends_even_if_the_media_thread_does_not_answer() {
-        let config = Config {
-            gemini: config::Gemini { base_url: "http://127.0.0.1:9".into(), ..Default::default() },
-            ..Default::default()
-        };
-        let ip = std::net::IpAddr::from([127, 0, 0, 1]);
-        let parts = Parts {
-            clips: Clips::open(&config.placeholder, config.voice.level_dbfs).unwrap(),
-            gemini: Gemini::new(&config.gemini, None, &Http::new(config.gemini.connect).unwrap()).unwrap(),
-            voice: Arc::new(CommandSynthesizer::new(&config.voice).unwrap()),
-            media: MediaThread::start(1).unwrap(),
-            forecast: crate::playout::SharedForecast::default(),
-            media_address: ip,
-            bind_address: ip,
-            reports: mpsc::channel(1).0,
-            config,
-        };
-        let endpointer = Endpointer::new(crate::hearing::Limits::from(&parts.config.hearing));
-        // Kept from the media thread.
-        let (_line, ports) = Line::new(Box::new(Nobody), endpointer, Mixer::new(Duration::ZERO), LET_GO).unwrap();
-        let (phrases, work) = (mpsc::channel(1).0, mpsc::channel(1).0);
-        let mut dialogue = Dialogue::new(Arc::new(parts), "call".into(), ports, phrases, work);
-        let ended = tokio::time::timeout(LET_GO * 2, dialogue.hung_up(Instant::now())).await;
-        assert!(ended.is_ok());
-    }
-}
+mod tests;

@@ -29,10 +29,12 @@ mod bridge;
 mod dialogue;
 mod incoming;
 mod media;
+mod open;
 mod outgoing;
 mod recordings;
 mod speaker;
 mod succession;
+mod tally;
 mod transfer;
 
 use bridge::Near;
@@ -76,6 +78,7 @@ pub(crate) enum Work {
     GeminiMark { generation: Generation, mark: gemini::Mark, at: Instant },
     Token { generation: Generation },
     Clause { generation: Generation, at: Instant, piece: Piece },
+    FunctionCalled { generation: Generation, name: String },
     AnswerEnded { generation: Generation, outcome: Outcome, fault: Option<gemini::Fault> },
     PhraseStarted { generation: Generation, at: Instant },
     PhraseSounds { generation: Generation, at: Instant },
@@ -219,6 +222,10 @@ async fn converse(
             }
             () = stop.cancelled() => break Err(ByeReason::Normal),
         }
+        if let Some(why) = dialogue.take_hang_up() {
+            info!(?why, "hangs up");
+            break Err(ByeReason::Normal);
+        }
         if let Some(to) = dialogue.take_transfer() {
             info!("hands the caller over");
             let trunk = origin.trunk.as_deref().map(str::to_owned);
@@ -256,11 +263,16 @@ async fn converse(
         // A peer that is gone leaves the BYE unanswered for half a minute; nothing else of the call lasts so long.
         Err(why) => tokio::join!(dialog.hang_up_because(why), freed).0,
     };
+    let tally = dialogue.tally();
     let read = |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
     info!(
         ?reason,
         seconds = since.elapsed().as_secs_f32(),
         frames = read(&counters.ticks),
+        turns = tally.turns,
+        requests = tally.requests,
+        requests_wasted = tally.wasted,
+        speculative = tally.speculative,
         skipped = read(&counters.skipped),
         concealed = read(&counters.concealed),
         underruns = read(&counters.underruns),

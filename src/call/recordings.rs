@@ -15,7 +15,10 @@ const NOT_KEPT: &str = "(The caller said something here that is not kept.)";
 /// Heard sound, and the turns that were cut from it.
 pub(super) struct Recordings {
     heard: Utterance,
+    /// Where the turn began.
     onset: Option<u64>,
+    /// Where the utterance began that has not ended.
+    utterance: Option<u64>,
     end: u64,
     kept: VecDeque<(Turn, Arc<[u8]>)>,
     keep: usize,
@@ -27,6 +30,7 @@ impl Recordings {
         Self {
             heard: Utterance::new(hearing.max_utterance, hearing.pre_roll),
             onset: None,
+            utterance: None,
             end: 0,
             kept: VecDeque::new(),
             keep: config.gemini.history_audio_turns,
@@ -40,17 +44,43 @@ impl Recordings {
 
     /// The caller speaks from this sample on; within a turn that goes on, the first onset counts.
     pub fn began(&mut self, onset_sample: u64) {
+        self.utterance = Some(onset_sample);
         self.onset.get_or_insert(onset_sample);
     }
 
-    /// The caller has spoken up to this sample.
+    /// The caller has spoken up to this sample, perhaps for the last time.
     pub fn ended(&mut self, end_sample: u64) {
         self.end = end_sample;
     }
 
-    /// The turn is over: what comes next is another one.
+    /// The caller goes on within the utterance.
+    pub fn resumed(&mut self) {
+        self.onset = self.onset.or(self.utterance);
+    }
+
+    /// The utterance was nothing that belongs to a turn, as far as it goes.
+    pub fn forget(&mut self) {
+        if self.onset == self.utterance {
+            self.onset = None;
+        }
+    }
+
+    /// The caller has finished. `onset_sample`: where the utterance began, if that is news.
+    pub fn finished(&mut self, onset_sample: u64, end_sample: u64) {
+        if self.utterance.is_none() {
+            self.began(onset_sample);
+        }
+        self.end = end_sample;
+    }
+
+    /// What is heard next is another utterance.
+    pub fn utterance_over(&mut self) {
+        self.utterance = None;
+    }
+
+    /// The turn is over: an utterance that has not ended belongs to the next.
     pub fn turn_over(&mut self) {
-        self.onset = None;
+        self.onset = self.utterance;
     }
 
     /// What the model is asked with: the exchanges so far, and the sound of this turn.

@@ -15,6 +15,11 @@ const SPECULATIONS: u32 = 3;
 const SAME_END: Duration = Duration::from_millis(60);
 
 impl Conversation {
+    /// Whether an answer to the words of the caller that ended then is asked for, or was, and is not to be heard yet.
+    pub fn expects_answer_to(&self, speech_end: Instant) -> bool {
+        matches!(&self.floor, Floor::Answering(answer) if !answer.committed && speech_end <= answer.speech_end + SAME_END)
+    }
+
     pub(super) fn probable_end(&mut self, now: Instant, speech_end: Instant) {
         if !self.is_meant(now, speech_end) || !self.limits.speculation || self.speculations >= SPECULATIONS {
             return;

@@ -67,11 +67,6 @@ impl Conversation {
         self.turn
     }
 
-    /// Whether what is asked, or said, answers the caller's words that ended then.
-    pub fn answers(&self, speech_end: Instant) -> bool {
-        self.floor.answered() == Some(speech_end)
-    }
-
     /// What is remembered of the turns that are over, oldest first.
     pub fn history(&self) -> impl Iterator<Item = &Exchange> {
         self.history.iter()

@@ -174,6 +174,10 @@ impl Mixer {
         self.hold.resumed();
         self.placeholder.resumed();
         self.stop_placeholder();
+        // A sound that was passed over goes on: what it had interrupted waits again.
+        if self.audible() {
+            self.utterance_started();
+        }
     }
 
     /// The caller's utterance was cut for its length: a hold is not endless.

@@ -91,22 +91,35 @@ pub struct TurnTimeline {
     turn: u32,
     placeholder: Option<String>,
     resumed: u32,
+    requests: u32,
+    requests_wasted: u32,
+    speculative: bool,
     marks: [Option<Instant>; MARKS],
 }
 
 impl TurnTimeline {
     /// The timeline of a turn in which nothing has happened.
     pub fn new(call: impl Into<String>, turn: u32) -> Self {
-        Self { call: call.into(), turn, placeholder: None, resumed: 0, marks: [None; MARKS] }
+        Self {
+            call: call.into(),
+            turn,
+            placeholder: None,
+            resumed: 0,
+            requests: 0,
+            requests_wasted: 0,
+            speculative: false,
+            marks: [None; MARKS],
+        }
     }
 
     /// Notes that something happened. Marks may come in any order.
     pub fn mark(&mut self, mark: Mark, at: Instant) {
         let known = self.at(mark);
         if mark == Mark::SpeechEnd && known.is_some_and(|known| at > known) {
+            // A pause that was too short for an end was none.
+            self.resumed += u32::from(self.at(Mark::EndOfUtterance).is_some());
             self.marks = [None; MARKS];
             self.placeholder = None;
-            self.resumed += 1;
         }
         let kept = match known {
             Some(known) if mark == Mark::SpeechEnd || mark.last_counts() => known.max(at),
@@ -116,12 +129,20 @@ impl TurnTimeline {
         self.marks[mark as usize] = Some(kept);
     }
 
-    /// Forgets the marks of an earlier request of the same turn, which was taken back.
-    pub fn asked_again(&mut self) {
+    /// The model is asked, before the soft end when `speculative`. Forgets the marks of an earlier request of the same turn, which was
+    /// taken back.
+    pub fn asked(&mut self, speculative: bool) {
         use Mark::{FirstClause, GeminiFirstToken, GeminiFullResponse, GeminiStart, TtsFirstAudio, TtsStart};
         for mark in [GeminiStart, GeminiFirstToken, GeminiFullResponse, FirstClause, TtsStart, TtsFirstAudio] {
             self.marks[mark as usize] = None;
         }
+        self.requests += 1;
+        self.speculative = speculative;
+    }
+
+    /// A request was taken back before its answer could be heard.
+    pub fn wasted(&mut self) {
+        self.requests_wasted += 1;
     }
 
     /// Names the placeholder clip that started.
@@ -147,6 +168,9 @@ impl TurnTimeline {
             outcome,
             placeholder: self.placeholder.clone(),
             resumed: self.resumed,
+            requests: self.requests,
+            requests_wasted: self.requests_wasted,
+            speculative: self.speculative && self.requests > self.requests_wasted,
             end_of_utterance_ms: ms(Mark::EndOfUtterance),
             committed_ms: ms(Mark::Committed),
             placeholder_start_ms,
@@ -187,6 +211,15 @@ pub struct TurnReport {
     pub placeholder: Option<String>,
     /// How often the caller went on within a pause.
     pub resumed: u32,
+    /// How often the model was asked.
+    #[serde(default)]
+    pub requests: u32,
+    /// How many of those requests were taken back because the caller went on.
+    #[serde(default)]
+    pub requests_wasted: u32,
+    /// Whether the answer came from a request that left before the soft end.
+    #[serde(default)]
+    pub speculative: bool,
     /// [`Mark::EndOfUtterance`]
     pub end_of_utterance_ms: Option<f64>,
     /// [`Mark::Committed`]
@@ -247,6 +280,12 @@ impl TurnReport {
         if self.resumed > 0 {
             let _ = write!(line, " resumed={}", self.resumed);
         }
+        if self.requests_wasted > 0 {
+            let _ = write!(line, " requests={} requests_wasted={}", self.requests, self.requests_wasted);
+        }
+        if self.speculative {
+            line.push_str(" speculative=true");
+        }
         for (key, ms) in self.times() {
             if let Some(ms) = ms {
                 let _ = write!(line, " {key}={ms}");
@@ -263,6 +302,9 @@ impl TurnReport {
             outcome = self.outcome.name(),
             placeholder = self.placeholder,
             resumed = self.resumed,
+            requests = self.requests,
+            requests_wasted = self.requests_wasted,
+            speculative = self.speculative,
             end_of_utterance_ms = self.end_of_utterance_ms,
             gemini_start_ms = self.gemini_start_ms,
             placeholder_start_ms = self.placeholder_start_ms,

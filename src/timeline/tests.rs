@@ -58,6 +58,26 @@ fn a_caller_who_goes_on_starts_the_wait_over() {
 }
 
 #[test]
+fn a_pause_that_was_no_end_is_not_counted_and_its_request_is_wasted() {
+    let zero = Instant::now();
+    let mut turn = TurnTimeline::new("c1", 1);
+    turn.mark(Mark::SpeechEnd, zero);
+    turn.asked(true);
+    turn.mark(Mark::GeminiStart, at(zero, 121_000));
+    turn.wasted();
+    assert!(!turn.report(TurnOutcome::HungUp).speculative);
+    turn.mark(Mark::SpeechEnd, at(zero, 2_000_000));
+    turn.asked(true);
+    // It left before the end was known.
+    turn.mark(Mark::GeminiStart, at(zero, 2_121_000));
+    turn.mark(Mark::EndOfUtterance, at(zero, 2_300_000));
+    let report = turn.report(TurnOutcome::Answered);
+    assert_eq!((report.resumed, report.requests, report.requests_wasted, report.speculative), (0, 2, 1, true));
+    assert_eq!((report.gemini_start_ms, report.end_of_utterance_ms), (Some(121.0), Some(300.0)));
+    assert!(report.summary_line().contains(" requests=2 requests_wasted=1 speculative=true"));
+}
+
+#[test]
 fn without_an_end_of_speech_there_is_nothing_to_measure_from() {
     let mut turn = TurnTimeline::new("c1", 1);
     turn.mark(Mark::EndOfUtterance, Instant::now());
@@ -137,7 +157,7 @@ fn a_second_request_of_a_turn_keeps_nothing_of_the_first_but_what_was_heard() {
     timeline.mark(Mark::SpeechEnd, zero);
     timeline.mark(Mark::PlaceholderStart, after(300));
     timeline.mark(Mark::GeminiStart, after(301));
-    timeline.asked_again();
+    timeline.asked(false);
     timeline.mark(Mark::GeminiStart, after(440));
     let report = timeline.report(TurnOutcome::Answered);
     assert_eq!((report.placeholder_start_ms, report.gemini_start_ms), (Some(300.0), Some(440.0)));

@@ -1,0 +1,61 @@
+//! The driver without its counterparts.
+
+use super::*;
+use crate::config::{self, Config};
+use crate::gemini::Gemini;
+use crate::hearing::Endpointer;
+use crate::http::Http;
+use crate::leg::{Dtmf, FrameKind, Leg};
+use crate::media::{Line, MediaThread};
+use crate::pcm::Frame;
+use crate::playout::Mixer;
+use crate::playout::clips::Clips;
+use crate::tts::CommandSynthesizer;
+
+struct Nobody;
+
+impl Leg for Nobody {
+    fn hear(&mut self, _: Instant, _: &mut Frame) -> FrameKind {
+        FrameKind::Silence
+    }
+
+    fn speak(&mut self, _: Instant, _: &Frame, _: bool) {}
+
+    fn skip(&mut self) {}
+
+    fn poll_dtmf(&mut self) -> Option<Dtmf> {
+        None
+    }
+
+    fn renegotiate(&mut self, _: &LegMedia) {}
+
+    fn last_received(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_ends_even_if_the_media_thread_does_not_answer() {
+    let config = Config {
+        gemini: config::Gemini { base_url: "http://127.0.0.1:9".into(), ..Default::default() },
+        ..Default::default()
+    };
+    let ip = std::net::IpAddr::from([127, 0, 0, 1]);
+    let parts = Parts {
+        clips: Clips::open(&config.placeholder, config.voice.level_dbfs).unwrap(),
+        gemini: Gemini::new(&config.gemini, None, &Http::new(config.gemini.connect).unwrap()).unwrap(),
+        voice: Arc::new(CommandSynthesizer::new(&config.voice).unwrap()),
+        media: MediaThread::start(1).unwrap(),
+        media_address: ip,
+        bind_address: ip,
+        reports: mpsc::channel(1).0,
+        config,
+    };
+    let endpointer = Endpointer::new(crate::hearing::Limits::from(&parts.config.hearing));
+    // Kept from the media thread.
+    let (_line, ports) = Line::new(Box::new(Nobody), endpointer, Mixer::new(Duration::ZERO), LET_GO).unwrap();
+    let (phrases, work) = (mpsc::channel(1).0, mpsc::channel(1).0);
+    let mut dialogue = Dialogue::new(Arc::new(parts), "call".into(), ports, phrases, work);
+    let ended = tokio::time::timeout(LET_GO * 2, dialogue.hung_up(Instant::now())).await;
+    assert!(ended.is_ok());
+}

@@ -1,0 +1,63 @@
+//! The answer that is being asked for or spoken: what ends it, and how long its phrases are.
+
+use tokio_util::sync::CancellationToken;
+
+use crate::conversation::{Generation, Seq};
+use crate::sentence::{Ends, Piece};
+
+/// Speech a voice makes of a character, for a phrase whose length is not known yet.
+const FRAMES_PER_CHARACTER: f32 = 3.5;
+
+/// The answer that is being asked for or spoken.
+pub(super) struct Open {
+    pub generation: Generation,
+    /// Ends the asking and the speaking.
+    pub stop: CancellationToken,
+    /// Ends the asking alone.
+    pub stop_asking: CancellationToken,
+    /// It may be heard.
+    pub committed: bool,
+    phrases: Vec<Phrase>,
+}
+
+/// A phrase of the open answer.
+struct Phrase {
+    ends: Ends,
+    characters: usize,
+    /// Its length, once it is synthesised.
+    frames: Option<u32>,
+}
+
+impl Open {
+    pub fn new(generation: Generation) -> Self {
+        let stop = CancellationToken::new();
+        let stop_asking = stop.child_token();
+        Self { generation, stop, stop_asking, committed: false, phrases: Vec::new() }
+    }
+
+    /// The next piece of text that is to be spoken.
+    pub fn add(&mut self, piece: &Piece) {
+        self.phrases.push(Phrase { ends: piece.ends, characters: piece.text.chars().count(), frames: None });
+    }
+
+    /// How a phrase ends.
+    pub fn ends(&self, seq: Seq) -> Ends {
+        self.phrases.get(seq as usize).map_or(Ends::Sentence, |phrase| phrase.ends)
+    }
+
+    /// A phrase has been synthesised, and is so long.
+    pub fn spoken(&mut self, seq: Seq, frames: u32) {
+        if let Some(phrase) = self.phrases.get_mut(seq as usize) {
+            phrase.frames = Some(frames);
+        }
+    }
+
+    /// What part of a phrase `frames` frames are.
+    pub fn share(&self, seq: Seq, frames: u32) -> f32 {
+        self.phrases.get(seq as usize).map_or(0.0, |phrase| {
+            let guess = phrase.characters as f32 * FRAMES_PER_CHARACTER;
+            let whole = phrase.frames.map_or(guess, |frames| frames as f32);
+            (frames as f32 / whole.max(1.0)).min(1.0)
+        })
+    }
+}
