@@ -98,7 +98,7 @@ async fn a_caller_who_speaks_over_the_answer_silences_it_and_the_model_learns_wh
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_of_700_ms_inside_a_sentence_is_not_answered() {
-    let house = House::open(|_, cloud| cloud.first_token = Duration::from_millis(500)).await;
+    let house = House::open(|_, cloud| cloud.first_token = Duration::from_millis(900)).await;
     let pause = vec![0; 35 * FRAME_SAMPLES];
     let sentence =
         [samples(&say("I would like to order a taxi")), pause, samples(&say("for tomorrow morning"))].concat();
