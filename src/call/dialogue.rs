@@ -12,8 +12,7 @@ use crate::gemini::{self, Ask, Content, Function};
 use crate::hearing::Heard;
 use crate::leg::LegMedia;
 use crate::media::{self, Event, Occurrence, Ports};
-use crate::playout::clips::Clip;
-use crate::playout::{Arming, ClipKind, PlayableClip, Played};
+use crate::playout::{ClipKind, Forecast, Occasion, PlaceholderPolicy, Played};
 use crate::sdp;
 use crate::timeline::{Mark, TurnOutcome, TurnTimeline};
 use crate::tts::Say;
@@ -40,7 +39,9 @@ pub(super) struct Dialogue {
     recordings: Recordings,
     open: Option<Open>,
     timeline: Option<TurnTimeline>,
-    armed: usize,
+    placeholders: PlaceholderPolicy,
+    /// The turn that comes begins with the caller cutting us off.
+    cut_off: bool,
     phrases: mpsc::Sender<Phrase>,
     work: mpsc::Sender<Work>,
     system: Arc<str>,
@@ -74,7 +75,8 @@ impl Dialogue {
             hang_up: None,
             open: None,
             timeline: None,
-            armed: 0,
+            placeholders: PlaceholderPolicy::new(config, Forecast::new(parts.forecast.clone())),
+            cut_off: false,
             call,
             ports,
             phrases,
@@ -248,7 +250,8 @@ impl Dialogue {
 
     fn played(&mut self, at: Instant, played: Played) {
         match played {
-            Played::ClipStarted { kind: ClipKind::Placeholder, index, at } => {
+            Played::ClipStarted { kind: kind @ ClipKind::Placeholder, index, at } => {
+                self.placeholders.clip_started(kind, index, at);
                 let language = self.parts.config.conversation.language;
                 let clip = self.parts.clips.placeholders(language).get(usize::from(index));
                 self.acknowledged = clip.map(|clip| clip.text.clone()).filter(|text| !text.is_empty());
@@ -259,7 +262,7 @@ impl Dialogue {
                     }
                 }
             }
-            Played::ClipStarted { .. } => {}
+            Played::ClipStarted { kind, index, at } => self.placeholders.clip_started(kind, index, at),
             Played::ClipEnded { kind: ClipKind::Greeting, .. } => self.tell(at, Input::GreetingEnded),
             Played::ClipEnded { kind: ClipKind::Apology, .. } => self.tell(at, Input::ApologyEnded),
             Played::ClipEnded { kind: ClipKind::Prompt, .. } => self.tell(at, Input::PromptEnded),
@@ -267,6 +270,7 @@ impl Dialogue {
             Played::ClipEnded { kind: ClipKind::Placeholder | ClipKind::Still, .. } => {
                 self.mark(Mark::PlaceholderEnd, at);
             }
+            Played::AnswerQueued { after } => self.placeholders.answer_queued(after),
             Played::FirstSound { at } => self.mark(Mark::FirstSound, at),
             Played::AnswerStarted { generation, at } => {
                 self.mark(Mark::AnswerStart, at);
@@ -367,14 +371,11 @@ impl Dialogue {
             Command::Apologise => self.play(ClipKind::Apology, Input::ApologyEnded),
             Command::Prompt => self.play(ClipKind::Prompt, Input::PromptEnded),
             Command::SayGoodbye => self.play(ClipKind::Goodbye, Input::GoodbyeEnded),
-            Command::ArmPlaceholder { .. } => {
-                let clips = self.parts.clips.placeholders(language);
-                if !clips.is_empty() {
-                    let index = self.armed % clips.len();
-                    self.armed += 1;
-                    let clip = playable(ClipKind::Placeholder, index, &clips[index]);
-                    self.ports.command(media::Command::Arm(Arming::first(clip)));
-                }
+            Command::ArmPlaceholder { turn } => {
+                let occasion = Occasion { first_reply: turn == 1, after_barge_in: self.cut_off, closing: false };
+                let clips = &self.parts.clips;
+                let arming = self.placeholders.arm(occasion, clips.placeholders(language), clips.stills(language));
+                self.ports.command(media::Command::Arm(arming));
             }
             Command::DisarmPlaceholder => {
                 self.ports.command(media::Command::Disarm);
@@ -430,7 +431,7 @@ impl Dialogue {
             ClipKind::Goodbye => clips.goodbye(language),
             _ => clips.apology(language),
         };
-        match clip.map(|clip| playable(kind, 0, clip)) {
+        match clip.map(|clip| clip.playable(0)) {
             Some(clip) => drop(self.ports.command(media::Command::Play(clip))),
             None => self.conversation.handle(Instant::now(), over),
         }
@@ -468,6 +469,7 @@ impl Dialogue {
     }
 
     fn turn_ended(&mut self, turn: Turn, outcome: TurnOutcome) {
+        self.cut_off = outcome == TurnOutcome::Interrupted;
         self.recordings.turn_over();
         self.open = None;
         self.acknowledged = None;
@@ -488,11 +490,6 @@ fn system_instruction(config: &Config) -> String {
         true => format!("{told}\n{ACKNOWLEDGED}"),
         false => told.clone(),
     }
-}
-
-/// A clip as the mixer takes it. The library outlives the call, so that the media thread never frees its parts.
-fn playable(kind: ClipKind, index: usize, clip: &Clip) -> PlayableClip {
-    PlayableClip { kind, index: index as u16, frames: clip.frames.clone(), cuts: clip.cuts.clone() }
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ async fn a_call_ends_even_if_the_media_thread_does_not_answer() {
         gemini: Gemini::new(&config.gemini, None, &Http::new(config.gemini.connect).unwrap()).unwrap(),
         voice: Arc::new(CommandSynthesizer::new(&config.voice).unwrap()),
         media: MediaThread::start(1).unwrap(),
+        forecast: crate::playout::SharedForecast::default(),
         media_address: ip,
         bind_address: ip,
         reports: mpsc::channel(1).0,
