@@ -26,6 +26,9 @@ pub struct Arguments {
     /// A small corpus: half a minute, coarse figures
     #[arg(long)]
     quick: bool,
+    /// Evaluate the WAV files in DIR in place of the corpus; docs/evaluation.md says how to label them
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["quick", "keep", "seed", "loss"])]
+    recordings: Option<PathBuf>,
     /// Evaluate with the [hearing] settings of this configuration in place of the defaults
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -54,6 +57,7 @@ impl From<EvaluationError> for Failure {
     fn from(error: EvaluationError) -> Self {
         let exit = match error {
             EvaluationError::NoVoice(_) | EvaluationError::Voice { .. } => Exit::Unavailable,
+            EvaluationError::Folder { .. } | EvaluationError::NoRecordings(_) => Exit::NoInput,
             EvaluationError::Write { .. } => Exit::CannotCreate,
         };
         Self::new(exit, error)
@@ -81,16 +85,24 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         keep,
     };
     let bar = Bar::default();
-    let report = evaluate::evaluate(&options, &|what, done, all| bar.show(what, done, all))?;
-    let table = evaluate::table(&report);
-    let json = serde_json::to_string_pretty(&report).expect("a report is plain numbers and names");
+    let progress = |what: &str, done, all| bar.show(what, done, all);
+    let (table, json, picture) = match &arguments.recordings {
+        Some(folder) => {
+            let report = evaluate::recordings(folder, &options, &progress)?;
+            if report.files.is_empty() {
+                return Err(Failure::new(Exit::NoInput, evaluate::recordings_table(&report).trim()));
+            }
+            (evaluate::recordings_table(&report), json(&report), None)
+        }
+        None => {
+            let report = evaluate::evaluate(&options, &progress)?;
+            (evaluate::table(&report), json(&report), Some(evaluate::picture(&report)))
+        }
+    };
     if let Some(out) = &arguments.out {
-        let files = [
-            ("evaluation.txt", table.as_str()),
-            ("evaluation.json", json.as_str()),
-            ("evaluation.svg", &evaluate::picture(&report)),
-        ];
-        for (name, text) in files {
+        let files =
+            [("evaluation.txt", Some(&table)), ("evaluation.json", Some(&json)), ("evaluation.svg", picture.as_ref())];
+        for (name, text) in files.into_iter().filter_map(|(name, text)| Some((name, text?))) {
             let path = out.join(name);
             std::fs::write(&path, text).map_err(|cause| EvaluationError::Write { path, cause })?;
         }
@@ -99,6 +111,10 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     // A reader that has closed its end has read enough.
     let _ = writeln!(stdout, "{}", if arguments.json { json.trim_end() } else { table.trim_end() });
     Ok(ExitCode::SUCCESS)
+}
+
+fn json(report: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(report).expect("a report is plain numbers and names")
 }
 
 /// A progress bar on standard error, if that is a terminal.

@@ -11,7 +11,7 @@ pub(super) const GREEN: &str = "#23845a";
 pub(super) const PAPER: &str = "#fdfdfc";
 
 /// Room for the title above, and the names of the axes to the left and below.
-const ABOVE: f64 = 46.0;
+const ABOVE: f64 = 66.0;
 const LEFT: f64 = 46.0;
 const BELOW: f64 = 40.0;
 
@@ -72,7 +72,7 @@ pub(super) fn draw(svg: &mut String, chart: &Chart, at: (f64, f64), size: (f64, 
     for (value, words) in &chart.goals.1 {
         let y = y_axis.at(*value);
         dashed(svg, (left, y), (right, y));
-        text(svg, (right, y - 4.0), "end", GOAL, words);
+        text(svg, (left + 6.0, y - 4.0), "start", GOAL, words);
     }
     let mut name_x = at.0 + 8.0;
     for line in &chart.lines {
@@ -128,7 +128,7 @@ fn grid(svg: &mut String, chart: &Chart, (x_axis, y_axis): (&Axis, &Axis), edges
         text(svg, (x_axis.at(place as f64 + 1.0), bottom + 15.0), "middle", FAINT, name);
     }
     text(svg, (right, bottom + 32.0), "end", FAINT, chart.x_name);
-    text(svg, (left - 38.0, top - 6.0), "start", FAINT, chart.y_name);
+    text(svg, (left - 38.0, top - 14.0), "start", FAINT, chart.y_name);
 }
 
 fn finite(point: &Point) -> bool {

@@ -196,11 +196,11 @@ pub(super) fn figures(
         .collect();
     let starts: usize = selected().map(|(_, result)| result.spurious_starts).sum();
     let quiet: Duration = selected().map(|(_, result)| result.quiet).sum();
-    Figures { spurious_starts_per_minute: ratio(starts as f64, quiet.as_secs_f64() / 60.0), ..of_turns(&turns) }
+    of_turns(&turns, starts, quiet)
 }
 
-/// The figures of these turns, without spurious starts.
-pub(super) fn of_turns(turns: &[&run::Outcome]) -> Figures {
+/// The figures of these turns, and of starts where nobody spoke for so long.
+pub(super) fn of_turns(turns: &[&run::Outcome], starts: usize, quiet: Duration) -> Figures {
     let count = |which: &dyn Fn(&run::Outcome) -> bool| turns.iter().filter(|turn| which(turn)).count();
     let sum = |what: &dyn Fn(&run::Outcome) -> usize| turns.iter().map(|turn| what(turn)).sum::<usize>() as f64;
     let all = turns.len() as f64;
@@ -221,7 +221,7 @@ pub(super) fn of_turns(turns: &[&run::Outcome]) -> Figures {
         hard_end_p50_ms,
         hard_end_p90_ms,
         hard_end_p99_ms,
-        spurious_starts_per_minute: 0.0,
+        spurious_starts_per_minute: ratio(starts as f64, quiet.as_secs_f64() / 60.0),
     }
 }
 
@@ -321,7 +321,7 @@ mod tests {
         let mut turns: Vec<&run::Outcome> = turns.iter().collect();
         let missed = outcome(0, None);
         turns.extend([&missed; 10]);
-        let figures = of_turns(&turns);
+        let figures = of_turns(&turns, 0, Duration::ZERO);
         assert_eq!((figures.turns, figures.cut_offs_percent, figures.misses_percent), (20, 5.0, 50.0));
         assert_eq!((figures.decision_p50_ms, figures.decision_p90_ms), (Some(50.0), Some(90.0)));
         assert_eq!((figures.soft_ends_taken_back_percent, figures.hard_end_p99_ms), (50.0, Some(700.0)));
@@ -347,6 +347,6 @@ mod tests {
         assert_eq!(report.everything.cut_offs_percent, 60.0);
         assert!(goals(&report.overall).iter().all(|goal| goal.met));
         assert!(goals(&report.everything).iter().take(2).all(|goal| !goal.met));
-        assert_eq!(goals(&of_turns(&[]))[2].measured, None);
+        assert_eq!(goals(&of_turns(&[], 0, Duration::ZERO))[2].measured, None);
     }
 }

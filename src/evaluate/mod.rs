@@ -25,6 +25,7 @@ mod line;
 mod noise;
 mod parallel;
 mod picture;
+mod recordings;
 mod report;
 mod run;
 mod sweep;
@@ -36,6 +37,7 @@ pub use figures::{Endpointing, Fault, Figures, Goal, PausePoint};
 pub use noise::Noise;
 pub use parallel::Progress;
 pub use picture::picture;
+pub use recordings::{HeardFile, HeardPause, HeardTurn, Recordings, Unusable, recordings, recordings_table};
 pub use report::table;
 pub use sweep::{Sweep, Tried};
 
@@ -80,6 +82,17 @@ pub enum EvaluationError {
         /// What it said.
         note: String,
     },
+    /// The folder of recordings cannot be read.
+    #[error("--recordings {}: {cause}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// There is nothing in it.
+    #[error("--recordings {}: there is no file whose name ends in .wav; WAV files with 16-bit samples are needed", .0.display())]
+    NoRecordings(PathBuf),
     /// A file cannot be written.
     #[error("{}: {cause}; choose a directory that can be written with --out DIR", path.display())]
     Write {

@@ -135,6 +135,10 @@ fn judge_turn(index: usize, turn: &Truth, until: usize, told: &[Told]) -> Outcom
     for &Told { at, heard } in told.iter().filter(|told| (begin..until.min(end + HORIZON)).contains(&told.at)) {
         match heard {
             Heard::Started { .. } => outcome.heard |= at < end + AFTERGLOW,
+            Heard::ProbableEnd { .. } => {
+                outcome.probable_ends += 1;
+                probable = true;
+            }
             Heard::SoftEnd { .. } => {
                 outcome.soft_ends += 1;
                 soft = Some(at);
@@ -201,6 +205,10 @@ mod tests {
         Heard::SoftEnd { speech_end: Instant::now(), end_sample: end_ms * 8 }
     }
 
+    fn probable(end_ms: u64) -> Heard {
+        Heard::ProbableEnd { speech_end: Instant::now(), end_sample: end_ms * 8 }
+    }
+
     fn resumed() -> Heard {
         Heard::Resumed { at: Instant::now() }
     }
@@ -211,9 +219,19 @@ mod tests {
 
     #[test]
     fn a_turn_that_ends_as_it_should_has_its_delays_and_no_fault() {
-        let result =
-            judged(&[(1100, started()), (2300, soft(2000)), (2550, resumed()), (4310, soft(4000)), (4740, hard(4000))]);
+        let result = judged(&[
+            (1100, started()),
+            (1620, probable(1500)),
+            (1640, resumed()),
+            (2120, probable(2000)),
+            (2300, soft(2000)),
+            (2550, resumed()),
+            (4130, probable(4000)),
+            (4310, soft(4000)),
+            (4740, hard(4000)),
+        ]);
         let turn = &result.turns[0];
+        assert_eq!((turn.probable_ends, turn.probable_taken_back), (3, 2));
         assert_eq!((turn.soft, turn.hard), (Some(Duration::from_millis(310)), Some(Duration::from_millis(740))));
         assert_eq!((turn.soft_ends, turn.taken_back, turn.cut_offs), (2, 1, 0));
         assert!(!turn.missed() && !turn.resumed_by_noise && turn.pauses == [(500, false)]);
