@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
-use crate::config;
+use crate::config::Config;
 use crate::evaluate::{self, EvaluationError, Options};
 
 use super::{Exit, Failure, check};
@@ -14,7 +14,8 @@ use super::{Exit, Failure, check};
 ///
 /// Makes several hundred turns by itself: callers in English, Hebrew and Russian (spoken by espeak-ng), with pauses inside their sentences,
 /// dictated numbers, hesitations, and noise; over a telephone line with lost packets; and runs them through the same code that
-/// hears a call, faster than real time. No network and no telephone line is used. Takes two or three minutes.
+/// hears a call, faster than real time. Then it lets answers come sooner or later, and measures what a caller hears until then. No network
+/// and no telephone line is used. Takes two or three minutes.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Where evaluation.txt, evaluation.json and evaluation.svg are written; without it nothing is
@@ -29,7 +30,7 @@ pub struct Arguments {
     /// Evaluate the WAV files in DIR in place of the corpus; docs/evaluation.md says how to label them
     #[arg(long, value_name = "DIR", conflicts_with_all = ["quick", "keep", "seed", "loss"])]
     recordings: Option<PathBuf>,
-    /// Evaluate with the [hearing] settings of this configuration in place of the defaults
+    /// Evaluate with the [hearing] and [placeholder] settings of this configuration in place of the defaults
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Write the corpus too, as WAV files with their truth, into DIR/corpus (some 100 MB)
@@ -57,7 +58,9 @@ impl From<EvaluationError> for Failure {
     fn from(error: EvaluationError) -> Self {
         let exit = match error {
             EvaluationError::NoVoice(_) | EvaluationError::Voice { .. } => Exit::Unavailable,
-            EvaluationError::Folder { .. } | EvaluationError::NoRecordings(_) => Exit::NoInput,
+            EvaluationError::Folder { .. } | EvaluationError::NoRecordings(_) | EvaluationError::Clips(_) => {
+                Exit::NoInput
+            }
             EvaluationError::Write { .. } => Exit::CannotCreate,
         };
         Self::new(exit, error)
@@ -66,9 +69,9 @@ impl From<EvaluationError> for Failure {
 
 /// Evaluates, prints, writes.
 pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let hearing = match &arguments.config {
-        Some(path) => check::load(path)?.hearing,
-        None => config::Hearing::default(),
+    let config = match &arguments.config {
+        Some(path) => check::load(path)?,
+        None => Config::default(),
     };
     let keep = arguments.out.as_ref().filter(|_| arguments.keep).map(|out| out.join("corpus"));
     if let Some(directory) = keep.as_ref().or(arguments.out.as_ref()) {
@@ -77,7 +80,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     }
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let options = Options {
-        hearing,
+        config,
         seed: arguments.seed,
         quick: arguments.quick,
         loss_percent: arguments.loss,

@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::config;
+use crate::config::Config;
 use crate::hearing::Limits;
 use crate::pcm::{self, wav};
+use crate::playout::clips::{ClipError, Clips};
 
 mod chart;
 mod corpus;
@@ -25,6 +26,7 @@ mod line;
 mod noise;
 mod parallel;
 mod picture;
+mod policy;
 mod recordings;
 mod report;
 mod run;
@@ -37,6 +39,7 @@ pub use figures::{Endpointing, Fault, Figures, Goal, PausePoint};
 pub use noise::Noise;
 pub use parallel::Progress;
 pub use picture::picture;
+pub use policy::{Policy, Waits};
 pub use recordings::{HeardFile, HeardPause, HeardTurn, Recordings, Unusable, recordings, recordings_table};
 pub use report::table;
 pub use sweep::{Sweep, Tried};
@@ -50,8 +53,8 @@ const SWEPT: usize = 3;
 /// What is to be evaluated.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Limits and thresholds of hearing.
-    pub hearing: config::Hearing,
+    /// Limits of hearing, and the placeholder's settings.
+    pub config: Config,
     /// Decides on everything that is random.
     pub seed: u64,
     /// A small corpus, for a quick look.
@@ -93,6 +96,9 @@ pub enum EvaluationError {
     /// There is nothing in it.
     #[error("--recordings {}: there is no file whose name ends in .wav; WAV files with 16-bit samples are needed", .0.display())]
     NoRecordings(PathBuf),
+    /// The clips cannot be used.
+    #[error(transparent)]
+    Clips(#[from] ClipError),
     /// A file cannot be written.
     #[error("{}: {cause}; choose a directory that can be written with --out DIR", path.display())]
     Write {
@@ -134,6 +140,8 @@ pub struct Report {
     pub endpointing: Endpointing,
     /// What other limits would give.
     pub sweep: Sweep,
+    /// What the caller hears until the answer comes.
+    pub policy: Policy,
     /// The goals, and which of them are met.
     pub goals: Vec<Goal>,
     /// Every turn that was cut off or missed.
@@ -142,7 +150,8 @@ pub struct Report {
 
 /// Makes the corpus, hears it and counts. Blocks, for minutes.
 pub fn evaluate(options: &Options, progress: Progress) -> Result<Report, EvaluationError> {
-    let limits = Limits::from(&options.hearing);
+    let clips = Clips::open(&options.config.placeholder, options.config.voice.level_dbfs)?;
+    let limits = Limits::from(&options.config.hearing);
     let voices = Voices::default();
     let babble = corpus::babble(options.seed, &voices)?;
     let cases = corpus::plan(options.seed, options.quick);
@@ -176,8 +185,22 @@ pub fn evaluate(options: &Options, progress: Progress) -> Result<Report, Evaluat
         hard_end_ms: limits.hard_end.as_secs_f64() * 1000.0,
         vad_threshold: limits.vad_threshold,
     };
-    let goals = figures::goals(&endpointing.overall);
-    Ok(Report { setting, endpointing, sweep, goals, faults: figures::faults(&cases, &results) })
+    let noisy = |snr_db: u32| snr_db >= figures::LOWEST_SNR_DB;
+    let (clean, noisy) =
+        (decisions(&cases, &results, Option::is_none), decisions(&cases, &results, |snr_db| snr_db.is_some_and(noisy)));
+    let policy = policy::policy(&options.config, &clips, (&clean, &noisy), options.seed, options.threads, progress)?;
+    let goals = figures::goals(&endpointing.overall).into_iter().chain(policy::goals(&policy)).collect();
+    Ok(Report { setting, endpointing, sweep, policy, goals, faults: figures::faults(&cases, &results) })
+}
+
+/// How late the ends of turns were decided in this noise, of turns that were decided well.
+fn decisions(cases: &[Case], results: &[run::Result], snr_db: impl Fn(&Option<u32>) -> bool) -> Vec<policy::Decision> {
+    let turns =
+        cases.iter().zip(results).filter(|(case, _)| snr_db(&case.snr_db)).flat_map(|(_, result)| &result.turns);
+    turns
+        .filter(|turn| turn.cut_offs == 0 && !turn.missed())
+        .filter_map(|turn| Some(policy::Decision { soft: turn.soft?, hard: turn.hard?, believed: turn.believed? }))
+        .collect()
 }
 
 /// Writes a case as the box hears it, and its truth beside it in the form that `--recordings` reads.

@@ -117,7 +117,7 @@ type Label = (Option<usize>, usize);
 
 /// Hears every WAV file of a folder. Bad files are named in the report, and the rest goes on.
 pub fn recordings(folder: &Path, options: &Options, progress: Progress) -> Result<Recordings, EvaluationError> {
-    let limits = Limits::from(&options.hearing);
+    let limits = Limits::from(&options.config.hearing);
     let read = |cause| EvaluationError::Folder { path: folder.to_owned(), cause };
     let mut paths: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(read)? {
@@ -327,10 +327,10 @@ fn summary(figures: &Figures) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
+    use crate::config::Config;
 
     fn options() -> Options {
-        Options { hearing: config::Hearing::default(), seed: 1, quick: true, loss_percent: 0.0, threads: 2, keep: None }
+        Options { config: Config::default(), seed: 1, quick: true, loss_percent: 0.0, threads: 2, keep: None }
     }
 
     #[test]

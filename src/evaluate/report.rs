@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::Report;
 use super::figures::{Figures, PausePoint};
+use super::policy::{Policy, Waits};
 use super::sweep::Tried;
 
 /// The whole report for a terminal, 110 columns.
@@ -61,6 +62,8 @@ pub fn table(report: &Report) -> String {
     pauses(&mut out, "SNR 5 dB", &endpointing.pauses_at_5_db);
     tried(&mut out, "other hard ends", &report.sweep.hard_end);
     tried(&mut out, "other soft ends", &report.sweep.soft_end);
+
+    policy(&mut out, &report.policy);
 
     let _ = writeln!(out, "\ngoals");
     for goal in &report.goals {
@@ -126,4 +129,53 @@ fn tried(out: &mut String, name: &str, tried: &[Tried]) {
     out.push_str(&line("soft end undone, %", &|tried| format!("{:.0}", tried.figures.soft_ends_taken_back_percent)));
     out.push_str(&line("soft end after, p50", &|tried| ms(tried.figures.decision_p50_ms)));
     out.push_str(&line("hard end after, p50", &|tried| ms(tried.figures.hard_end_p50_ms)));
+}
+
+fn policy(out: &mut String, policy: &Policy) {
+    let preset = format!("{:?}", policy.preset).to_lowercase();
+    let _ = writeln!(
+        out,
+        "\nplaceholders (preset {preset}): ms from the caller's true end to when the sound leaves the box; added: what the clip costs the answer"
+    );
+    let _ = writeln!(
+        out,
+        "  {:<14}{:>6}{:>20}{:>12}{:>18}{:>9}{:>9}{:>13}{:>10}{:>11}",
+        "answer after",
+        "turns",
+        "first sound",
+        "answer p50",
+        "added mean p95",
+        "clips %",
+        "second %",
+        "though ready",
+        "mid-word",
+        "loud cuts"
+    );
+    for waits in &policy.answers {
+        waits_row(out, &waits.answer_after, waits);
+    }
+    waits_row(out, "all", &policy.overall);
+    waits_row(out, "all, in noise", &policy.in_noise);
+}
+
+fn waits_row(out: &mut String, name: &str, waits: &Waits) {
+    let ms = |value: Option<f64>| value.map_or("–".to_owned(), |ms| format!("{ms:.0}"));
+    let _ = writeln!(
+        out,
+        "  {name:<14}{:>6}{:>20}{:>12}{:>18}{:>9.0}{:>9.0}{:>13}{:>10}{:>11}",
+        waits.turns,
+        format!(
+            "{:>4} {:>4} {:>4}",
+            ms(waits.first_sound_p50_ms),
+            ms(waits.first_sound_p95_ms),
+            ms(waits.first_sound_p99_ms)
+        ),
+        ms(waits.answer_p50_ms),
+        format!("{:>4} {:>4}", ms(waits.added_mean_ms), ms(waits.added_p95_ms)),
+        waits.clips_percent,
+        waits.second_clips_percent,
+        waits.clips_though_ready,
+        waits.mid_word_cuts,
+        waits.loud_cuts,
+    );
 }

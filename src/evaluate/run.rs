@@ -62,6 +62,8 @@ pub struct Outcome {
     pub heard: bool,
     /// From the true end to the soft end that stood; 0 when it came before.
     pub soft: Option<Duration>,
+    /// From where the endpointer sees the end to that soft end.
+    pub believed: Option<Duration>,
     /// From the true end to the hard end.
     pub hard: Option<Duration>,
     /// Soft ends, and how many of them were taken back.
@@ -139,8 +141,9 @@ fn judge_turn(index: usize, turn: &Truth, until: usize, told: &[Told]) -> Outcom
                 outcome.probable_ends += 1;
                 probable = true;
             }
-            Heard::SoftEnd { .. } => {
+            Heard::SoftEnd { end_sample, .. } => {
                 outcome.soft_ends += 1;
+                outcome.believed = Some(pcm::duration((at as u64).saturating_sub(end_sample)));
                 soft = Some(at);
             }
             Heard::Resumed { .. } => {
