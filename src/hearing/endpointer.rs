@@ -84,7 +84,7 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::pcm::{PTIME, SILENCE, wav};
+    use crate::pcm::{PTIME, SILENCE, level, wav};
 
     /// What is told of `lead` samples of silence, the reference sound and 1.2 s of silence.
     fn hear(lead: usize, playing: bool) -> Vec<(Duration, Heard)> {
@@ -117,6 +117,31 @@ mod tests {
             let Some((_, Heard::HardEnd { end_sample, .. })) = told.last() else { panic!("no end: {told:?}") };
             assert!((lead + 36_000..lead + 38_700).contains(&(*end_sample as usize)), "{end_sample}");
         }
+    }
+
+    #[test]
+    fn a_pause_of_700_ms_is_never_an_end_wherever_it_lies_in_the_frames() {
+        let sound = wav::read(include_bytes!("../../tests/data/vad.wav")).unwrap().samples;
+        // What lies between the first and the last voiced 10 ms, twice.
+        let voiced = |hop: &[i16]| level::rms_dbfs(hop) > level::VOICED_DBFS;
+        let first = sound.chunks(80).position(voiced).unwrap() * 80;
+        let last = sound.chunks(80).rposition(voiced).unwrap() * 80 + 80;
+        let mut ended = Vec::new();
+        for lead in (8000..8000 + 256 * 5).step_by(31) {
+            let speech = &sound[first..last];
+            let sound = [vec![0; lead], speech.to_vec(), vec![0; 5600], speech.to_vec(), vec![0; 12_000]].concat();
+            let mut endpointer = Endpointer::new(Limits::from(&config::Hearing::default()));
+            let start = Instant::now();
+            for (index, frame) in sound.as_chunks().0.iter().enumerate() {
+                endpointer.handle_frame(start + PTIME * (index as u32 + 1), frame);
+                while let Some(heard) = endpointer.poll() {
+                    if matches!(heard, Heard::HardEnd { .. }) {
+                        ended.push((index + 1) * FRAME_SAMPLES - (lead + 2 * speech.len() + 5600));
+                    }
+                }
+            }
+        }
+        assert_eq!(ended.len(), 42, "one end each, behind the second half");
     }
 
     #[test]

@@ -17,11 +17,13 @@ const SPEAKS_AGAIN: Duration = Duration::from_millis(1500);
 /// The hard end goes this share of the way to where a longer pause wants it, and to where an utterance of short ones does.
 const UP: f32 = 0.8;
 const DOWN: f32 = 0.08;
+/// And this share of the way back to where it started, with every utterance that does not need more.
+const BACK: f32 = 0.2;
 /// The soft end goes this share of the way to a pause that took it back, and back to where it started after one that stood.
 const SOFT_UP: f32 = 0.25;
 const SOFT_DOWN: f32 = 0.1;
 /// Beyond a pause that would have been waited for.
-const SOFT_MARGIN: Duration = Duration::from_millis(30);
+const SOFT_MARGIN: Duration = Duration::from_millis(50);
 /// A hint that the caller is in the middle of something makes the soft end so much later, and the hard end.
 const OPEN_SOFT: Duration = Duration::from_millis(100);
 const OPEN_HARD: Duration = Duration::from_millis(600);
@@ -103,8 +105,11 @@ impl Hangover {
     /// The utterance ended, and its soft end stood.
     pub(super) fn ended(&mut self) {
         let longest = std::mem::take(&mut self.longest_pause);
-        if !longest.is_zero() && longest + MARGIN < self.hard_end {
-            self.hard_end = self.hard.bounded(towards(self.hard_end, longest + MARGIN, DOWN));
+        let wanted = longest + MARGIN;
+        if self.hard_end > self.hard.start && wanted < self.hard_end {
+            self.hard_end = towards(self.hard_end, wanted, BACK).max(self.hard.start);
+        } else if !longest.is_zero() && wanted < self.hard_end {
+            self.hard_end = self.hard.bounded(towards(self.hard_end, wanted, DOWN));
         }
         if self.soft_end > self.soft.start {
             self.soft_end = towards(self.soft_end, self.soft.start, SOFT_DOWN);
@@ -162,7 +167,8 @@ mod tests {
             (0..3).for_each(|_| quick.paused(ms(150)));
             quick.ended();
         }
-        assert_eq!((quick.soft_end(Hint::Unknown), quick.hard_end(Hint::Unknown)), (ms(200), ms(700)));
+        assert_eq!(quick.hard_end(Hint::Unknown), ms(700));
+        assert!((ms(200)..ms(201)).contains(&quick.soft_end(Hint::Unknown)), "{quick:?}");
     }
 
     #[test]
@@ -176,12 +182,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_learned_of_one_long_pause_is_unlearned_with_utterances_that_do_not_need_it() {
+        let mut hangover = hangover();
+        hangover.spoke_again(ms(1400));
+        hangover.ended();
+        assert!(hangover.hard_end(Hint::Unknown) > ms(1300), "the pause was in this one");
+        (0..20).for_each(|_| hangover.ended());
+        assert_eq!(hangover.hard_end(Hint::Unknown), ms(750));
+    }
+
+    #[test]
     fn the_soft_end_waits_for_pauses_that_it_can_wait_for_and_comes_back_when_it_stands() {
         let mut hangover = hangover();
         (0..20).for_each(|_| hangover.paused(ms(320)));
-        assert!((ms(330)..=ms(350)).contains(&hangover.soft_end(Hint::Unknown)), "{hangover:?}");
+        assert!((ms(350)..=ms(370)).contains(&hangover.soft_end(Hint::Unknown)), "{hangover:?}");
         hangover.paused(ms(700));
-        assert!(hangover.soft_end(Hint::Unknown) <= ms(350), "a longer pause is none of its business");
+        assert!(hangover.soft_end(Hint::Unknown) <= ms(370), "a longer pause is none of its business");
         (0..60).for_each(|_| hangover.ended());
         assert!(hangover.soft_end(Hint::Unknown) < ms(245));
     }

@@ -1,6 +1,8 @@
 use super::*;
 use crate::pcm::{FRAME_SAMPLES, PTIME};
 
+mod silence;
+
 const LOUD: i16 = 3000;
 const QUIET: i16 = 3;
 
