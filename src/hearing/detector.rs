@@ -11,9 +11,9 @@ use super::hangover::{Hangover, Silence};
 use super::heard::Heard;
 use super::hint::Hint;
 use super::levels::{Levels, db};
+use super::limits::Limits;
 use super::recent::{HOP_SAMPLES, Recent};
 use super::vad::CHUNK_SAMPLES;
-use crate::config;
 use crate::pcm::{FRAME_SAMPLES, Frame, duration, samples_in};
 
 /// Voice stays voice down to so far below the threshold, as in Silero's own post-processing.
@@ -58,45 +58,6 @@ const HINT_LAG: Duration = Duration::from_millis(300);
 const HARD_END_FOR_HIDDEN: f32 = 14.0;
 /// Undelivered events that are kept; no input makes more than three.
 const EVENTS: usize = 16;
-
-/// The times and the threshold of the decisions.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limits {
-    /// Silence after which the turn has probably ended, until more is known of the caller.
-    pub soft_end: Duration,
-    /// At least.
-    pub soft_end_min: Duration,
-    /// At most.
-    pub soft_end_max: Duration,
-    /// Silence after which it has ended, until more is known of the caller. Never before the soft end.
-    pub hard_end: Duration,
-    /// At least.
-    pub hard_end_min: Duration,
-    /// At most.
-    pub hard_end_max: Duration,
-    /// Shorter sounds are not speech. Counted from where the level rose to the end of a voiced chunk.
-    pub minimum_speech: Duration,
-    /// A longer utterance is cut.
-    pub max_utterance: Duration,
-    /// Probability from which a chunk is voiced, 0 to 1.
-    pub vad_threshold: f32,
-}
-
-impl From<&config::Hearing> for Limits {
-    fn from(hearing: &config::Hearing) -> Self {
-        Self {
-            soft_end: hearing.soft_end,
-            soft_end_min: hearing.soft_end_min,
-            soft_end_max: hearing.soft_end_max,
-            hard_end: hearing.hard_end,
-            hard_end_min: hearing.hard_end_min,
-            hard_end_max: hearing.hard_end_max,
-            minimum_speech: hearing.minimum_speech,
-            max_utterance: hearing.max_utterance,
-            vad_threshold: hearing.vad_threshold,
-        }
-    }
-}
 
 /// Voice that has not yet lasted for the minimum speech.
 #[derive(Debug, Clone, Copy)]
@@ -354,7 +315,7 @@ impl TurnDetector {
             .levels
             .noise()
             .is_some_and(|noise| noise > NOISY_DB && self.is_as_loud_as(noise + STANDING_OUT_DB, from));
-        let usual = if stands_out { self.threshold * SHARE_IN_NOISE } else { self.threshold };
+        let usual = if stands_out && !self.playing { self.threshold * SHARE_IN_NOISE } else { self.threshold };
         let threshold = if self.playing { self.threshold.max(PLAYING_THRESHOLD) } else { usual };
         let loud = self.is_as_loud_as(self.levels.onset(), from);
         let voiced = loud && probability >= threshold;

@@ -4,9 +4,10 @@
 
 use std::time::Instant;
 
-use super::detector::{Limits, TurnDetector};
+use super::detector::TurnDetector;
 use super::heard::Heard;
 use super::hint::Hint;
+use super::limits::Limits;
 use super::vad::{CHUNK_SAMPLES, SileroVad};
 use crate::pcm::{FRAME_SAMPLES, Frame};
 

@@ -30,6 +30,8 @@ const FIRST_STEP_DB: f32 = 8.0;
 /// The peak goes this share of the way up to a louder 10 ms, and so many dB down with every other.
 const ATTACK: f32 = 0.5;
 const DECAY_DB: f32 = 0.015;
+/// A softer voice, another caller's, is told from others in the end: 10 ms that are too soft to be voice and sound like it take so much.
+const FORGOTTEN_DB: f32 = 0.003;
 
 /// The levels of one call.
 #[derive(Debug, Clone, Default)]
@@ -69,6 +71,9 @@ impl Levels {
         noise.median += if level < noise.median { -step } else { step } * 0.5;
         noise.low += if level < noise.low { -step * (1.0 - LOW) } else { step * LOW };
         noise.low = noise.low.min(noise.median);
+        if let Some(peak) = &mut self.peak {
+            *peak -= lively * FORGOTTEN_DB;
+        }
     }
 
     /// The level which the line without voice hardly reaches; nothing before any was heard.

@@ -11,15 +11,17 @@ mod hangover;
 mod heard;
 pub mod hint;
 mod levels;
+mod limits;
 mod recent;
 mod utterance;
 mod vad;
 mod weights;
 
-pub use detector::{Limits, TurnDetector};
+pub use detector::TurnDetector;
 pub use end_of_turn::{EndOfTurn, Spoken};
 pub use endpointer::Endpointer;
 pub use heard::Heard;
 pub use hint::Hint;
+pub use limits::Limits;
 pub use utterance::{Utterance, to_wav};
 pub use vad::{CHUNK_SAMPLES, SileroVad};

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config;
 use crate::pcm::{FRAME_SAMPLES, PTIME};
 
 mod silence;
