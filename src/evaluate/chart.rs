@@ -13,7 +13,7 @@ pub(super) const PAPER: &str = "#fdfdfc";
 /// Room for the title above, and the names of the axes to the left and below.
 const ABOVE: f64 = 66.0;
 const LEFT: f64 = 46.0;
-const BELOW: f64 = 40.0;
+const BELOW: f64 = 48.0;
 
 /// A point of a line.
 #[derive(Debug, Clone, Default)]
@@ -54,7 +54,11 @@ pub(super) fn draw(svg: &mut String, chart: &Chart, at: (f64, f64), size: (f64, 
     let (left, right) = (at.0 + LEFT, at.0 + size.0 - 12.0);
     let (top, bottom) = (at.1 + ABOVE, at.1 + size.1 - BELOW);
     let points = || chart.lines.iter().flat_map(|line| &line.points).filter(|point| finite(point));
-    let x_axis = Axis::new(points().map(|point| point.x).fold(chart.reach.0, f64::max), left, right);
+    let x_axis = if chart.places.is_empty() {
+        Axis::new(points().map(|point| point.x).fold(chart.reach.0, f64::max), left, right)
+    } else {
+        Axis { step: 1.0, most: chart.reach.0, from: left, to: right }
+    };
     let y_axis = Axis::new(points().map(|point| point.y).fold(chart.reach.1, f64::max), bottom, top);
     let _ = writeln!(
         svg,
@@ -124,10 +128,13 @@ fn grid(svg: &mut String, chart: &Chart, (x_axis, y_axis): (&Axis, &Axis), edges
             text(svg, (x_axis.at(value), bottom + 15.0), "middle", FAINT, &value.to_string());
         }
     }
+    // Many names stand on two lines by turns.
+    let lines = if chart.places.len() > 8 { 2 } else { 1 };
     for (place, name) in chart.places.iter().enumerate() {
-        text(svg, (x_axis.at(place as f64 + 1.0), bottom + 15.0), "middle", FAINT, name);
+        let y = bottom + 13.0 + 11.0 * (place % lines) as f64;
+        text(svg, (x_axis.at(place as f64 + 1.0), y), "middle", FAINT, name);
     }
-    text(svg, (right, bottom + 32.0), "end", FAINT, chart.x_name);
+    text(svg, (right, bottom + 37.0), "end", FAINT, chart.x_name);
     text(svg, (left - 38.0, top - 14.0), "start", FAINT, chart.y_name);
 }
 

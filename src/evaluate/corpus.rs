@@ -317,7 +317,7 @@ fn truth(sound: &[i16], pieces: &[(Range<usize>, u32)]) -> Truth {
         let from = range.start.saturating_sub(slack) / HOP;
         let to = ((range.end + slack) / HOP).min(sound.len() / HOP);
         let hops = || (from..to).filter(|hop| voice::is_voiced(&sound[hop * HOP..(hop + 1) * HOP]));
-        match (hops().next(), hops().last()) {
+        match (hops().next(), hops().next_back()) {
             (Some(first), Some(last)) => first * HOP..(last + 1) * HOP,
             _ => range,
         }

@@ -3,6 +3,7 @@
 //! ```text
 //! texts ─► voice (espeak-ng) ─┐
 //!                noise ───────┴─► corpus ─► line ─► run (the real endpointer, virtual time) ─► figures ─► report, picture
+//!                                                             └─► policy (the real mixer, swept answer times) ─┘
 //! ```
 //!
 //! Everything is seeded: the same seed gives the same corpus and the same figures, however many threads work. What a human caller does that
@@ -21,6 +22,7 @@ use crate::playout::clips::{ClipError, Clips};
 
 mod chart;
 mod corpus;
+mod cuts;
 mod figures;
 mod line;
 mod noise;

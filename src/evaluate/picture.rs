@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::Report;
 use super::chart::{self, BLUE, Chart, FAINT, GREEN, INK, Line, ORANGE, PAPER, Point};
 use super::figures::PausePoint;
+use super::policy::Waits;
 use super::sweep::Tried;
 
 const WIDTH: f64 = 1000.0;
@@ -13,7 +14,8 @@ const CHART: (f64, f64) = (480.0, 330.0);
 
 /// Draws the trade-off curves, the cut-offs by length of pause and the delays by noise, as SVG.
 pub fn picture(report: &Report) -> String {
-    let charts = [hard_end(report), soft_end(report), by_pause(report), by_snr(report)];
+    let charts =
+        [hard_end(report), soft_end(report), by_pause(report), by_snr(report), first_sound(report), added(report)];
     let height = HEAD + CHART.1 * (charts.len() / 2) as f64 + 20.0;
     let setting = &report.setting;
     let mut svg = format!(
@@ -142,5 +144,59 @@ fn by_snr(report: &Report) -> Chart {
         reach: (here.len() as f64 + 0.5, 1000.0),
         places: here.iter().map(|(_, (name, _))| (*name).to_owned()).collect(),
         goals: (Vec::new(), vec![(320.0, "p50 ≤ 320"), (450.0, "p90 ≤ 450")]),
+    }
+}
+
+/// The answer times that are the same in every turn, in order.
+fn answer_times(report: &Report) -> Vec<&Waits> {
+    report.policy.answers.iter().filter(|waits| waits.answer_after.parse::<u32>().is_ok()).collect()
+}
+
+fn over_answers(
+    times: &[&Waits],
+    name: &'static str,
+    colour: &'static str,
+    y: impl Fn(&Waits) -> Option<f64>,
+    labels: bool,
+) -> Line {
+    let points = (1..).zip(times).filter_map(|(place, waits)| {
+        let y = y(waits)?;
+        let label = if labels && y > 0.0 { format!("{y:.0}") } else { String::new() };
+        Some(Point { x: f64::from(place), y, label, marked: false })
+    });
+    Line { name, colour, points: points.collect() }
+}
+
+fn first_sound(report: &Report) -> Chart {
+    let times = answer_times(report);
+    let shown = |ms: Option<f64>| ms.filter(|&ms| ms <= 1600.0);
+    Chart {
+        title: "What the caller hears first, by when the answer is ready",
+        x_name: "answer ready after, ms, in every turn",
+        y_name: "after the true end, ms",
+        lines: vec![
+            over_answers(&times, "first sound p50", BLUE, |waits| shown(waits.first_sound_p50_ms), false),
+            over_answers(&times, "first sound p95", ORANGE, |waits| shown(waits.first_sound_p95_ms), false),
+            over_answers(&times, "answer p50 (to 1.6 s)", GREEN, |waits| shown(waits.answer_p50_ms), false),
+        ],
+        reach: (times.len() as f64 + 0.5, 1000.0),
+        places: times.iter().map(|waits| waits.answer_after.clone()).collect(),
+        goals: (Vec::new(), vec![(400.0, "p50 ≤ 400"), (500.0, "p99 ≤ 500")]),
+    }
+}
+
+fn added(report: &Report) -> Chart {
+    let times = answer_times(report);
+    Chart {
+        title: "What the clip costs the answer",
+        x_name: "answer ready after, ms, in every turn",
+        y_name: "the answer is later by, ms",
+        lines: vec![
+            over_answers(&times, "mean", BLUE, |waits| waits.added_mean_ms, true),
+            over_answers(&times, "p95", ORANGE, |waits| waits.added_p95_ms, false),
+        ],
+        reach: (times.len() as f64 + 0.5, 400.0),
+        places: times.iter().map(|waits| waits.answer_after.clone()).collect(),
+        goals: (Vec::new(), vec![(130.0, "mean ≤ 130"), (350.0, "p95 ≤ 350")]),
     }
 }

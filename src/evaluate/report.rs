@@ -139,10 +139,10 @@ fn policy(out: &mut String, policy: &Policy) {
     );
     let _ = writeln!(
         out,
-        "  {:<14}{:>6}{:>20}{:>12}{:>18}{:>9}{:>9}{:>13}{:>10}{:>11}",
+        "  {:<16}{:>6}{:>16}{:>12}{:>16}{:>9}{:>10}{:>14}{:>10}{:>11}",
         "answer after",
         "turns",
-        "first sound",
+        "first p50 95 99",
         "answer p50",
         "added mean p95",
         "clips %",
@@ -154,15 +154,20 @@ fn policy(out: &mut String, policy: &Policy) {
     for waits in &policy.answers {
         waits_row(out, &waits.answer_after, waits);
     }
-    waits_row(out, "all", &policy.overall);
-    waits_row(out, "all, in noise", &policy.in_noise);
+    for waits in [&policy.overall, &policy.bridged, &policy.in_noise] {
+        waits_row(out, &waits.answer_after, waits);
+    }
+    let _ = writeln!(
+        out,
+        "  (though ready: clips played although the answer was ready within the grace; after the grace: the turns a clip can help)"
+    );
 }
 
 fn waits_row(out: &mut String, name: &str, waits: &Waits) {
     let ms = |value: Option<f64>| value.map_or("–".to_owned(), |ms| format!("{ms:.0}"));
     let _ = writeln!(
         out,
-        "  {name:<14}{:>6}{:>20}{:>12}{:>18}{:>9.0}{:>9.0}{:>13}{:>10}{:>11}",
+        "  {name:<16}{:>6}{:>16}{:>12}{:>16}{:>9.0}{:>10.0}{:>14}{:>10}{:>11}",
         waits.turns,
         format!(
             "{:>4} {:>4} {:>4}",
