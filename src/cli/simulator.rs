@@ -27,7 +27,7 @@ pub struct Args {
     /// Language of the answers.
     #[arg(long, value_enum, default_value = "en")]
     pub lang: Language,
-    /// What goes wrong: S1 to S14, S8b, empty, hang, reset, 400-key, 403, 404, 429, 500, 503, 503-html, 504, …;
+    /// What goes wrong: S1 to S14, S8b, end-call, end-call-only, empty, hang, reset, 400-key, 403, 404, 429, 500, 503, 503-html, 504, …;
     /// `2:S9` only in the second request, `S11=4000` with a time. May be given several times.
     #[arg(long = "fault", value_name = "[REQUEST:]NAME[=MS]")]
     pub faults: Vec<Order>,

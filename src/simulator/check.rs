@@ -51,11 +51,27 @@ const GENERATION_CONFIG: &[(&str, Shape)] = &[
     ("mediaResolution", Any),
     ("thinkingConfig", Object(&[("includeThoughts", Any), ("thinkingBudget", Any), ("thinkingLevel", Any)])),
 ];
+const DECLARATION: &[(&str, Shape)] = &[
+    ("name", Any),
+    ("description", Any),
+    ("behavior", Any),
+    ("parameters", Any),
+    ("parametersJsonSchema", Any),
+    ("response", Any),
+    ("responseJsonSchema", Any),
+];
 const REQUEST: Shape = Object(&[
     ("model", Any),
     ("contents", List(&Object(CONTENT))),
     ("systemInstruction", Object(CONTENT)),
-    ("tools", Any),
+    (
+        "tools",
+        List(&Object(&[
+            ("functionDeclarations", List(&Object(DECLARATION))),
+            ("googleSearch", Any),
+            ("codeExecution", Any),
+        ])),
+    ),
     ("toolConfig", Any),
     ("safetySettings", List(&Object(&[("category", Any), ("threshold", Any)]))),
     ("generationConfig", Object(GENERATION_CONFIG)),
@@ -87,6 +103,8 @@ pub(super) struct Accepted {
     pub(super) text_chars: usize,
     /// Whether it ends with a function's result.
     pub(super) function_result: bool,
+    /// Names of the functions that are offered.
+    pub(super) functions: Vec<String>,
     pub(super) max_output_tokens: Option<usize>,
     /// The request as it came, each sound replaced by its size.
     pub(super) json: String,
@@ -162,6 +180,9 @@ pub(super) fn check(model: &str, body: &[u8]) -> Result<Accepted, Refusal> {
         content
     });
     request["contents"] = shown.collect();
+    let tools = request["tools"].as_array().into_iter().flatten();
+    let declared = tools.flat_map(|tool| tool["functionDeclarations"].as_array().into_iter().flatten());
+    accepted.functions = declared.filter_map(|function| function["name"].as_str().map(str::to_owned)).collect();
     accepted.json = request.to_string();
     accepted.max_output_tokens = max_output_tokens;
     Ok(accepted)
@@ -176,6 +197,7 @@ fn conversation(contents: &[Value]) -> Result<Accepted, Refusal> {
         audio: Vec::new(),
         text_chars: 0,
         function_result: false,
+        functions: Vec::new(),
         max_output_tokens: None,
         json: String::new(),
     };
@@ -390,6 +412,15 @@ mod tests {
         let whole = accepted(&echo(json!([signed, call])));
         assert!(whole.function_result);
         assert_eq!(whole.caller_turns, 1);
+    }
+
+    #[test]
+    fn functions_are_declared_by_name() {
+        let tools = |tool: Value| with("tools", json!([tool]));
+        let declared = json!({"functionDeclarations": [{"name": "end_call", "description": "hangs up"}]});
+        assert_eq!(accepted(&tools(declared)).functions, ["end_call"]);
+        let wrong = json!({"functionDeclarations": [{"name": "end_call", "when": "never"}]});
+        assert!(refused(LITE, &tools(wrong)).contains("\"when\" at 'tools[0].function_declarations[0]'"));
     }
 
     #[test]

@@ -38,6 +38,10 @@ pub enum Fault {
     NoSpace,
     /// `S14`: the finish comes without content.
     BareFinish,
+    /// `end-call`: the text as it should be, and with it the call of `end_call`, if that was offered.
+    EndCall,
+    /// `end-call-only`: the call of `end_call` without any text, if that was offered.
+    EndCallOnly,
     /// `empty`: finished without text, after a thought.
     Empty,
     /// `hang`: the request is taken and never answered.
@@ -73,7 +77,7 @@ pub enum Fault {
 }
 
 /// The names, in the order in which a help text lists them. `S10` and `S11` also take `=MS`.
-pub const NAMES: [(&str, Fault); 31] = [
+pub const NAMES: [(&str, Fault); 33] = [
     ("S1", Fault::None),
     ("S2", Fault::SevenByteWrites),
     ("S3", Fault::ThoughtFirst),
@@ -89,6 +93,8 @@ pub const NAMES: [(&str, Fault); 31] = [
     ("S12", Fault::LineFeeds),
     ("S13", Fault::NoSpace),
     ("S14", Fault::BareFinish),
+    ("end-call", Fault::EndCall),
+    ("end-call-only", Fault::EndCallOnly),
     ("empty", Fault::Empty),
     ("hang", Fault::Hang),
     ("reset", Fault::Reset),

@@ -73,6 +73,8 @@ pub struct Counts {
     pub in_flight: u32,
     /// Those whose asker closed the connection before the end.
     pub cancelled: u32,
+    /// When the last of those connections was seen to be closed.
+    pub cancelled_at: Option<Instant>,
     /// Connections taken.
     pub connections: u32,
 }
@@ -216,7 +218,10 @@ impl Shared {
     }
 
     fn cancelled(&self) {
-        self.counts.send_modify(|counts| counts.cancelled += 1);
+        self.counts.send_modify(|counts| {
+            counts.cancelled += 1;
+            counts.cancelled_at = Some(Instant::now());
+        });
     }
 
     fn log(&self, seen: Seen) {

@@ -59,6 +59,13 @@ pub(super) fn answer(options: &Options, fault: Fault, question: &Question<'_>) -
     let text = |token: &str| json!({"content": {"parts": [{"text": token}], "role": "model"}, "index": 0});
     let thought = || json!({"content": {"parts": [{"text": "Looking into the script…", "thought": true}], "role": "model"}, "index": 0});
     let calls = fault == Fault::FunctionCall && !question.request.function_result;
+    let end_call = || json!({"functionCall": {"name": "end_call", "args": {}}, "thoughtSignature": "EjQKMgEM"});
+    let fault = match fault {
+        Fault::EndCall | Fault::EndCallOnly if !question.request.functions.iter().any(|name| name == "end_call") => {
+            Fault::None
+        }
+        other => other,
+    };
     let half = tokens.len() / 2;
     let spoken = match fault {
         Fault::PromptBlocked => {
@@ -73,6 +80,10 @@ pub(super) fn answer(options: &Options, fault: Fault, question: &Question<'_>) -
             let call = json!({"functionCall": {"id": "call-1", "name": "order_status", "args": {"order": "test"}},
                 "thoughtSignature": "EjQKMgEM"});
             out.candidate(json!({"content": {"parts": [call], "role": "model"}, "index": 0}));
+            0
+        }
+        Fault::EndCallOnly => {
+            out.candidate(json!({"content": {"parts": [end_call()], "role": "model"}, "index": 0}));
             0
         }
         Fault::ThoughtFirst => {
@@ -103,6 +114,9 @@ pub(super) fn answer(options: &Options, fault: Fault, question: &Question<'_>) -
             return out.end();
         }
         Fault::SafetyAfterText => json!({"finishReason": "SAFETY", "index": 0}),
+        Fault::EndCall => {
+            json!({"content": {"parts": [end_call()], "role": "model"}, "finishReason": "STOP", "index": 0})
+        }
         Fault::BareFinish => json!({"finishReason": "STOP", "index": 0}),
         _ => json!({"content": {"parts": [{"text": "", "thoughtSignature": "EjQKMgEM"}], "role": "model"},
             "finishReason": if cut { "MAX_TOKENS" } else { "STOP" }, "index": 0}),

@@ -16,6 +16,9 @@ pub enum Sound {
     Greeting,
     Placeholder,
     Apology,
+    /// The question whether anybody is there.
+    Prompt,
+    Goodbye,
     /// A phrase of the simulator's first answer, or of any but the second.
     Answer,
     /// A phrase of the simulator's second answer.
@@ -23,14 +26,21 @@ pub enum Sound {
     /// Anything else that is voiced.
     Other,
 }
-use Sound::{Answer, Apology, Greeting, Other, Placeholder, Second};
+use Sound::{Answer, Apology, Goodbye, Greeting, Other, Placeholder, Prompt, Second};
 
 /// Pitches that neither share a harmonic nor lie in one another's bin.
-const TONES: [(Sound, f32); 5] =
-    [(Greeting, 500.0), (Placeholder, 690.0), (Apology, 910.0), (Answer, 1130.0), (Second, 1610.0)];
+const TONES: [(Sound, f32); 7] = [
+    (Greeting, 500.0),
+    (Placeholder, 690.0),
+    (Apology, 910.0),
+    (Answer, 1130.0),
+    (Prompt, 1290.0),
+    (Second, 1610.0),
+    (Goodbye, 1930.0),
+];
 /// How long each lasts.
-const LENGTH_MS: [(Sound, usize); 5] =
-    [(Greeting, 1000), (Placeholder, 400), (Apology, 500), (Answer, 600), (Second, 600)];
+const LENGTH_MS: [(Sound, usize); 7] =
+    [(Greeting, 1000), (Placeholder, 400), (Apology, 500), (Answer, 600), (Prompt, 300), (Second, 600), (Goodbye, 300)];
 
 /// A stretch of one sound; silence inside it does not end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +59,17 @@ pub fn tones(folder: &Path) -> Config {
     }
     let clip = |(kind, sound): (&str, Sound)| {
         format!(
-            "[[clip]]\nname = \"{kind}\"\nfile = \"{sound:?}.wav\"\nlanguage = \"en\"\nkind = \"{kind}\"\ntext = \"\"\n"
+            "[[clip]]\nname = \"{kind}\"\nfile = \"{sound:?}.wav\"\nlanguage = \"en\"\nkind = \"{kind}\"\ntext = \"a tone for the {kind}\"\n"
         )
     };
-    let manifest = [("greeting", Greeting), ("placeholder", Placeholder), ("apology", Apology)].map(clip).concat();
+    let kinds = [
+        ("greeting", Greeting),
+        ("placeholder", Placeholder),
+        ("apology", Apology),
+        ("prompt", Prompt),
+        ("goodbye", Goodbye),
+    ];
+    let manifest = kinds.map(clip).concat();
     std::fs::write(folder.join("manifest.toml"), manifest).unwrap();
     let mut config = Config::default();
     config.placeholder.clips = Some(folder.to_owned());
