@@ -55,7 +55,7 @@ pub struct House {
 }
 
 impl House {
-    /// Opens it, after `change` has changed what is usual: a quick model, tones, no greeting, any ports.
+    /// Opens it, after `change` has changed what is usual: a model that is no quicker than a placeholder, tones, no greeting, any ports.
     pub async fn open(change: impl FnOnce(&mut Config, &mut simulator::Options)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = tones(folder.path());
@@ -63,7 +63,7 @@ impl House {
         (config.rtp.port_min, config.rtp.port_max) = (0, 0);
         config.conversation.greeting = false;
         let mut cloud = simulator::Options {
-            first_token: Duration::from_millis(300),
+            first_token: Duration::from_millis(700),
             tokens_per_second: 200.0,
             ..simulator::Options::default()
         };
