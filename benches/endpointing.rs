@@ -57,7 +57,9 @@ impl Clip {
 struct Outcome {
     onset: Option<f64>,
     started: Option<f64>,
+    probable_end: Option<f64>,
     soft_end: Option<f64>,
+    hard_end: Option<f64>,
     cut_early: bool,
     committed_early: bool,
     false_starts: usize,
@@ -70,10 +72,12 @@ fn main() {
     let spoken: Vec<(&str, Vec<i16>)> =
         utterances.iter().map(|&(language, voice, text)| (language, speak(voice, text))).collect();
     println!(
-        "{:<14}{:>6}{:>26}{:>11}{:>11}{:>7}{:>22}{:>22}{:>7}",
+        "{:<14}{:>6}{:>14}{:>26}{:>14}{:>11}{:>11}{:>7}{:>22}{:>22}{:>7}",
         "line",
         "clips",
+        "probable p50",
         "soft end p50 p90 p95 max",
+        "hard p50 p95",
         "cut early",
         "committed",
         "never",
@@ -169,15 +173,19 @@ fn print(line: &str, outcomes: &[Outcome]) {
         values.sort_by(f64::total_cmp);
         values
     };
-    let (ends, onsets, starts) = (of(|o| o.soft_end), of(|o| o.onset), of(|o| o.started));
+    let (probable, ends, hard) = (of(|o| o.probable_end), of(|o| o.soft_end), of(|o| o.hard_end));
+    let (onsets, starts) = (of(|o| o.onset), of(|o| o.started));
     let percent = |count: usize| 100.0 * count as f64 / outcomes.len().max(1) as f64;
     println!(
-        "{line:<14}{:>6}{:>11.0} {:>4.0} {:>4.0} {:>4.0}{:>9.1} %{:>9.1} %{:>5.1} %{:>17.0} {:>4.0}{:>17.0} {:>4.0}{:>7}",
+        "{line:<14}{:>6}{:>14.0}{:>11.0} {:>4.0} {:>4.0} {:>4.0}{:>9.0} {:>4.0}{:>9.1} %{:>9.1} %{:>5.1} %{:>17.0} {:>4.0}{:>17.0} {:>4.0}{:>7}",
         outcomes.len(),
+        percentile(&probable, 0.5),
         percentile(&ends, 0.5),
         percentile(&ends, 0.9),
         percentile(&ends, 0.95),
         percentile(&ends, 1.0),
+        percentile(&hard, 0.5),
+        percentile(&hard, 0.95),
         percent(outcomes.iter().filter(|o| o.cut_early).count()),
         percent(outcomes.iter().filter(|o| o.committed_early).count()),
         percent(outcomes.len() - ends.len()),
@@ -198,7 +206,9 @@ fn hear(clip: &Clip, playing: bool) -> Outcome {
     let mut outcome = Outcome {
         onset: None,
         started: None,
+        probable_end: None,
         soft_end: None,
+        hard_end: None,
         cut_early: false,
         committed_early: false,
         false_starts: 0,
@@ -217,15 +227,21 @@ fn hear(clip: &Clip, playing: bool) -> Outcome {
                 Heard::Started { .. } => {
                     outcome.started.get_or_insert(since(clip.begin));
                 }
+                Heard::ProbableEnd { .. } if heard >= clip.end => {
+                    outcome.probable_end.get_or_insert(since(clip.end));
+                }
                 Heard::SoftEnd { .. } if heard < clip.end => {
                     // A pause in the middle that is as long as the limit is one.
                     outcome.cut_early |=
-                        clip.silence_before(heard) + 2 * HOP < pcm::samples_in(limits.soft_end) as usize;
+                        clip.silence_before(heard) + 2 * HOP < pcm::samples_in(limits.soft_end_min) as usize;
                 }
                 Heard::SoftEnd { .. } => {
                     outcome.soft_end.get_or_insert(since(clip.end));
                 }
                 Heard::HardEnd { .. } | Heard::TooLong { .. } if heard < clip.end => outcome.committed_early = true,
+                Heard::HardEnd { .. } => {
+                    outcome.hard_end.get_or_insert(since(clip.end));
+                }
                 _ => {}
             }
         }

@@ -2,6 +2,7 @@ use super::*;
 use crate::config;
 use crate::pcm::{FRAME_SAMPLES, PTIME};
 
+mod order;
 mod silence;
 
 const LOUD: i16 = 3000;
