@@ -34,6 +34,9 @@ pub(super) struct Line {
     pub(super) points: Vec<Point>,
 }
 
+/// Values, and what each of them means.
+type Goals = Vec<(f64, &'static str)>;
+
 /// A chart and where it stands.
 #[derive(Debug, Clone)]
 pub(super) struct Chart {
@@ -46,7 +49,7 @@ pub(super) struct Chart {
     /// Names of whole places on the x axis in place of numbers.
     pub(super) places: Vec<String>,
     /// Dashed lines: at an x, and at a y, with what they mean.
-    pub(super) goals: (Vec<(f64, &'static str)>, Vec<(f64, &'static str)>),
+    pub(super) goals: (Goals, Goals),
 }
 
 /// Draws a chart into a rectangle.
