@@ -14,6 +14,7 @@ use crate::daemon::StartError;
 
 mod call;
 mod check;
+mod clips;
 mod demo;
 mod doctor;
 mod evaluate;
@@ -38,6 +39,8 @@ enum Command {
     Check(check::Arguments),
     /// Look at everything between this box and a caller, and say what to do about what is wrong
     Doctor(doctor::Arguments),
+    /// List the clips of a folder, and find where each may be cut without cutting a word
+    Clips(clips::Arguments),
     /// Place a call as a test phone, and measure what a caller hears
     Call(Box<call::Args>),
     /// Measure how well turns are heard, over hundreds of callers made for it, and say which goals are met
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => with_runtime(demo::run(arguments)),
         Command::Run(arguments) => with_runtime(run::run(arguments)),
         Command::Check(arguments) => check::run(arguments),
+        Command::Clips(arguments) => clips::run(arguments),
         Command::Doctor(arguments) => with_runtime(doctor::run(arguments)),
         Command::Call(arguments) => with_runtime(async {
             call::run(*arguments).await.map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })

@@ -1,26 +1,30 @@
 //! The clips that are played without asking anybody: greeting, placeholders, apology; ready as frames before the first call.
 //!
-//! A set is a folder with `manifest.toml` and WAV files; one set is built into the program. Whatever rate and level a file has,
-//! here it is brought to the line's: 8 kHz, without direct current, silence trimmed, level matched, edges faded.
+//! A set is a folder with `manifest.toml` and WAV files; one set is built into the program. Where a clip may be cut is what its
+//! manifest says, or else what is stored beside the file if that is of the same recording, or else found when it is loaded.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error;
 
 use crate::config::{self, Language};
-use crate::pcm::{self, FRAME_SAMPLES, Frame, RATE, SILENCE, level, resample, wav};
-use crate::tts::shape::{self, Gain};
+use crate::pcm::{Frame, wav};
 
+use super::built_in;
+use super::cuts::Stored;
 use super::played::PlayableClip;
+use super::shaped::Shaped;
 
 /// Larger files are refused; half an hour at 8 kHz is far below.
 const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
-/// Longer clips are refused: nobody can get a word in.
-const MAX_CLIP: Duration = Duration::from_secs(60);
+
+/// What describes a set, in its folder.
+const MANIFEST: &str = "manifest.toml";
+/// The level at which cut points are looked for when they are to be stored; where the pauses are does not depend on it much.
+const FINDING_DBFS: f32 = -20.0;
 
 /// What a clip is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -41,6 +45,9 @@ pub enum ClipKind {
 }
 
 impl ClipKind {
+    /// All of them.
+    const ALL: [Self; 6] = [Self::Greeting, Self::Placeholder, Self::Still, Self::Prompt, Self::Apology, Self::Goodbye];
+
     /// Whether it bridges a wait, and gives way to whatever ends it.
     pub fn is_placeholder(self) -> bool {
         matches!(self, Self::Placeholder | Self::Still)
@@ -62,9 +69,7 @@ pub struct Clip {
     pub frames: Arc<[Frame]>,
     /// Samples of sound in `frames`, without that filling.
     pub voiced_samples: usize,
-    /// Where the clip may be stopped without cutting a word, from its start; the last one is its end.
-    pub cut_points: Arc<[Duration]>,
-    /// The same in samples, for the mixer.
+    /// Where the clip may be cut without cutting a word, in samples from its start, ascending; the last one is its end.
     pub cuts: Arc<[u32]>,
 }
 
@@ -111,6 +116,22 @@ pub enum ClipError {
         /// Why.
         note: String,
     },
+    /// What is beside a file says nothing about where it may be cut.
+    #[error("{path}: {note}; `offhook clips FOLDER --write-cuts` writes it anew", path = .path.display())]
+    Cuts {
+        /// The file beside the sound.
+        path: PathBuf,
+        /// Line and key.
+        note: String,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {path}: {cause}", path = .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
     /// The set lacks a clip that is needed.
     #[error("{set} has no clip with language = \"{language}\" and kind = \"{kind}\"; add one to its manifest.toml, or leave `placeholder.clips` out to use the built-in set", language = .language.code())]
     Missing {
@@ -139,8 +160,8 @@ struct Entry {
     language: Language,
     kind: ClipKind,
     text: String,
-    #[serde(default)]
-    cut_points_ms: Vec<u64>,
+    /// Set by hand; otherwise they are in the file beside, or found.
+    cut_points_ms: Option<Vec<u64>>,
     #[serde(rename = "phonemes")]
     _phonemes: Option<String>,
     #[serde(rename = "voice")]
@@ -149,6 +170,9 @@ struct Entry {
     _made: Option<String>,
     #[serde(rename = "licence")]
     _licence: Option<String>,
+    /// Pauses that were put between words.
+    #[serde(rename = "pauses")]
+    _pauses: Option<usize>,
     #[serde(rename = "duration_ms")]
     _duration_ms: Option<u64>,
 }
@@ -159,31 +183,6 @@ pub struct Clips {
     set: String,
     clips: HashMap<(Language, ClipKind), Vec<Clip>>,
 }
-
-macro_rules! embedded {
-    ($($file:literal),* $(,)?) => {
-        &[$(($file, include_bytes!(concat!("../../audio/", $file)))),*]
-    };
-}
-
-const EMBEDDED_MANIFEST: &str = include_str!("../../audio/manifest.toml");
-const EMBEDDED: &[(&str, &[u8])] = embedded![
-    "en/greeting.wav",
-    "en/one-sec.wav",
-    "en/a-moment.wav",
-    "en/let-me-see.wav",
-    "en/apology.wav",
-    "ru/greeting.wav",
-    "ru/sekundu.wav",
-    "ru/minutku.wav",
-    "ru/moment.wav",
-    "ru/apology.wav",
-    "he/greeting.wav",
-    "he/rega.wav",
-    "he/shniya.wav",
-    "he/daka.wav",
-    "he/apology.wav",
-];
 
 impl Clips {
     /// The set that the configuration asks for, matched to `level_dbfs` over the voiced parts.
@@ -200,20 +199,13 @@ impl Clips {
 
     /// The set built into the program.
     pub fn embedded(level_dbfs: f32) -> Self {
-        let read = |file: &Path| {
-            let found = EMBEDDED.iter().find(|(name, _)| Path::new(name) == file);
-            found.map(|(_, bytes)| bytes.to_vec()).ok_or_else(|| std::io::ErrorKind::NotFound.into())
-        };
-        Self::from_manifest("the built-in set", Path::new(""), EMBEDDED_MANIFEST, level_dbfs, read)
+        Self::from_manifest("the built-in set", Path::new(""), built_in::MANIFEST, level_dbfs, built_in::read)
             .expect("a test loads the built-in clips")
     }
 
     /// The set in a folder.
     pub fn load(folder: &Path, level_dbfs: f32) -> Result<Self, ClipError> {
-        let path = folder.join("manifest.toml");
-        let manifest = read_file(&path).map_err(|cause| ClipError::Read { path: path.clone(), cause })?;
-        let manifest = String::from_utf8(manifest)
-            .map_err(|_| ClipError::Manifest { path: path.clone(), note: "not UTF-8".into() })?;
+        let manifest = read_manifest(folder)?;
         Self::from_manifest(&folder.display().to_string(), folder, &manifest, level_dbfs, read_file)
     }
 
@@ -222,11 +214,26 @@ impl Clips {
         let bytes = read_file(file).map_err(|cause| ClipError::Read { path: file.to_owned(), cause })?;
         let shaped = Shaped::new(file, &bytes, level_dbfs)?;
         let name = file.file_stem().map_or_else(|| "clip".into(), |stem| stem.to_string_lossy().into_owned());
+        let stored = stored_cuts(file, shaped.file_samples(), read_file)?;
         for language in Language::ALL {
-            let clip = shaped.clip(name.clone(), language, ClipKind::Placeholder, String::new(), &[]);
+            let clip = shaped.clip(name.clone(), language, ClipKind::Placeholder, String::new(), stored.as_deref());
             self.clips.insert((language, ClipKind::Placeholder), vec![clip]);
         }
         Ok(self)
+    }
+
+    /// Finds where each clip of the set in a folder may be cut, and writes it beside the clip. Gives what was written.
+    pub fn write_cuts(folder: &Path) -> Result<Vec<PathBuf>, ClipError> {
+        let mut written = Vec::new();
+        for entry in parse_manifest(folder, &read_manifest(folder)?)?.clip {
+            let file = folder.join(&entry.file);
+            let bytes = read_file(&file).map_err(|cause| ClipError::Read { path: file.clone(), cause })?;
+            let path = Stored::path(&file);
+            let text = Shaped::new(&file, &bytes, FINDING_DBFS)?.found().write();
+            std::fs::write(&path, text).map_err(|cause| ClipError::Write { path: path.clone(), cause })?;
+            written.push(path);
+        }
+        Ok(written)
     }
 
     fn from_manifest(
@@ -236,21 +243,25 @@ impl Clips {
         level_dbfs: f32,
         read: impl Fn(&Path) -> std::io::Result<Vec<u8>>,
     ) -> Result<Self, ClipError> {
-        let manifest_path = folder.join("manifest.toml");
-        let wrong = |note: String| ClipError::Manifest { path: manifest_path.clone(), note };
-        let manifest: Manifest = toml::from_str(manifest).map_err(|error| wrong(error.to_string().trim().into()))?;
         let mut clips: HashMap<(Language, ClipKind), Vec<Clip>> = HashMap::new();
-        for entry in manifest.clip {
-            if entry.cut_points_ms.windows(2).any(|pair| pair[0] >= pair[1]) {
-                return Err(wrong(format!("clip \"{}\": cut_points_ms must rise", entry.name)));
-            }
+        for entry in parse_manifest(folder, manifest)?.clip {
             let path = folder.join(&entry.file);
             let bytes = read(&path).map_err(|cause| ClipError::Read { path: path.clone(), cause })?;
             let shaped = Shaped::new(&path, &bytes, level_dbfs)?;
-            let clip = shaped.clip(entry.name, entry.language, entry.kind, entry.text, &entry.cut_points_ms);
+            let cuts = match entry.cut_points_ms {
+                Some(by_hand) => Some(by_hand),
+                None => stored_cuts(&path, shaped.file_samples(), &read)?,
+            };
+            let clip = shaped.clip(entry.name, entry.language, entry.kind, entry.text, cuts.as_deref());
             clips.entry((clip.language, clip.kind)).or_default().push(clip);
         }
         Ok(Self { set: set.to_owned(), clips })
+    }
+
+    /// All clips, by language, kind, and the manifest's order.
+    pub fn iter(&self) -> impl Iterator<Item = &Clip> {
+        let of = move |language| ClipKind::ALL.into_iter().flat_map(move |kind| self.of(language, kind));
+        Language::ALL.into_iter().flat_map(of)
     }
 
     /// The placeholders of a language, in the order of the manifest; may be empty.
@@ -298,6 +309,39 @@ impl Clips {
     }
 }
 
+fn read_manifest(folder: &Path) -> Result<String, ClipError> {
+    let path = folder.join(MANIFEST);
+    let manifest = read_file(&path).map_err(|cause| ClipError::Read { path: path.clone(), cause })?;
+    String::from_utf8(manifest).map_err(|_| ClipError::Manifest { path, note: "not UTF-8".into() })
+}
+
+fn parse_manifest(folder: &Path, manifest: &str) -> Result<Manifest, ClipError> {
+    let wrong = |note: String| ClipError::Manifest { path: folder.join(MANIFEST), note };
+    let manifest: Manifest = toml::from_str(manifest).map_err(|error| wrong(error.to_string().trim().into()))?;
+    let unsorted =
+        |entry: &&Entry| entry.cut_points_ms.as_ref().is_some_and(|points| !points.is_sorted_by(|a, b| a < b));
+    match manifest.clip.iter().find(unsorted) {
+        Some(entry) => Err(wrong(format!("clip \"{}\": cut_points_ms must rise", entry.name))),
+        None => Ok(manifest),
+    }
+}
+
+/// The cut points that are stored beside a sound of so many samples; none when there are none, or they belong to another recording.
+fn stored_cuts(
+    sound: &Path,
+    samples: usize,
+    read: impl Fn(&Path) -> std::io::Result<Vec<u8>>,
+) -> Result<Option<Vec<u64>>, ClipError> {
+    let path = Stored::path(sound);
+    let text = match read(&path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(ClipError::Read { path, cause }),
+    };
+    let stored = Stored::parse(&text).map_err(|note| ClipError::Cuts { path, note })?;
+    Ok((stored.samples == samples).then_some(stored.cut_points_ms))
+}
+
 fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
     let metadata = std::fs::metadata(path)?;
     if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
@@ -306,196 +350,6 @@ fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
     std::fs::read(path)
 }
 
-/// A file's sound, as the line wants it.
-struct Shaped {
-    frames: Arc<[Frame]>,
-    samples: usize,
-    /// Silence that was trimmed off the front.
-    trimmed: Duration,
-}
-
-impl Shaped {
-    fn new(path: &Path, bytes: &[u8], level_dbfs: f32) -> Result<Self, ClipError> {
-        let unusable = |note: String| ClipError::Sound { path: path.to_owned(), note };
-        let mut sound = wav::read(bytes).map_err(|cause| ClipError::Wav { path: path.to_owned(), cause })?;
-        if sound.samples.len() as u64 > MAX_CLIP.as_secs() * u64::from(sound.rate) {
-            return Err(unusable(format!("longer than {} s", MAX_CLIP.as_secs())));
-        }
-        // Before the resampler, which would ring at the steps that direct current makes at both ends.
-        remove_direct_current(&mut sound.samples);
-        let mut samples = resample::resample(&sound.samples, sound.rate, RATE);
-        // Level first, so that the silence threshold means the same for a soft recording.
-        let gain = Gain::matching(&samples, level_dbfs)
-            .ok_or_else(|| unusable(format!("no sound above {} dBFS", level::VOICED_DBFS)))?;
-        gain.apply(&mut samples);
-        let audible = shape::audible(&samples);
-        let trimmed = pcm::duration(audible.start as u64);
-        let mut samples = samples[audible].to_vec();
-        shape::fade_edges(&mut samples);
-        let frames = samples
-            .chunks(FRAME_SAMPLES)
-            .map(|chunk| {
-                let mut frame = SILENCE;
-                frame[..chunk.len()].copy_from_slice(chunk);
-                frame
-            })
-            .collect();
-        Ok(Self { frames, samples: samples.len(), trimmed })
-    }
-
-    fn clip(&self, name: String, language: Language, kind: ClipKind, text: String, cut_points_ms: &[u64]) -> Clip {
-        let end = pcm::duration(self.samples as u64);
-        let cut_points: Arc<[Duration]> = cut_points_ms
-            .iter()
-            .map(|&ms| Duration::from_millis(ms).saturating_sub(self.trimmed))
-            .filter(|&at| at < end)
-            .chain([end])
-            .collect();
-        let cuts = cut_points.iter().map(|&at| pcm::samples_in(at) as u32).collect();
-        let frames = self.frames.clone();
-        Clip { name, language, kind, text, frames, voiced_samples: self.samples, cut_points, cuts }
-    }
-}
-
-fn remove_direct_current(samples: &mut [i16]) {
-    let mean = samples.iter().map(|&s| i64::from(s)).sum::<i64>() / samples.len().max(1) as i64;
-    for sample in samples {
-        *sample = (i64::from(*sample) - mean).clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16;
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pcm::tone;
-
-    fn sound(clip: &Clip) -> Vec<i16> {
-        clip.frames.concat()[..clip.voiced_samples].to_vec()
-    }
-
-    fn tone_wav(rate: u32, dbfs: f32) -> Vec<u8> {
-        let mut samples = vec![300i16; 4000];
-        samples.extend(tone::sine(500.0 * RATE as f32 / rate as f32, dbfs, rate as usize / 2).iter().map(|s| s + 300));
-        samples.extend([300; 5000]);
-        wav::write(rate, 1, &samples)
-    }
-
-    const MANIFEST: &str =
-        "[[clip]]\nname = \"a\"\nfile = \"a.wav\"\nlanguage = \"en\"\nkind = \"placeholder\"\ntext = \"x\"\n";
-
-    #[test]
-    fn every_language_of_the_built_in_set_is_complete_level_and_tight() {
-        let clips = Clips::embedded(-20.0);
-        for language in Language::ALL {
-            clips.check(language).unwrap();
-            assert!(clips.placeholders(language).len() >= 3);
-            let mut all: Vec<&Clip> = clips.placeholders(language).iter().collect();
-            all.extend(clips.greeting(language));
-            all.extend(clips.apology(language));
-            for clip in all {
-                let sound = sound(clip);
-                let level = level::active_dbfs(&sound).unwrap();
-                assert!((level + 20.0).abs() < 1.0, "{}: {level}", clip.name);
-                assert!(level::peak_dbfs(&sound) < -0.5, "{}", clip.name);
-                let lead = sound.iter().position(|s| s.unsigned_abs() > shape::EDGE).unwrap();
-                assert!(lead <= 80, "{}: {lead} samples of silence", clip.name);
-                assert_eq!(clip.frames.len(), sound.len().div_ceil(FRAME_SAMPLES));
-                assert_eq!(*clip.cut_points.last().unwrap(), pcm::duration(sound.len() as u64));
-                assert!(!clip.text.is_empty());
-            }
-        }
-    }
-
-    #[test]
-    fn a_built_in_placeholder_is_over_before_a_quick_answer_is_ready_and_no_two_say_the_same() {
-        let clips = Clips::embedded(-20.0);
-        for language in Language::ALL {
-            let placeholders = clips.placeholders(language);
-            for clip in placeholders {
-                let audible = pcm::duration(clip.voiced_samples as u64).as_millis();
-                assert!((350..=480).contains(&audible), "{}: {audible} ms", clip.name);
-                assert!(clip.cut_points[0].as_millis().abs_diff(audible) <= 1, "{}: one phrase", clip.name);
-            }
-            let texts: std::collections::HashSet<_> = placeholders.iter().map(|clip| &clip.text).collect();
-            assert_eq!(texts.len(), placeholders.len());
-        }
-    }
-
-    #[test]
-    fn the_manifest_of_the_built_in_set_describes_its_files_and_each_of_them() {
-        let manifest: Manifest = toml::from_str(EMBEDDED_MANIFEST).unwrap();
-        assert_eq!(manifest.clip.len(), EMBEDDED.len());
-        for entry in &manifest.clip {
-            let (_, bytes) = EMBEDDED.iter().find(|(file, _)| Path::new(file) == entry.file).unwrap();
-            let sound = wav::read(bytes).unwrap();
-            let length = pcm::duration(sound.samples.len() as u64).as_millis() as u64;
-            let (says, last_cut) = (entry._duration_ms.unwrap(), *entry.cut_points_ms.last().unwrap());
-            assert_eq!(sound.rate, RATE);
-            assert!(says.abs_diff(length) <= 1 && last_cut == says, "{}: {length} ms, not {says}", entry.name);
-            let made = [&entry._voice, &entry._made, &entry._licence];
-            assert!(made.iter().all(|field| field.as_deref().is_some_and(|text| !text.is_empty())), "{}", entry.name);
-        }
-    }
-
-    #[test]
-    fn a_foreign_recording_is_brought_to_the_lines_rate_level_and_edges() {
-        for (rate, dbfs) in [(8000, -3.0), (22050, -30.0), (48000, -12.0)] {
-            let shaped = Shaped::new(Path::new("x.wav"), &tone_wav(rate, dbfs), -20.0).unwrap();
-            let clip = shaped.clip("x".into(), Language::En, ClipKind::Greeting, String::new(), &[]);
-            let sound = sound(&clip);
-            assert!(sound.len().abs_diff(4000) < 200, "{}", sound.len());
-            assert!((level::active_dbfs(&sound).unwrap() + 20.0).abs() < 1.0);
-            assert!(tone::share_of(500.0, &sound[200..3800]) > 0.99);
-            let mean = sound.iter().map(|&s| i32::from(s)).sum::<i32>() / sound.len() as i32;
-            assert!(mean.abs() < 20, "direct current {mean}");
-        }
-    }
-
-    #[test]
-    fn one_file_replaces_the_placeholders_of_every_language_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("beep.wav");
-        std::fs::write(&file, tone_wav(16000, -10.0)).unwrap();
-        let placeholder = config::Placeholder { clip: Some(file), ..Default::default() };
-        let clips = Clips::open(&placeholder, -20.0).unwrap();
-        for language in Language::ALL {
-            assert_eq!(clips.placeholders(language).len(), 1);
-            assert_eq!(clips.placeholders(language)[0].name, "beep");
-            clips.check(language).unwrap();
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_folder_names_the_file_and_the_remedy() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = |folder: &Path| Clips::load(folder, -20.0).unwrap_err().to_string();
-        assert!(error(folder.path()).contains("manifest.toml"), "{}", error(folder.path()));
-        std::fs::write(folder.path().join("manifest.toml"), MANIFEST).unwrap();
-        assert!(error(folder.path()).contains("a.wav"));
-        for (bytes, says) in [
-            (b"garbage".to_vec(), "not a WAV file"),
-            (wav::write(8000, 1, &[0; 8000]), "no sound"),
-            (wav::write(8000, 1, &[]), "no sound"),
-            (wav::write(8000, 1, &vec![9000; 8000 * 61]), "longer than 60 s"),
-        ] {
-            std::fs::write(folder.path().join("a.wav"), bytes).unwrap();
-            assert!(error(folder.path()).contains(says) && error(folder.path()).contains("a.wav"), "{says}");
-        }
-        std::fs::write(folder.path().join("a.wav"), tone_wav(8000, -10.0)).unwrap();
-        let clips = Clips::load(folder.path(), -20.0).unwrap();
-        let missing = clips.check(Language::En).unwrap_err().to_string();
-        assert!(missing.contains("kind = \"greeting\"") && missing.contains("language = \"en\""), "{missing}");
-        std::fs::write(folder.path().join("manifest.toml"), format!("{MANIFEST}txet = 1\n")).unwrap();
-        assert!(error(folder.path()).contains("txet"));
-        std::fs::write(folder.path().join("manifest.toml"), format!("{MANIFEST}cut_points_ms = [5, 5]\n")).unwrap();
-        assert!(error(folder.path()).contains("cut_points_ms"));
-    }
-
-    #[test]
-    fn cut_points_move_with_the_trimmed_silence() {
-        let shaped = Shaped::new(Path::new("x.wav"), &tone_wav(8000, -10.0), -20.0).unwrap();
-        let clip = shaped.clip("x".into(), Language::En, ClipKind::Placeholder, String::new(), &[700, 5000]);
-        assert!(clip.cut_points[0] >= Duration::from_millis(203) && clip.cut_points[0] <= Duration::from_millis(206));
-        assert_eq!(clip.cut_points.len(), 2);
-    }
-}
+#[path = "clips_tests.rs"]
+mod tests;

@@ -425,3 +425,58 @@ fn a_cut_is_a_ramp_and_not_a_step() {
     assert!(joined.windows(2).all(|w| (w[1] - w[0]).abs() <= largest_step));
     assert_eq!(after[FADE_SAMPLES..], SILENCE[FADE_SAMPLES..]);
 }
+
+/// When the answer's first voiced frame left, how long it might have left before that, and what was heard, for an answer that is queued and may be heard
+/// `ready` ticks after the caller's end.
+fn swept(clip: &PlayableClip, ready: usize) -> (usize, usize, Vec<i16>) {
+    let mut bench = Bench::new(150);
+    bench.arm(clip.clone());
+    let speech_end = bench.now;
+    let mut heard = Vec::new();
+    for tick in 0.. {
+        if tick == 10 {
+            bench.caller_ended(speech_end);
+        }
+        if tick == ready {
+            bench.say(1, 0, 3);
+            bench.mixer.release(1);
+        }
+        let (frame, _) = bench.mixer.tick(bench.now, &mut bench.pop);
+        bench.now += PTIME;
+        if bench.played().iter().any(|played| matches!(played, Played::AnswerStarted { .. })) {
+            return (tick, tick - ready, heard);
+        }
+        heard.extend(frame);
+    }
+    unreachable!()
+}
+
+#[test]
+fn over_swept_answers_no_built_in_clip_is_cut_within_a_word_and_the_answer_waits_little_for_it() {
+    let clips = crate::playout::clips::Clips::embedded(-20.0);
+    let mut delays_ms = Vec::new();
+    for clip in clips.iter().filter(|clip| clip.kind == ClipKind::Placeholder) {
+        let playable = clip.playable(0);
+        let sound: Vec<i16> = clip.frames.concat();
+        for ready in 10..=100 {
+            let (_, delay, heard) = swept(&playable, ready);
+            delays_ms.push(delay as u64 * 20);
+            let start = heard.iter().position(|&sample| sample != 0);
+            let Some(start) = start.map(|first| first / FRAME_SAMPLES * FRAME_SAMPLES) else { continue };
+            assert_eq!(start, 18 * FRAME_SAMPLES, "360 ms after the caller's end");
+            let end = heard.iter().rposition(|&sample| sample != 0).unwrap() + 1 - start;
+            let silence = heard.len() - start - end;
+            // What was heard of the clip ends where it may be cut, but for the ramp, and a pause is behind it.
+            let whole = heard[start..start + end].iter().zip(&sound).take_while(|(a, b)| a == b).count();
+            let before = clip.cuts.iter().rev().find(|&&cut| cut as usize <= whole + 64).copied().unwrap_or(0) as usize;
+            let missing = sound[before.min(whole)..whole.max(before)].iter().any(|s| s.unsigned_abs() > 400);
+            assert!(!missing && end <= before + 64, "{}: {end} samples heard, cut at {before}", clip.name);
+            assert!(silence >= 400, "{}: a pause of {} ms", clip.name, silence / 8);
+        }
+    }
+    delays_ms.sort_unstable();
+    let mean = delays_ms.iter().sum::<u64>() / delays_ms.len() as u64;
+    let p95 = delays_ms[delays_ms.len() * 95 / 100];
+    println!("added delay: mean {mean} ms, p95 {p95} ms, longest {} ms", delays_ms.last().unwrap());
+    assert!(mean <= 130 && p95 <= 350, "mean {mean} ms, p95 {p95} ms");
+}

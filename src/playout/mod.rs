@@ -1,6 +1,8 @@
 //! Playout: what the caller hears, decided frame by frame on the media thread.
 
+mod built_in;
 pub mod clips;
+mod cuts;
 mod fade;
 mod forecast;
 mod hold;
@@ -8,6 +10,7 @@ pub mod mixer;
 mod placeholder;
 mod played;
 mod policy;
+mod shaped;
 
 pub use clips::ClipKind;
 pub use forecast::{Forecast, SharedForecast};

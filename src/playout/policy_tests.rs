@@ -19,7 +19,6 @@ fn clips(kind: ClipKind, lengths_ms: &[u64]) -> Vec<Clip> {
             text: "x".into(),
             frames: vec![SILENCE; samples.div_ceil(FRAME_SAMPLES)].into(),
             voiced_samples: samples,
-            cut_points: Arc::new([]),
             cuts: Arc::new([]),
         }
     };
