@@ -51,10 +51,12 @@ const NOISE_AFTER: Duration = Duration::from_millis(100);
 /// Without a syllable for so long it is other voices that are heard, when little is known of the line without voice…
 const OTHERS_AFTER: Duration = Duration::from_millis(350);
 /// …and when it is known to be without them.
-const OTHERS_AFTER_QUIET: Duration = Duration::from_millis(800);
+const OTHERS_AFTER_QUIET: Duration = Duration::from_millis(1600);
 /// A hint speaks of what was said so long ago; voice after that is not in it.
 const HINT_LAG: Duration = Duration::from_millis(300);
-/// What noise hides of the voice's fall makes the hard end later, for each dB.
+/// What noise hides of the voice's fall makes the ends later, in ms for each dB: the soft one so little that it still comes no later after
+/// the true end than on a quiet line.
+const SOFT_END_FOR_HIDDEN: f32 = 3.0;
 const HARD_END_FOR_HIDDEN: f32 = 14.0;
 /// Undelivered events that are kept; no input makes more than three.
 const EVENTS: usize = 16;
@@ -183,13 +185,15 @@ impl TurnDetector {
             }
             State::Speaking { turn } => {
                 let silence = heard.saturating_sub(turn.end_sample);
-                let suspect = !turn.suspected && silence >= samples_in(PROBABLE_END);
+                let hidden = self.levels.hidden();
+                let later = samples_in(Duration::from_secs_f32(hidden * SOFT_END_FOR_HIDDEN / 1000.0));
+                let suspect = !turn.suspected && silence >= samples_in(PROBABLE_END) + later;
                 turn.suspected |= suspect;
                 let turn = *turn;
                 if suspect {
                     self.tell(Heard::ProbableEnd { speech_end: turn.end_at, end_sample: turn.end_sample });
                 }
-                if silence >= samples_in(self.hangover.soft_end(self.hint)) {
+                if silence >= samples_in(self.hangover.soft_end(self.hint)) + later {
                     self.pause(turn);
                 }
             }
@@ -423,7 +427,9 @@ impl TurnDetector {
             }
         }
         for (_, power) in self.recent.levels(from, self.chunked) {
-            if others || !self.lively || db(power) < self.levels.voice() {
+            if others && self.lively && matches!(self.state, State::Speaking { .. }) {
+                self.levels.hear_others(db(power));
+            } else if others || !self.lively || db(power) < self.levels.voice() {
                 self.levels.hear_noise(db(power), self.lively);
             }
         }

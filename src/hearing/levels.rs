@@ -22,6 +22,10 @@ const LIVELY_SHARE: f32 = 0.03;
 /// In the pause a sound so far below the voice's peaks may be a consonant before the vowel.
 const CONSONANT_DB: f32 = 38.0;
 const CONSONANT_ABOVE_NOISE_DB: f32 = 5.0;
+/// The line without voice is known after a second of it.
+const KNOWN_HOPS: u16 = 100;
+/// Until then, other voices so much louder than the line was are a new noise.
+const NEW_NOISE_DB: f32 = 15.0;
 /// Share of 10 ms below the noise's lower edge.
 const LOW: f32 = 0.1;
 /// Step of the quantiles for each 10 ms, in dB, and how much larger the first ones are.
@@ -76,6 +80,14 @@ impl Levels {
         }
     }
 
+    /// Takes 10 ms of other people's voices, and believes them at once while little is known of the line.
+    pub(super) fn hear_others(&mut self, level: f32) {
+        if !self.knows_noise() && self.noise.is_none_or(|noise| noise.median < level - NEW_NOISE_DB) {
+            self.noise = Some(Noise { low: level - LIVELY_DB, median: level, lively: 1.0, hops: 0 });
+        }
+        self.hear_noise(level, true);
+    }
+
     /// The level which the line without voice hardly reaches; nothing before any was heard.
     fn edge(&self) -> Option<f32> {
         self.noise.map(|Noise { low, median, lively, .. }| median + (median - low) + EDGE_DB + lively * LIVELY_DB)
@@ -111,7 +123,7 @@ impl Levels {
 
     /// Whether enough was heard of the line without voice.
     pub(super) fn knows_noise(&self) -> bool {
-        self.noise.is_some_and(|noise| noise.hops >= 30 && noise.lively < 0.3)
+        self.noise.is_some_and(|noise| noise.hops >= KNOWN_HOPS && noise.lively < 0.3)
     }
 
     /// Whether the line without voice sounds like speech.
