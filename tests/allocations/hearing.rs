@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use offhook::config;
-use offhook::hearing::{Endpointer, Limits};
+use offhook::hearing::{Endpointer, Hint, Limits};
 use offhook::pcm::{FRAME_SAMPLES, PTIME, SILENCE, wav};
 
 #[test]
-fn ten_thousand_frames_with_turns_keys_and_gaps_allocate_nothing() {
+fn ten_thousand_frames_with_turns_keys_hints_and_gaps_allocate_nothing() {
     let speech = wav::read(include_bytes!("../data/vad.wav")).unwrap().samples;
     let speech = speech.as_chunks::<FRAME_SAMPLES>().0;
     let mut endpointer = Endpointer::new(Limits::from(&config::Hearing::default()));
@@ -24,6 +24,9 @@ fn ten_thousand_frames_with_turns_keys_and_gaps_allocate_nothing() {
             endpointer.handle_frame(now, frame);
             if index % 97 == 0 {
                 endpointer.keep_open(now);
+            }
+            if index % 41 == 0 {
+                endpointer.hint([Hint::Unknown, Hint::Open, Hint::Closed][index % 3]);
             }
             if index % 333 == 0 {
                 now += Duration::from_millis(400);
