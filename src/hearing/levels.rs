@@ -43,6 +43,8 @@ pub(super) struct Levels {
     /// Peaks of the voice.
     peak: Option<f32>,
     noise: Option<Noise>,
+    /// How much was heard of a line without any voice.
+    quiet_hops: u16,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +69,7 @@ impl Levels {
 
     /// Takes 10 ms without the caller's voice. `lively`: it sounds like speech, as other people's voices do.
     pub(super) fn hear_noise(&mut self, level: f32, lively: bool) {
+        self.quiet_hops = self.quiet_hops.saturating_add(u16::from(!lively));
         let lively = f32::from(u8::from(lively));
         let noise = self.noise.get_or_insert(Noise { low: level, median: level, lively, hops: 0 });
         noise.lively += (lively - noise.lively) * LIVELY_SHARE;
@@ -123,7 +126,7 @@ impl Levels {
 
     /// Whether enough was heard of the line without voice.
     pub(super) fn knows_noise(&self) -> bool {
-        self.noise.is_some_and(|noise| noise.hops >= KNOWN_HOPS && noise.lively < 0.3)
+        self.quiet_hops >= KNOWN_HOPS
     }
 
     /// Whether the line without voice sounds like speech.
@@ -145,4 +148,66 @@ impl Levels {
 /// A mean square as a level.
 pub(super) fn db(power: f32) -> f32 {
     10.0 * power.max(1.0).log10()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Levels after ten seconds of noise that swings around 40 dB, and half a second of voice with peaks of 70 dB.
+    fn heard(swing: f32, lively: bool) -> Levels {
+        let mut levels = Levels::default();
+        for hop in 0..1000 {
+            let level = 40.0 + swing * if hop % 2 == 0 { 1.0 } else { -1.0 };
+            levels.hear_noise(level, lively);
+        }
+        (0..50).for_each(|hop| levels.hear_voice(if hop % 5 == 0 { 70.0 } else { 60.0 }));
+        levels
+    }
+
+    #[test]
+    fn voice_begins_above_the_noise_farther_the_more_it_swings_and_farthest_when_it_is_voices() {
+        let (hum, street, babble) = (heard(0.5, false), heard(4.0, false), heard(4.0, true));
+        assert!((41.0..45.0).contains(&hum.voice()), "{hum:?}");
+        assert!((45.0..55.0).contains(&street.voice()), "{street:?}");
+        assert!((55.0..62.5).contains(&babble.voice()), "{babble:?}");
+        assert!(babble.onset() > babble.voice() && hum.onset() == hum.voice());
+        assert!(hum.hidden() < street.hidden() && street.hidden() < babble.hidden());
+        assert!(!street.lively() && street.knows_noise() && babble.lively() && !babble.knows_noise());
+    }
+
+    #[test]
+    fn voice_is_never_sought_far_below_its_own_peaks_nor_above_its_syllables() {
+        let mut quiet = Levels::default();
+        assert!((SOFTEST_DB..=SOFTEST_DB).contains(&quiet.voice()));
+        (0..200).for_each(|_| quiet.hear_noise(0.0, false));
+        assert!((SOFTEST_DB..=SOFTEST_DB).contains(&quiet.voice()));
+        (0..50).for_each(|_| quiet.hear_voice(70.0));
+        assert!((69.0 - FALL_DB..=70.0 - FALL_DB).contains(&quiet.voice()), "{quiet:?}");
+        assert!(quiet.hidden() < 0.01 && quiet.consonant() < quiet.voice());
+        let mut loud = Levels::default();
+        (0..200).for_each(|_| loud.hear_noise(69.0, false));
+        assert!(loud.voice() <= CERTAIN_DB, "nobody has spoken");
+        (0..50).for_each(|_| loud.hear_voice(70.0));
+        assert!(loud.voice() <= 70.0 - SYLLABLE_DB && loud.voice() >= 68.0 - SYLLABLE_DB);
+    }
+
+    #[test]
+    fn a_softer_caller_is_heard_again_when_other_voices_have_gone_on_for_a_while() {
+        let mut levels = heard(4.0, true);
+        let before = levels.voice();
+        (0..3000).for_each(|hop| levels.hear_noise(if hop % 2 == 0 { 44.0 } else { 36.0 }, true));
+        assert!(levels.voice() < before - 4.0, "{before} {levels:?}");
+    }
+
+    #[test]
+    fn other_voices_are_believed_at_once_only_while_little_is_known_of_the_line() {
+        let after = |quiet_hops| {
+            let mut levels = Levels::default();
+            (0..quiet_hops).for_each(|_| levels.hear_noise(5.0, false));
+            (0..20).for_each(|_| levels.hear_others(50.0));
+            levels.noise().unwrap()
+        };
+        assert!(after(30) > 45.0 && after(200) < 15.0, "{} {}", after(30), after(200));
+    }
 }

@@ -153,6 +153,20 @@ fn other_voices_behind_the_caller_do_not_hold_his_turn_open() {
 }
 
 #[test]
+fn other_voices_after_a_moment_of_silence_do_not_hold_a_turn_open_that_they_began() {
+    const BEHIND: i16 = LOUD / 4;
+    let mut ear = Ear::new(limits());
+    ear.hear(5, 0.02, QUIET);
+    ear.hear(30, 0.9, BEHIND);
+    assert_eq!(ear.names(), ["onset", "started"], "nobody has spoken louder");
+    ear.hear(30, 0.95, LOUD);
+    let last = ear.frames * 20;
+    ear.hear(70, 0.9, BEHIND);
+    assert_eq!(ear.names(), ["onset", "started", "soft end", "hard end"]);
+    assert!(ear.at("soft end", 0) <= last + 500, "{}", ear.at("soft end", 0) - last);
+}
+
+#[test]
 fn noise_as_loud_as_a_weak_syllable_neither_delays_the_soft_end_nor_hurries_the_hard_one() {
     // 10 dB.
     const NOISE: i16 = LOUD / 3;
