@@ -10,13 +10,22 @@ use crate::evaluate::{self, EvaluationError, Options};
 
 use super::{Exit, Failure, check};
 
-/// Measures how well the box hears when a caller has finished, and says which goals are met.
-///
-/// Makes several hundred turns by itself: callers in English, Hebrew and Russian (spoken by espeak-ng), with pauses inside their sentences,
-/// dictated numbers, hesitations, and noise; over a telephone line with lost packets; and runs them through the same code that
-/// hears a call, faster than real time. Then it lets answers come sooner or later, and measures what a caller hears until then. No network
-/// and no telephone line is used. Takes two or three minutes.
+/// What `--help` says below the options.
+const ABOUT: &str = "\
+Makes some 700 turns by itself: callers in English, Hebrew and Russian (spoken by espeak-ng) who pause inside their sentences, \
+dictate numbers and hesitate, in noise, over a telephone line that loses packets; and runs them, faster than real time, through the code that \
+hears a call. Then it lets answers come sooner or later, and measures what a caller hears until then. No network and no telephone line is used. \
+Takes two or three minutes.
+
+  offhook evaluate --out evaluation          table, JSON and picture in ./evaluation
+  offhook evaluate --json | jq .goals        which goals are met
+  offhook evaluate --recordings calls/       your own recordings; labels beside them say what was right
+
+What each figure means: docs/evaluation.md";
+
+/// What the user typed.
 #[derive(Debug, clap::Args)]
+#[command(after_help = ABOUT)]
 pub struct Arguments {
     /// Where evaluation.txt, evaluation.json and evaluation.svg are written; without it nothing is
     #[arg(long, value_name = "DIR")]
