@@ -302,6 +302,22 @@ fn while_something_is_held_no_placeholder_starts_and_what_is_resumed_is_no_first
 }
 
 #[test]
+fn a_sound_that_was_passed_over_and_goes_on_is_waited_for_again() {
+    let mut bench = Bench::new(0);
+    bench.mixer.play(clip(ClipKind::Greeting, 10, &[]));
+    bench.hear(4);
+    bench.mixer.utterance_started();
+    bench.hear(5);
+    bench.mixer.resume();
+    assert_eq!(bench.hear(2), "cc");
+    bench.mixer.utterance_resumed();
+    // The first of them fades out.
+    assert_eq!(bench.hear(10)[1..], *".........");
+    bench.mixer.resume();
+    assert_eq!(bench.hear(6), "cccc..");
+}
+
+#[test]
 fn a_barge_in_that_is_decided_after_the_callers_end_is_bridged_at_once() {
     let mut bench = Bench::new(100);
     bench.mixer.release(1);
