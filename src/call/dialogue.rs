@@ -95,10 +95,10 @@ impl Dialogue {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
-        if let Some((_, timer)) = self.conversation.poll_timeout().filter(|(at, _)| *at <= now) {
-            if timer.is_in_vain() {
-                warn!(?timer, "waited in vain");
-            }
+        if let Some((_, timer)) =
+            self.conversation.poll_timeout().filter(|(at, timer)| *at <= now && timer.is_in_vain())
+        {
+            warn!(?timer, "waited in vain");
         }
         self.conversation.handle_timeout(now);
         self.carry_out();
@@ -330,9 +330,9 @@ impl Dialogue {
             }
             Work::PhraseStarted { generation, at } => self.mark_open(generation, Mark::TtsStart, at),
             Work::PhraseSounds { generation, at } => self.mark_open(generation, Mark::TtsFirstAudio, at),
-            Work::PhraseSpoken { generation, seq, frames } => {
+            Work::PhraseSpoken { generation, seq, voiced } => {
                 if let Some(open) = self.open.as_mut().filter(|open| open.generation == generation) {
-                    open.spoken(seq, frames);
+                    open.spoken(seq, voiced);
                 }
             }
             Work::PhraseFailed { generation, seq, fault } => {

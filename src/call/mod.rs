@@ -82,7 +82,7 @@ pub(crate) enum Work {
     AnswerEnded { generation: Generation, outcome: Outcome, fault: Option<gemini::Fault> },
     PhraseStarted { generation: Generation, at: Instant },
     PhraseSounds { generation: Generation, at: Instant },
-    PhraseSpoken { generation: Generation, seq: Seq, frames: u32 },
+    PhraseSpoken { generation: Generation, seq: Seq, voiced: u32 },
     PhraseFailed { generation: Generation, seq: Seq, fault: tts::Fault },
 }
 

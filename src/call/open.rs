@@ -24,8 +24,8 @@ pub(super) struct Open {
 struct Phrase {
     ends: Ends,
     characters: usize,
-    /// Its length, once it is synthesised.
-    frames: Option<u32>,
+    /// Its frames up to its last sound, once it is synthesised.
+    voiced: Option<u32>,
 }
 
 impl Open {
@@ -37,7 +37,7 @@ impl Open {
 
     /// The next piece of text that is to be spoken.
     pub fn add(&mut self, piece: &Piece) {
-        self.phrases.push(Phrase { ends: piece.ends, characters: piece.text.chars().count(), frames: None });
+        self.phrases.push(Phrase { ends: piece.ends, characters: piece.text.chars().count(), voiced: None });
     }
 
     /// How a phrase ends.
@@ -45,18 +45,18 @@ impl Open {
         self.phrases.get(seq as usize).map_or(Ends::Sentence, |phrase| phrase.ends)
     }
 
-    /// A phrase has been synthesised, and is so long.
-    pub fn spoken(&mut self, seq: Seq, frames: u32) {
+    /// A phrase has been synthesised, and is so long without the silence behind it.
+    pub fn spoken(&mut self, seq: Seq, voiced: u32) {
         if let Some(phrase) = self.phrases.get_mut(seq as usize) {
-            phrase.frames = Some(frames);
+            phrase.voiced = Some(voiced);
         }
     }
 
-    /// What part of a phrase `frames` frames are.
+    /// What part of a phrase's sound is in its first `frames` frames.
     pub fn share(&self, seq: Seq, frames: u32) -> f32 {
         self.phrases.get(seq as usize).map_or(0.0, |phrase| {
             let guess = phrase.characters as f32 * FRAMES_PER_CHARACTER;
-            let whole = phrase.frames.map_or(guess, |frames| frames as f32);
+            let whole = phrase.voiced.map_or(guess, |voiced| voiced as f32);
             (frames as f32 / whole.max(1.0)).min(1.0)
         })
     }

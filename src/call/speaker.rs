@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::conversation::{Generation, Seq};
-use crate::pcm::{FRAME_SAMPLES, SILENCE};
+use crate::pcm::{FRAME_SAMPLES, Frame, SILENCE, level};
 use crate::playout::SpeechFrame;
 use crate::tts::{Fault, Say, Synthesizer};
 
@@ -44,7 +44,7 @@ pub(super) async fn speak(
         let (generation, seq) = (phrase.generation, phrase.seq);
         let _ = work.send(Work::PhraseStarted { generation, at: Instant::now() }).await;
         let report = match speak_phrase(&*voice, &phrase, &mut ring, &work).await {
-            Ok(frames) => Work::PhraseSpoken { generation, seq, frames },
+            Ok(Length { voiced, .. }) => Work::PhraseSpoken { generation, seq, voiced },
             Err(_) if phrase.stop.is_cancelled() => continue,
             Err(fault) => Work::PhraseFailed { generation, seq, fault },
         };
@@ -54,18 +54,35 @@ pub(super) async fn speak(
     }
 }
 
-/// The number of frames that were queued, the end of the phrase behind them.
+/// How long a phrase is, in frames.
+#[derive(Debug, Clone, Copy, Default)]
+struct Length {
+    queued: u32,
+    /// Without the silence behind its last word.
+    voiced: u32,
+}
+
+impl Length {
+    fn add(&mut self, frame: &Frame) {
+        self.queued += 1;
+        if level::rms_dbfs(frame) > level::VOICED_DBFS {
+            self.voiced = self.queued;
+        }
+    }
+}
+
+/// What was queued, the end of the phrase behind it.
 async fn speak_phrase(
     voice: &dyn Synthesizer,
     phrase: &Phrase,
     ring: &mut HeapProd<SpeechFrame>,
     work: &mpsc::Sender<Work>,
-) -> Result<u32, Fault> {
+) -> Result<Length, Fault> {
     let (piece_in, mut piece_out) = mpsc::channel::<Vec<i16>>(PIECES);
     let synthesis = voice.say(phrase.say.clone(), piece_in, phrase.stop.clone());
     let queueing = async {
         let mut frame = SILENCE;
-        let (mut filled, mut frames, mut sounds) = (0, 0u32, false);
+        let (mut filled, mut length, mut sounds) = (0, Length::default(), false);
         while let Some(piece) = piece_out.recv().await {
             if !std::mem::replace(&mut sounds, true) {
                 let _ = work.send(Work::PhraseSounds { generation: phrase.generation, at: Instant::now() }).await;
@@ -76,27 +93,27 @@ async fn speak_phrase(
                 if filled == FRAME_SAMPLES {
                     filled = 0;
                     queue(ring, SpeechFrame::speech(phrase.generation, phrase.seq, frame), &phrase.stop).await;
-                    frames += 1;
+                    length.add(&frame);
                 }
             }
         }
         if filled > 0 {
             frame[filled..].fill(0);
             queue(ring, SpeechFrame::speech(phrase.generation, phrase.seq, frame), &phrase.stop).await;
-            frames += 1;
+            length.add(&frame);
         }
-        frames
+        length
     };
-    let (synthesised, frames) = tokio::join!(synthesis, queueing);
+    let (synthesised, length) = tokio::join!(synthesis, queueing);
     match synthesised {
-        Err(fault) if frames == 0 => return Err(fault),
+        Err(fault) if length.queued == 0 => return Err(fault),
         // What was queued before the failure is heard, and ends there.
         Err(fault) => warn!(%fault, "a phrase broke off"),
         Ok(()) => {}
     }
     // Also of a phrase with nothing to speak: it counts as heard when its turn to be heard comes.
     queue(ring, SpeechFrame::end_of_phrase(phrase.generation, phrase.seq), &phrase.stop).await;
-    Ok(frames)
+    Ok(length)
 }
 
 /// Puts a frame into the ring, waiting for room as long as its answer is wanted.

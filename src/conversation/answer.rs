@@ -177,7 +177,7 @@ impl Answer {
         let mut text = String::new();
         for phrase in &self.phrases {
             let Fate::Heard(share) = phrase.fate else { continue };
-            let heard = words_within(phrase.text.trim(), share);
+            let heard = words_within(&phrase.text, share);
             if !heard.is_empty() {
                 if !text.is_empty() {
                     text.push(' ');

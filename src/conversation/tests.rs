@@ -287,7 +287,7 @@ fn a_barge_in_silences_at_once_and_keeps_what_was_heard() {
         .at(2300, heard(1, 0, 1.0), "")
         .starts(2800, "flush, cancel 1, turn 1 Interrupted, arm 2")
         .remembers(&[(1, "Sure,", true)])
-        .at(2801, heard(1, 1, 0.6), "")
+        .at(2801, heard(1, 1, 0.5), "")
         .remembers(&[(1, "Sure, we open", true)])
         .soft(4000, "generate 2 for 2")
         .at(4400, HardEnd, "commit 2");
@@ -297,7 +297,7 @@ fn a_barge_in_silences_at_once_and_keeps_what_was_heard() {
 fn a_report_of_the_cut_may_come_before_the_barge_in() {
     Script::answering()
         .at(2300, heard(1, 0, 1.0), "")
-        .at(2800, heard(1, 1, 0.6), "turn 1 Interrupted, arm 2")
+        .at(2800, heard(1, 1, 0.5), "turn 1 Interrupted, arm 2")
         .starts(2801, "")
         .remembers(&[(1, "Sure, we open", true)])
         .at(4400, HardEnd, "generate 2 for 2, commit 2");

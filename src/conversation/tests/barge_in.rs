@@ -49,7 +49,7 @@ fn a_voice_that_lasts_is_a_barge_in_as_soon_as_it_cannot_be_short_any_more() {
         .starts(3000, "")
         .wait_until(3679, "")
         .wait_until(3680, "flush, cancel 1, turn 1 Interrupted, arm 2")
-        .at(3690, heard(1, 1, 0.6), "")
+        .at(3690, heard(1, 1, 0.5), "")
         .remembers(&[(1, "Sure, we open", true)])
         .soft(5000, "generate 2 for 2")
         .at(5400, HardEnd, "commit 2");
