@@ -1,0 +1,123 @@
+//! What the conversation commands, done.
+
+use super::*;
+
+impl Dialogue {
+    pub(super) fn perform(&mut self, command: Command) {
+        let language = self.parts.config.conversation.language;
+        match command {
+            Command::Greet => self.play(ClipKind::Greeting, Input::GreetingEnded),
+            Command::Apologise => self.play(ClipKind::Apology, Input::ApologyEnded),
+            Command::Prompt => self.play(ClipKind::Prompt, Input::PromptEnded),
+            Command::SayGoodbye => self.play(ClipKind::Goodbye, Input::GoodbyeEnded),
+            Command::ArmPlaceholder { turn } => {
+                let occasion = Occasion { first_reply: turn == 1, after_barge_in: self.cut_off, closing: false };
+                let clips = &self.parts.clips;
+                let arming = self.placeholders.arm(occasion, clips.placeholders(language), clips.stills(language));
+                self.ports.command(media::Command::Arm(arming));
+            }
+            Command::DisarmPlaceholder => {
+                self.ports.command(media::Command::Disarm);
+            }
+            Command::Generate { generation, turn, speech_end, speculative, history } => {
+                self.take_sound();
+                let contents = self.recordings.contents(turn, &history);
+                self.asked(turn, speech_end, speculative);
+                self.generate(generation, turn, contents);
+            }
+            Command::Cancel { generation } => {
+                if let Some(open) = self.open.as_ref().filter(|open| open.generation == generation) {
+                    open.stop.cancel();
+                    if let (false, Some(timeline)) = (open.committed, &mut self.timeline) {
+                        timeline.wasted();
+                    }
+                }
+                self.ports.command(media::Command::Cancel(generation));
+            }
+            Command::StopAsking { generation } => {
+                if let Some(open) = self.open.as_ref().filter(|open| open.generation == generation) {
+                    open.stop_asking.cancel();
+                }
+            }
+            Command::Commit { generation } => {
+                self.mark(Mark::Committed, Instant::now());
+                if let Some(open) = self.open.as_mut().filter(|open| open.generation == generation) {
+                    open.committed = true;
+                }
+                self.ports.command(media::Command::Release(generation));
+            }
+            Command::Speak { generation, seq, text } => self.speak(generation, seq, text),
+            Command::FlushPlayout => {
+                self.ports.command(media::Command::Flush);
+            }
+            Command::ResumePlayout => {
+                self.recordings.forget();
+                self.ports.command(media::Command::Resume);
+            }
+            Command::HangUp { why } => self.hang_up = Some(why),
+            Command::Transfer { to } => self.transfer = Some(to),
+            Command::TurnEnded { turn, outcome } => self.turn_ended(turn, outcome),
+        }
+    }
+
+    /// Plays a clip; where there is none, it is over at once.
+    fn play(&mut self, kind: ClipKind, over: Input) {
+        let language = self.parts.config.conversation.language;
+        let clips = &self.parts.clips;
+        let clip = match kind {
+            ClipKind::Greeting => clips.greeting(language),
+            ClipKind::Prompt => clips.prompt(language),
+            ClipKind::Goodbye => clips.goodbye(language),
+            _ => clips.apology(language),
+        };
+        match clip.map(|clip| clip.playable(0)) {
+            Some(clip) => drop(self.ports.command(media::Command::Play(clip))),
+            None => self.conversation.handle(Instant::now(), over),
+        }
+    }
+
+    /// The wait for an answer begins where the caller's words ended.
+    fn asked(&mut self, turn: Turn, speech_end: Instant, speculative: bool) {
+        let timeline = self.timeline.get_or_insert_with(|| TurnTimeline::new(&*self.call, turn));
+        timeline.mark(Mark::SpeechEnd, speech_end);
+        timeline.asked(speculative);
+    }
+
+    fn generate(&mut self, generation: Generation, turn: Turn, mut contents: Vec<Content>) {
+        if let (Some(clip), Some(Content::Caller { text, .. })) = (&self.acknowledged, contents.last_mut()) {
+            *text = Some(format!(
+                "(The caller has just heard you say \"{clip}\" while you were thinking; do not say it again.)"
+            ));
+        }
+        let ask = Ask { system: self.system.clone(), contents, functions: self.functions };
+        let open = Open::new(generation);
+        let stop = open.stop_asking.clone();
+        let fetching = answer::fetch(self.parts.gemini.clone(), ask, generation, self.work.clone(), stop);
+        self.open = Some(open);
+        tokio::spawn(fetching.instrument(error_span!("turn", n = turn)));
+    }
+
+    fn speak(&mut self, generation: Generation, seq: Seq, text: String) {
+        let Some(open) = self.open.as_ref().filter(|open| open.generation == generation) else { return };
+        let say = Say { text: text.into(), language: self.parts.config.conversation.language, ends: open.ends(seq) };
+        let phrase = Phrase { generation, seq, say, stop: open.stop.clone() };
+        if self.phrases.try_send(phrase).is_err() {
+            warn!(waiting = PHRASES, "too many phrases wait to be spoken; one is left out");
+            self.conversation.handle(Instant::now(), Input::PhraseFailed { generation, seq });
+        }
+    }
+
+    fn turn_ended(&mut self, turn: Turn, outcome: TurnOutcome) {
+        self.cut_off = outcome == TurnOutcome::Interrupted;
+        self.recordings.turn_over();
+        self.open = None;
+        self.acknowledged = None;
+        let Some(timeline) = self.timeline.take() else { return };
+        let report = timeline.report(outcome);
+        report.log();
+        self.tally.add(&report);
+        if self.parts.reports.try_send(report).is_err() {
+            warn!(turn, "the turn's report was dropped: too many wait to be written");
+        }
+    }
+}
