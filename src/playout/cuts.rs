@@ -34,7 +34,7 @@ fn pauses(samples: &[i16]) -> impl Iterator<Item = Range<usize>> {
     let pieces = samples.chunks(PIECE).map(|piece| level::rms_dbfs(piece) < level::VOICED_DBFS);
     let mut began = None;
     let mut heard = false;
-    pieces.chain([false]).enumerate().filter_map(move |(index, quiet)| match (quiet, began) {
+    pieces.enumerate().filter_map(move |(index, quiet)| match (quiet, began) {
         (true, None) => {
             began = heard.then_some(index * PIECE);
             None
