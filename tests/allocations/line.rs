@@ -145,6 +145,8 @@ struct Seen {
     soft_ends: u32,
     placeholders: u32,
     answers: u32,
+    held: u32,
+    second_clips: u32,
     keys: u32,
 }
 
@@ -156,6 +158,8 @@ impl Seen {
                 return Some(heard);
             }
             Occurrence::Played(Played::PhraseEnded { whole: false, .. }) => self.barge_ins += 1,
+            Occurrence::Played(Played::PhraseHeld { .. }) => self.held += 1,
+            Occurrence::Played(Played::ClipStarted { kind: ClipKind::Still, .. }) => self.second_clips += 1,
             Occurrence::Played(Played::ClipStarted { .. }) => self.placeholders += 1,
             Occurrence::Played(Played::AnswerStarted { .. }) => self.answers += 1,
             Occurrence::Dtmf(dtmf) => self.keys += u32::from(dtmf.digit == '5'),
@@ -165,7 +169,7 @@ impl Seen {
     }
 }
 
-/// The call's task in short: arms, and answers every turn with ten seconds of speech, so that the next turn barges in.
+/// The call's task in short: arms, and answers most turns with ten seconds of speech, so that the next turn barges in; every other time that was none.
 fn react(
     ports: &mut Ports,
     speech: &mut impl Producer<Item = SpeechFrame>,
@@ -173,14 +177,20 @@ fn react(
     generation: &mut u32,
     clip: &PlayableClip,
 ) {
+    if let Heard::SoftEnd { .. } = heard {
+        ports.command(if generation.is_multiple_of(2) { Command::Resume } else { Command::Flush });
+    }
     if let Heard::HardEnd { .. } | Heard::TooLong { .. } = heard {
         *generation += 1;
-        for n in 0..400 {
+        let answer = if generation.is_multiple_of(5) { 0 } else { 400 };
+        for n in 0..answer {
             let samples = if n % 50 == 49 { SILENCE } else { [2000; FRAME_SAMPLES] };
             let _ = speech.try_push(SpeechFrame::speech(*generation, 0, samples));
         }
         ports.command(Command::Release(*generation));
-        ports.command(Command::Arm(Arming::first(clip.clone())));
+        let second = Some(PlayableClip { kind: ClipKind::Still, ..clip.clone() });
+        let second_after = Duration::from_millis(800);
+        ports.command(Command::Arm(Arming { second, second_after, ..Arming::first(clip.clone()) }));
     }
 }
 
@@ -235,6 +245,7 @@ async fn ten_thousand_ticks_of_a_bad_line_allocate_nothing() {
     assert!(seen.placeholders > 5, "{} placeholders", seen.placeholders);
     assert!(seen.answers > 5, "{} answers", seen.answers);
     assert!(seen.barge_ins > 5, "{} barge-ins", seen.barge_ins);
+    assert!(seen.held > 5, "{} held", seen.held);
     assert!(seen.keys > 5, "{} keys", seen.keys);
     assert!(ports.counters().concealed.load(std::sync::atomic::Ordering::Relaxed) > 50);
     drop(speech);
