@@ -3,8 +3,10 @@
 //! Levels are in dB over a mean square of 1 (−90.3 dBFS), over 10 ms. The noise is known by two quantiles, because what must not be
 //! taken for voice is its upper edge: babble and traffic swing by more than 10 dB, hum hardly at all. Allocates nothing.
 
-/// Before anybody spoke, softer than −46 dBFS is nobody's voice.
+/// Before anybody spoke, softer than −46 dBFS is nobody's voice,
 const SOFTEST_DB: f32 = 44.3;
+/// than −54 dBFS on a line that is known to be without other voices…
+const SOFTEST_QUIET_DB: f32 = 36.3;
 /// …and louder than −30 dBFS is somebody's.
 const CERTAIN_DB: f32 = 60.3;
 /// Voice falls so far below its own peaks where it ends…
@@ -99,7 +101,10 @@ impl Levels {
     /// From which level on a sound can be voice.
     pub(super) fn voice(&self) -> f32 {
         match (self.peak, self.edge()) {
-            (None, edge) => edge.map_or(SOFTEST_DB, |edge| edge.clamp(SOFTEST_DB, CERTAIN_DB)),
+            (None, edge) => {
+                let softest = if self.knows_noise() { SOFTEST_QUIET_DB } else { SOFTEST_DB };
+                edge.map_or(softest, |edge| edge.clamp(softest, CERTAIN_DB))
+            }
             (Some(peak), None) => peak - SYLLABLE_DB,
             (Some(peak), Some(edge)) => edge.clamp(peak - FALL_DB, peak - SYLLABLE_DB),
         }
@@ -181,7 +186,7 @@ mod tests {
         let mut quiet = Levels::default();
         assert!((SOFTEST_DB..=SOFTEST_DB).contains(&quiet.voice()));
         (0..200).for_each(|_| quiet.hear_noise(0.0, false));
-        assert!((SOFTEST_DB..=SOFTEST_DB).contains(&quiet.voice()));
+        assert!((SOFTEST_QUIET_DB..=SOFTEST_QUIET_DB).contains(&quiet.voice()));
         (0..50).for_each(|_| quiet.hear_voice(70.0));
         assert!((69.0 - FALL_DB..=70.0 - FALL_DB).contains(&quiet.voice()), "{quiet:?}");
         assert!(quiet.hidden() < 0.01 && quiet.consonant() < quiet.voice());
