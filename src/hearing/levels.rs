@@ -17,9 +17,9 @@ const SYLLABLE_DB: f32 = 8.0;
 const EDGE_DB: f32 = 2.0;
 /// Other voices are known from their softest moments, and swing most: so much more when nothing but them is heard…
 const LIVELY_DB: f32 = 8.0;
-/// …and as much above that for a beginning…
+/// …and a beginning must be so much louder still.
 const LIVELY_ONSET_DB: f32 = 1.0;
-/// …of which 10 ms count for so much.
+/// What 10 ms count in whether nothing but voices is heard.
 const LIVELY_SHARE: f32 = 0.03;
 /// In the pause a sound so far below the voice's peaks may be a consonant before the vowel.
 const CONSONANT_DB: f32 = 38.0;
