@@ -172,7 +172,8 @@ fn judge_turn(index: usize, turn: &Truth, until: usize, told: &[Told]) -> Outcom
             _ => {}
         }
     }
-    outcome.soft = soft.map(since_end);
+    // A soft end in a pause that nothing took back is no decision about the end.
+    outcome.soft = soft.filter(|&at| at + LAST_SOUND >= end).map(since_end);
     outcome
 }
 

@@ -53,14 +53,13 @@ pub(super) fn sweep(
         tried.dedup();
         tried
     };
-    let hard = with(&HARD_ENDS_MS, limits.hard_end).into_iter().map(|hard_end| {
-        let limits = Limits { hard_end, soft_end: limits.soft_end.min(hard_end), ..limits };
-        (true, hard_end, limits)
-    });
+    let hard = with(&HARD_ENDS_MS, limits.hard_end)
+        .into_iter()
+        .map(|hard_end| (true, hard_end, moved(limits, limits.soft_end.min(hard_end), hard_end)));
     let soft = with(&SOFT_ENDS_MS, limits.soft_end)
         .into_iter()
         .filter(|&soft_end| soft_end <= limits.hard_end)
-        .map(|soft_end| (false, soft_end, Limits { soft_end, ..limits }));
+        .map(|soft_end| (false, soft_end, moved(limits, soft_end, limits.hard_end)));
     let tries: Vec<(bool, Duration, Limits)> = hard.chain(soft).collect();
     let work: Vec<(usize, usize)> =
         (0..tries.len()).flat_map(|tried| (0..cases.len()).map(move |case| (tried, case))).collect();
@@ -84,4 +83,13 @@ pub(super) fn sweep(
         if is_hard { sweep.hard_end.push(tried) } else { sweep.soft_end.push(tried) }
     }
     Ok(sweep)
+}
+/// Other starting values, with as much room to learn in as the configured ones have.
+fn moved(limits: Limits, soft_end: Duration, hard_end: Duration) -> Limits {
+    let bounds = |to: Duration, from: Duration, min: Duration, max: Duration| {
+        (to.saturating_sub(from.saturating_sub(min)), to + max.saturating_sub(from))
+    };
+    let (soft_end_min, soft_end_max) = bounds(soft_end, limits.soft_end, limits.soft_end_min, limits.soft_end_max);
+    let (hard_end_min, hard_end_max) = bounds(hard_end, limits.hard_end, limits.hard_end_min, limits.hard_end_max);
+    Limits { soft_end, soft_end_min, soft_end_max, hard_end, hard_end_min, hard_end_max, ..limits }
 }

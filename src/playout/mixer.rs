@@ -292,8 +292,9 @@ impl Mixer {
         if queued && let Some(speech_end) = self.unanswered.take() {
             self.note(Played::AnswerQueued { after: now.saturating_duration_since(speech_end) });
         }
+        let audible = queued && self.front_is_released(speech);
         if !self.hold.holds_clips()
-            && let Some(clip) = self.placeholder.take(now, queued, self.clip.is_some())
+            && let Some(clip) = self.placeholder.take(now, queued, audible, self.clip.is_some())
         {
             self.clip = Some(PlayingClip::new(clip));
         }
@@ -302,7 +303,7 @@ impl Mixer {
             self.fade_in |= self.clip.is_some() || self.phrase.is_some();
             return None;
         }
-        let answer_ready = queued && self.front_is_released(speech) && !self.hold.holds_speech();
+        let answer_ready = audible && !self.hold.holds_speech();
         if let Some(frame) = self.clip_frame(now, answer_ready) {
             return Some(frame);
         }

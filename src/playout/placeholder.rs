@@ -12,9 +12,9 @@ use super::played::PlayableClip;
 const FIRST_SOUND: Duration = Duration::from_millis(500);
 /// What of it the way to the caller's ear may take: encoding, the network, the far side's play-out.
 const WAY: Duration = Duration::from_millis(40);
-/// An answer that is expected so little after the grace is worth waiting for, up to the latest first sound.
-const SOON: Duration = Duration::from_millis(200);
-/// When no answer can come in time, the clip need not wait for one; this is its moment then, if the end is known by then.
+/// When no answer of late was as quick as this, none will come within the grace…
+const FAR_FROM_READY: Duration = Duration::from_millis(600);
+/// …and the clip need not wait for one; this is its moment then, if the end is known by then.
 const NATURAL: Duration = Duration::from_millis(340);
 /// An end that was left open may be bridged so long after it.
 const LATEST_BRIDGE: Duration = Duration::from_secs(2);
@@ -81,8 +81,8 @@ struct End {
 enum State {
     /// For the end to come.
     Armed,
-    /// The first starts at `at`, or in the last tick before `latest`.
-    Due { at: Instant, latest: Instant },
+    /// The first starts at `at`, or in the last tick before `latest`. An answer that is queued within the `grace` needs none.
+    Due { at: Instant, grace: Instant, latest: Instant },
     /// The first is over or not wanted; the second starts at this moment.
     Waiting { second_at: Instant },
     /// This turn needs no more.
@@ -140,16 +140,18 @@ impl Placeholder {
             return;
         }
         let latest = end.speech_end + FIRST_SOUND.saturating_sub(WAY);
-        let mut at = latest.min(now + self.grace);
-        let by = |after: Option<Duration>, limit: Instant| {
-            after.map(|after| end.speech_end.checked_add(after).is_some_and(|at| at <= limit))
+        let grace = latest.min(now + self.grace).max(now);
+        let mut at = grace;
+        let is_expected_in_time = || {
+            let expected = arming.expected.and_then(|after| end.speech_end.checked_add(after));
+            expected.is_some_and(|expected| expected <= grace)
         };
-        if by(arming.earliest, latest) == Some(false) {
+        if arming.earliest.is_some_and(|earliest| earliest >= FAR_FROM_READY) {
             at = at.min(end.speech_end + NATURAL);
-        } else if by(arming.expected, at + SOON) == Some(true) {
+        } else if is_expected_in_time() {
             at = latest;
         }
-        self.state = State::Due { at: at.max(now), latest };
+        self.state = State::Due { at: at.max(now), grace, latest };
     }
 
     fn wait(&mut self, speech_end: Instant) {
@@ -207,15 +209,16 @@ impl Placeholder {
         }
     }
 
-    /// The clip that starts at `now`. `queued`: the answer is on its way to the ear; `playing`: another clip plays.
-    pub fn take(&mut self, now: Instant, queued: bool, playing: bool) -> Option<PlayableClip> {
+    /// The clip that starts at `now`. `queued`: there is speech of an answer; `audible`: it may be heard; `playing`: another clip plays.
+    pub fn take(&mut self, now: Instant, queued: bool, audible: bool, playing: bool) -> Option<PlayableClip> {
         let end = self.end?;
         match self.state {
-            State::Due { .. } if queued || playing => {
+            // An answer that came later than the grace, and may not be heard yet, leaves the caller without a sound.
+            State::Due { grace, .. } if playing || audible || (queued && now < grace + PTIME) => {
                 self.wait(end.speech_end);
                 None
             }
-            State::Due { at, latest } if now >= at || now + PTIME > latest => {
+            State::Due { at, latest, .. } if now >= at || now + PTIME > latest => {
                 self.bridged = Some(end.speech_end);
                 self.wait(end.speech_end);
                 self.arming.as_ref()?.choice(now, end.utterance).cloned()

@@ -42,10 +42,16 @@ impl Bench {
 
     /// What starts, and how many milliseconds after the caller's end, in ticks up to `until_ms`. An answer is queued from `answer_ms` on.
     fn run(&mut self, until_ms: u64, answer_ms: u64) -> Vec<(u128, u16)> {
+        self.run_to_the_commit(until_ms, answer_ms, NEVER)
+    }
+
+    /// The same, when an answer may be heard from `commit_ms` on.
+    fn run_to_the_commit(&mut self, until_ms: u64, answer_ms: u64, commit_ms: u64) -> Vec<(u128, u16)> {
         let mut started = Vec::new();
         while self.now <= self.speech_end + ms(until_ms) {
             let queued = self.now >= self.speech_end + ms(answer_ms);
-            if let Some(clip) = self.placeholder.take(self.now, queued, false) {
+            let audible = queued && self.now >= self.speech_end + ms(commit_ms);
+            if let Some(clip) = self.placeholder.take(self.now, queued, audible, false) {
                 started.push(((self.now - self.speech_end).as_millis(), clip.index));
             }
             self.now += PTIME;
@@ -88,14 +94,17 @@ fn an_answer_that_is_queued_within_the_grace_needs_no_clip_and_later_has_one_bef
 #[test]
 fn an_answer_that_is_due_soon_is_waited_for_up_to_the_limit() {
     let soon = |expected_ms| Arming { expected: Some(ms(expected_ms)), earliest: Some(ms(100)), ..arming() };
-    for (expected_ms, starts_ms) in [(100, 460), (450, 460), (540, 460), (580, 360), (5000, 360)] {
+    for (expected_ms, starts_ms) in [(100, 460), (350, 460), (360, 360), (540, 360), (5000, 360)] {
         let mut bench = Bench::new(soon(expected_ms));
         bench.ended_after(200);
         assert_eq!(bench.run(1000, NEVER), [(starts_ms, FIRST)], "expected after {expected_ms} ms");
     }
-    let mut bench = Bench::new(soon(450));
-    bench.ended_after(200);
-    assert_eq!(bench.run(1000, 440), []);
+    // What came behind the grace must be heard by the limit: one that still waits for the commit is silence.
+    for (commit_ms, started) in [(440, vec![]), (700, vec![(460, FIRST)])] {
+        let mut bench = Bench::new(soon(300));
+        bench.ended_after(200);
+        assert_eq!(bench.run_to_the_commit(1000, 400, commit_ms), started, "committed after {commit_ms} ms");
+    }
 }
 
 #[test]
