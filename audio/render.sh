@@ -13,7 +13,7 @@ cat >manifest.toml <<'HEAD'
 # The clips of this folder. Written by render.sh; `offhook` reads it at start.
 # All are synthetic speech by espeak-ng: they serve until somebody records better ones.
 # Level: -20 dBFS over the voiced parts. Treble: a shelf of 9 dB at 2.5 kHz, without which a telephone swallows the sibilants.
-# Placeholders come in three lengths: 350 to 480 ms, 700 to 1000 ms, about 1.5 s. The longer ones pause between their words, so that an answer
+# Placeholders come in four lengths: 200 to 345 ms, 350 to 480 ms, 700 to 1000 ms, about 1.5 s. The longer ones pause between their words, so that an answer
 # need not wait for their end. Where each clip may be cut is beside it, in NAME.cuts.toml; `offhook clips audio --write-cuts` finds it.
 HEAD
 
@@ -59,6 +59,9 @@ clip() {
 
 en=en-us
 clip en greeting greeting $en 160 "Hello, this is an automated assistant. How can I help you?"
+clip en placeholder okay $en 230 "Okay."
+clip en placeholder right $en 200 "Right."
+clip en placeholder sure $en 215 "Sure."
 clip en placeholder one-sec $en 185 "One sec." "wVn s'Ek"
 clip en placeholder a-moment $en 190 "A moment."
 clip en placeholder let-me-see $en 185 "Let me see." "l%Em%i: s'i:"
@@ -73,6 +76,9 @@ clip en goodbye goodbye $en 165 "Thank you | for calling. | Goodbye."
 clip en apology apology $en 160 "Sorry, I cannot answer right now. Please try again."
 
 clip ru greeting greeting ru 160 "Здравствуйте, это автоматический помощник. Чем могу помочь?"
+clip ru placeholder tak ru 125 "Так."
+clip ru placeholder yasno ru 190 "Ясно."
+clip ru placeholder ponyatno ru 230 "Понятно."
 clip ru placeholder sekundu ru 170 "Секунду."
 clip ru placeholder minutku ru 170 "Минутку."
 clip ru placeholder moment ru 165 "Момент."
@@ -87,6 +93,9 @@ clip ru goodbye goodbye ru 165 "Спасибо | за звонок. | До св�
 clip ru apology apology ru 160 "Извините, сейчас не могу ответить. Пожалуйста, попробуйте ещё раз."
 
 clip he greeting greeting he 160 "שָׁלוֹם, זֶה עוֹזֵר אוֹטוֹמָטִי. אֵיךְ אֶפְשָׁר לַעֲזוֹר?" "Sal'om _: z'e ?oz'eQ\" ?otom'ati _:_: 'ejX ?efS'aQ\" la?az'oQ\""
+clip he placeholder tov he 165 "טוֹב." "t'ov"
+clip he placeholder ken he 175 "כֵּן." "k'en"
+clip he placeholder okey he 215 "אוֹקֵיי." "?ok'ej"
 clip he placeholder rega he 165 "רֶגַע." "Q\"'ega"
 clip he placeholder shniya he 175 "שְׁנִיָּה." "Snij'a"
 clip he placeholder daka he 165 "דַּקָּה." "dak'a"

@@ -35,9 +35,9 @@ const THINKING: [(&str, &str); 3] = [
 ];
 
 /// Calls at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 /// Turns of one call.
-const TURNS_OF_CALL: usize = 4;
+const TURNS_OF_CALL: usize = 8;
 
 fn main() {
     let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--b")).collect();
@@ -70,7 +70,7 @@ fn main() {
         barge_in(&run(folder, &url, "barge-in", ""), turns / 5);
     }
     if wants("cough") {
-        cough(folder, &run(folder, &url, "cough", &voice(folder, 20, 6.0)), turns / 20);
+        cough(folder, &run(folder, &url, "cough", &voice(folder, 20, 6.0)), turns / 25);
     }
 }
 
@@ -83,7 +83,7 @@ fn voice(folder: &Path, first_audio_ms: u64, seconds: f32) -> String {
         &format!("synth {seconds} sine 300:{to} gain -6"),
     );
     let script = format!("cat > /dev/null; sleep 0.{first_audio_ms:03}; cat {}", chirp.display());
-    format!("[voice]\ncommand = [\"sh\", \"-c\", \"{script}\"]\n")
+    format!("[voice]\ncommand = [\"sh\", \"-c\", \"{script}\"]\n[conversation]\ngreeting = false\n")
 }
 
 fn sox(files: &[&str], effects: &str) {
@@ -113,7 +113,7 @@ fn turns_of(appliance: &Appliance, turns: usize, more: &[&str]) -> Vec<Value> {
             // One voice says all the questions of its language.
             let language = |voice: &str| voice.chars().take(2).collect::<String>();
             let texts = QUESTIONS.iter().filter(|(other, _)| language(other) == language(voice)).map(|(_, text)| *text);
-            let mut call = words(&["--voice", voice, "--answer-quiet-ms", "700"]);
+            let mut call = words(&["--voice", voice, "--answer-quiet-ms", "700", "--greeting-wait-ms", "300"]);
             call.extend(texts.cycle().take(TURNS_OF_CALL).flat_map(|text| words(&["--say", text])));
             call.extend(words(more));
             call
@@ -146,7 +146,7 @@ fn answers(reports: &[Value]) -> Vec<f64> {
 fn speculation(folder: &Path, url: &str, turns: usize) {
     let mut medians = Vec::new();
     for (name, on) in [("speculating", true), ("waiting", false)] {
-        let extra = format!("{}[conversation]\nspeculation = {on}\n", voice(folder, 20, 0.4));
+        let extra = format!("{}speculation = {on}\n", voice(folder, 20, 0.4));
         let appliance = run(folder, url, name, &extra);
         let reports = turns_of(&appliance, turns, &[]);
         let mut starts = all(&reports, "answer_start_ms");
@@ -167,8 +167,8 @@ fn speculation(folder: &Path, url: &str, turns: usize) {
 
 fn thinking(appliance: &Appliance, turns: usize) {
     let mut reports = Vec::new();
-    for round in 0..turns.div_ceil(6) {
-        let calls = (0..6).map(|n| {
+    for round in 0..turns.div_ceil(AT_ONCE) {
+        let calls = (0..AT_ONCE).map(|n| {
             let (voice, text) = THINKING[(round + n) % THINKING.len()];
             words(&["--voice", voice, "--say", text, "--answer-quiet-ms", "700"])
         });
@@ -181,8 +181,8 @@ fn thinking(appliance: &Appliance, turns: usize) {
 
 fn barge_in(appliance: &Appliance, turns: usize) {
     let mut reports = Vec::new();
-    for round in 0..turns.div_ceil(6) {
-        let calls = QUESTIONS.iter().enumerate().map(|(n, (voice, text))| {
+    for round in 0..turns.div_ceil(12) {
+        let calls = QUESTIONS.iter().chain(&QUESTIONS).enumerate().map(|(n, (voice, text))| {
             let after = (700 + 130 * ((round + n) % 7)).to_string();
             words(&[
                 "--voice",
@@ -213,62 +213,82 @@ fn cough(folder: &Path, appliance: &Appliance, rounds: usize) {
     ] {
         let file = folder.join("cough.wav").display().to_string();
         sox(&["-n", "-r", "8000", "-b", "16", &file], effects);
-        let (mut lost, mut silent, mut ended) = (Vec::new(), Vec::new(), 0);
-        for round in 0..rounds.max(1) {
-            let record = folder.join(format!("cough-{round}.wav")).display().to_string();
-            let after = (900 + 77 * (round % 20)).to_string();
-            let call = words(&[
-                "--say",
-                QUESTIONS[0].1,
-                "--play",
-                &file,
-                "--barge-in-ms",
-                &after,
-                "--record",
-                &record,
-                "--answer-quiet-ms",
-                "900",
-            ]);
-            together(vec![call], &appliance.uri);
-            match resumption(&chirp, &std::fs::read(&record).expect("the recording")) {
-                Some((gap, loss)) => {
-                    silent.push(gap);
-                    lost.push(loss);
-                }
-                None => ended += 1,
-            }
+        let rounds = rounds.max(1);
+        let records: Vec<String> =
+            (0..rounds).map(|round| folder.join(format!("cough-{round}.wav")).display().to_string()).collect();
+        for (chunk, records) in records.chunks(8).enumerate() {
+            let calls = records.iter().enumerate().map(|(n, record)| {
+                let after = (900 + 77 * ((chunk * 8 + n) % 40)).to_string();
+                let mut call = words(&["--say", QUESTIONS[0].1, "--play", &file, "--barge-in-ms", &after]);
+                call.extend(words(&["--record", record, "--answer-quiet-ms", "900", "--greeting-wait-ms", "300"]));
+                call
+            });
+            together(calls.collect(), &appliance.uri);
         }
-        println!("| {name} over the answer: not gone on after it | 0 | {rounds} | {ended} | | | |");
-        row(&format!("{name} over the answer: speech lost"), "≤ 20", lost);
-        row(&format!("{name} over the answer: silence"), "", silent);
+        let heard: Vec<Resumption> =
+            records.iter().map(|file| resumption(&chirp, &std::fs::read(file).expect("the recording"))).collect();
+        let of = |which: fn(&Resumption) -> bool| heard.iter().filter(|heard| which(heard)).count();
+        println!(
+            "| {name} over the answer: the answer ended by it | 0 | {rounds} | {} | | | |",
+            of(|h| *h == Resumption::Cut)
+        );
+        println!("| … not noticed, the answer went on | | {rounds} | {} | | | |", of(|h| *h == Resumption::None));
+        let gaps = |pick: fn(f64, f64) -> f64| {
+            let gap = |heard: &Resumption| {
+                if let Resumption::Gap { silent, lost } = heard { Some(pick(*silent, *lost)) } else { None }
+            };
+            heard.iter().filter_map(gap).collect::<Vec<f64>>()
+        };
+        row(&format!("{name} over the answer: speech lost"), "≤ 20", gaps(|_, lost| lost));
+        row(&format!("{name} over the answer: silence"), "", gaps(|silent, _| silent));
     }
 }
 
-/// Where an answer falls silent for at least 60 ms within the chirp and goes on: the silence, and how much of the chirp was not heard, in ms.
-fn resumption(chirp: &[i16], recording: &[u8]) -> Option<(f64, f64)> {
-    let header = wav::header(recording).ok().flatten()?;
+/// What a sound of the caller's did to an answer; ms.
+#[derive(Debug, PartialEq)]
+enum Resumption {
+    /// It did nothing.
+    None,
+    /// The answer was silent for so long, and so much of it was never heard.
+    Gap { silent: f64, lost: f64 },
+    /// The answer did not go on.
+    Cut,
+}
+
+/// Looks for a silence of at least 60 ms within the first chirp of the answer.
+fn resumption(chirp: &[i16], recording: &[u8]) -> Resumption {
+    const HOP: usize = FRAME_SAMPLES / 4;
+    /// Behind a pause and before it there must be so much to tell the place by; the fades at its edges tell nothing.
+    const PIECE: usize = 800;
+    const FADE: usize = 240;
+    let header = wav::header(recording).ok().flatten().expect("the phone writes WAV");
     let heard: Vec<i16> =
         recording[header.data_at..].chunks_exact(4).map(|both| i16::from_le_bytes([both[2], both[3]])).collect();
-    let is_voiced = |frame: &[i16]| level::rms_dbfs(frame) > level::VOICED_DBFS;
-    let voiced: Vec<bool> = heard.chunks(FRAME_SAMPLES / 4).map(is_voiced).collect();
-    let hop = FRAME_SAMPLES / 4;
-    let mut found = None;
+    let voiced: Vec<bool> = heard.chunks(HOP).map(|hop| level::rms_dbfs(hop) > level::VOICED_DBFS).collect();
     let mut at = 0;
     while at < voiced.len() {
         let run = voiced[at..].iter().take_while(|&&v| v == voiced[at]).count();
-        let (from, to) = (at * hop, (at + run) * hop);
-        // Behind the pause and before it there must be enough to tell the place.
-        if !voiced[at] && run * hop >= 480 && from > 1200 && to + 1200 < heard.len() {
-            // The fades at its edges tell nothing.
-            let (before, after) = (&heard[from - 1040..from - 240], &heard[to + 240..to + 1040]);
-            if let (Some(left), Some(right)) = (place(chirp, before), place(chirp, after)) {
-                let (last, first) = (left + 800 + 240, right as i64 - 240);
-                found = Some(((to - from) as f64 / 8.0, (first - last as i64) as f64 / 8.0));
-            }
-        }
+        let (from, to) = (at * HOP, (at + run) * HOP);
         at += run;
+        if voiced[at - run] || to - from < 480 || from < PIECE + FADE {
+            continue;
+        }
+        // Of the sounds before a pause only the answer is from the chirp.
+        let Some(left) = place(chirp, &heard[from - PIECE - FADE..from - FADE]) else { continue };
+        let last = left + PIECE + FADE;
+        if last + 800 > chirp.len() {
+            return Resumption::None;
+        }
+        let after = heard.get(to + FADE..to + FADE + PIECE).and_then(|after| place(chirp, after));
+        return match after.filter(|&right| right + 800 > last) {
+            Some(right) => Resumption::Gap {
+                silent: (to - from) as f64 / 8.0,
+                lost: (right as f64 - FADE as f64 - last as f64) / 8.0,
+            },
+            None => Resumption::Cut,
+        };
     }
-    found
+    Resumption::Cut
 }
 
 /// Where in the chirp this piece is, if it is from it: the lag with the highest normalised correlation.

@@ -173,7 +173,7 @@ fn judge_turn(index: usize, turn: &Truth, until: usize, told: &[Told]) -> Outcom
         }
     }
     // A soft end in a pause that nothing took back is no decision about the end.
-    outcome.soft = soft.filter(|&at| at + LAST_SOUND >= end).map(since_end);
+    outcome.soft = soft.filter(|&at| at + AFTERGLOW >= end).map(since_end);
     outcome
 }
 

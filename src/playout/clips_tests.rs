@@ -41,11 +41,11 @@ fn every_language_of_the_built_in_set_is_complete_level_and_tight() {
 }
 
 #[test]
-fn every_language_has_placeholders_of_three_lengths_and_no_two_say_the_same() {
+fn every_language_has_placeholders_of_four_lengths_and_no_two_say_the_same() {
     let clips = Clips::embedded(-20.0);
     for language in Language::ALL {
         let placeholders = clips.placeholders(language);
-        for range in [350..=480, 700..=1000, 1400..=1700] {
+        for range in [200..=345, 350..=480, 700..=1000, 1400..=1700] {
             let of_length = |clip: &&Clip| range.contains(&pcm::duration(clip.voiced_samples as u64).as_millis());
             assert!(placeholders.iter().filter(of_length).count() >= 2, "{language:?} {range:?}");
         }

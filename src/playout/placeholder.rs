@@ -13,7 +13,7 @@ const FIRST_SOUND: Duration = Duration::from_millis(500);
 /// What of it the way to the caller's ear may take: encoding, the network, the far side's play-out.
 const WAY: Duration = Duration::from_millis(40);
 /// When no answer of late was as quick as this, none will come within the grace…
-const FAR_FROM_READY: Duration = Duration::from_millis(600);
+const FAR_FROM_READY: Duration = Duration::from_millis(540);
 /// …and the clip need not wait for one; this is its moment then, if the end is known by then.
 const NATURAL: Duration = Duration::from_millis(340);
 /// An end that was left open may be bridged so long after it.

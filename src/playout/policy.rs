@@ -21,6 +21,8 @@ const SHORT_UTTERANCE: Duration = Duration::from_millis(700);
 const CLIP_START: Duration = Duration::from_millis(400);
 /// So much silence between a clip and the answer is no wait.
 const NATURAL_SILENCE: Duration = Duration::from_millis(350);
+/// Shorter clips are a word ("okay"), for an answer that is nearly there.
+const WORD: Duration = Duration::from_millis(348);
 /// Shorter clips are acknowledgements ("one sec"), longer ones phrases.
 const ACKNOWLEDGEMENT: Duration = Duration::from_millis(600);
 /// Phrases from here on are long ones.
@@ -175,6 +177,7 @@ impl PlaceholderPolicy {
 /// How long a clip is, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Class {
+    Word,
     Acknowledgement,
     Phrase,
     LongPhrase,
@@ -183,6 +186,7 @@ enum Class {
 impl Class {
     fn of(clip: &Clip) -> Self {
         match length(clip) {
+            word if word < WORD => Self::Word,
             short if short < ACKNOWLEDGEMENT => Self::Acknowledgement,
             middle if middle < LONG_PHRASE => Self::Phrase,
             _ => Self::LongPhrase,
@@ -191,7 +195,7 @@ impl Class {
 }
 
 fn is_phrase(clip: &Clip) -> bool {
-    Class::of(clip) != Class::Acknowledgement
+    Class::of(clip) > Class::Acknowledgement
 }
 
 fn length(clip: &Clip) -> Duration {
