@@ -19,6 +19,8 @@ pub(super) struct Recordings {
     onset: Option<u64>,
     /// Where the utterance began that has not ended.
     utterance: Option<u64>,
+    /// Where the last utterance began that was taken for nothing.
+    passed_over: Option<u64>,
     end: u64,
     kept: VecDeque<(Turn, Arc<[u8]>)>,
     keep: usize,
@@ -31,6 +33,7 @@ impl Recordings {
             heard: Utterance::new(hearing.max_utterance, hearing.pre_roll),
             onset: None,
             utterance: None,
+            passed_over: None,
             end: 0,
             kept: VecDeque::new(),
             keep: config.gemini.history_audio_turns,
@@ -44,6 +47,7 @@ impl Recordings {
 
     /// The caller speaks from this sample on; within a turn that goes on, the first onset counts.
     pub fn began(&mut self, onset_sample: u64) {
+        self.passed_over = None;
         self.utterance = Some(onset_sample);
         self.onset.get_or_insert(onset_sample);
     }
@@ -63,6 +67,7 @@ impl Recordings {
         if self.onset == self.utterance {
             self.onset = None;
         }
+        self.passed_over = self.utterance;
     }
 
     /// The caller has finished. `onset_sample`: where the utterance began, if that is news.
@@ -85,7 +90,7 @@ impl Recordings {
 
     /// What the model is asked with: the exchanges so far, and the sound of this turn.
     pub fn contents(&mut self, turn: Turn, history: &[Exchange]) -> Vec<Content> {
-        let onset = self.onset.unwrap_or(self.end);
+        let onset = self.onset.or(self.passed_over).unwrap_or(self.end);
         let wav: Arc<[u8]> = to_wav(&self.heard.take(onset, self.end)).into();
         let mut contents = Vec::with_capacity(history.len() * 2 + 1);
         for exchange in history {

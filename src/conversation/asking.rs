@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::answer::{Answer, Verdict};
 use super::floor::Floor;
+use super::interruption::PassedOver;
+use super::yielding::OVERLAP;
 use super::{Command, Conversation, Ending, Exchange, Generation, Outcome};
 use crate::timeline::TurnOutcome;
 
@@ -137,14 +139,26 @@ impl Conversation {
                     (false, false) => TurnOutcome::Truncated,
                 };
                 let (interrupted, ends_call) = (answer.was_cut(), answer.ends_call);
+                let answered = self.interruption.take_answer(now, |onset| answer.was_heard_for(onset) >= OVERLAP);
                 self.remember(answer, interrupted);
                 self.turn_over(outcome);
                 if ends_call && !interrupted {
                     self.await_last_word(now, Ending::Goodbye);
                 } else {
-                    self.listen(now);
+                    self.said(now, answered);
                 }
             }
+        }
+    }
+
+    /// We have said everything, and listen, unless the caller has `answered` into our last words.
+    pub(super) fn said(&mut self, now: Instant, answered: Option<PassedOver>) {
+        self.listen(now);
+        let Some(answered) = answered else { return };
+        self.give_way(now, None);
+        self.generate(now, answered.speech_end, false);
+        if answered.is_over {
+            self.hard_end(now);
         }
     }
 

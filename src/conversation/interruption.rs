@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 const REPORT: Duration = Duration::from_millis(180);
 /// A second sound counts as meant for so long after the first was passed over.
 const SECOND: Duration = Duration::from_secs(3);
+/// A sound that ended so shortly before we had said everything was an answer to it: yes, no, a name.
+const INTO_LAST_WORDS: Duration = Duration::from_millis(1000);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doubt {
@@ -46,21 +48,36 @@ pub(super) struct Interruption {
     long: Duration,
     doubt: Doubt,
     passed_over_at: Option<Instant>,
+    /// The last sound that was passed over, while nothing came after it.
+    last: Option<PassedOver>,
+}
+
+/// A sound that was taken for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PassedOver {
+    /// Where it began.
+    pub(super) onset: Instant,
+    /// Arrival of its last voiced sample.
+    pub(super) speech_end: Instant,
+    /// Whether the caller has finished.
+    pub(super) is_over: bool,
 }
 
 impl Interruption {
     pub(super) fn new(long: Duration) -> Self {
-        Self { long, doubt: Doubt::None, passed_over_at: None }
+        Self { long, doubt: Doubt::None, passed_over_at: None, last: None }
     }
 
     /// A sound has begun. `meant`: however short it turns out.
     pub(super) fn begin(&mut self, now: Instant, onset: Instant, meant: bool) {
+        self.last = None;
         let second = self.passed_over_at.is_some_and(|at| now.saturating_duration_since(at) < SECOND);
         self.doubt = Doubt::Open { onset, until: self.latest(now, onset), meant: meant || second };
     }
 
     /// The caller goes on after a pause. False when that is no matter of doubt.
     pub(super) fn goes_on(&mut self, now: Instant) -> bool {
+        self.last = None;
         match self.doubt {
             Doubt::None => return false,
             Doubt::Open { .. } => {}
@@ -86,6 +103,7 @@ impl Interruption {
         } else if was_open {
             self.doubt = Doubt::PassedOver { onset };
             self.passed_over_at = Some(now);
+            self.last = Some(PassedOver { onset, speech_end, is_over: false });
             Ruling::Nothing
         } else {
             Ruling::Late
@@ -97,12 +115,29 @@ impl Interruption {
         match std::mem::replace(&mut self.doubt, Doubt::None) {
             Doubt::None => Ruling::Undoubted,
             Doubt::Open { onset, .. } => Ruling::Meant(onset),
-            Doubt::PassedOver { .. } => Ruling::Late,
+            Doubt::PassedOver { .. } => {
+                if let Some(last) = &mut self.last {
+                    last.is_over = true;
+                }
+                Ruling::Late
+            }
         }
+    }
+
+    /// What we said is said to its end: the sound that was passed over in its last words, if it began `into` them, answers it. From now on it
+    /// is meant.
+    pub(super) fn take_answer(&mut self, now: Instant, into: impl FnOnce(Instant) -> bool) -> Option<PassedOver> {
+        let last = self.last.take()?;
+        let lately = now.saturating_duration_since(last.speech_end) <= INTO_LAST_WORDS;
+        (lately && into(last.onset)).then(|| {
+            self.doubt = Doubt::None;
+            last
+        })
     }
 
     /// It is decided otherwise. The onset of what was in doubt.
     pub(super) fn settle(&mut self) -> Option<Instant> {
+        self.last = None;
         match std::mem::replace(&mut self.doubt, Doubt::None) {
             Doubt::Open { onset, .. } => Some(onset),
             Doubt::None | Doubt::PassedOver { .. } => None,

@@ -87,7 +87,8 @@ impl Conversation {
             Input::PersonWanted => self.person_wanted(now),
             Input::GreetingEnded => {
                 if matches!(self.floor, Floor::Greeting { .. }) {
-                    self.listen(now);
+                    let answered = self.interruption.take_answer(now, |_| true);
+                    self.said(now, answered);
                 }
             }
             // What the media thread told before it knew of the hold.

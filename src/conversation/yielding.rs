@@ -9,7 +9,7 @@ use super::{Command, Conversation, Exchange};
 use crate::timeline::TurnOutcome;
 
 /// Of an answer that was heard for less, nothing was understood: the caller was still speaking.
-const OVERLAP: Duration = Duration::from_millis(400);
+pub(super) const OVERLAP: Duration = Duration::from_millis(400);
 
 impl Conversation {
     pub(super) fn caller_started(&mut self, now: Instant, onset: Instant) {

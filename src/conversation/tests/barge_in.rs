@@ -129,6 +129,42 @@ fn the_answer_goes_on_being_made_while_it_is_in_doubt() {
 }
 
 #[test]
+fn a_word_into_our_last_words_answers_them() {
+    // It ends before we do, and is confirmed behind our end, or before it.
+    for hard_end in [4200, 3950] {
+        let mut call = answering();
+        call.at(2000, ended(1, Outcome::Complete), "")
+            .at(2500, heard(1, 0, 1.0), "")
+            .starts(3000, "")
+            .probable(3320, "resume");
+        let answered = "turn 1 Answered, arm 2, generate 2 for 2";
+        if hard_end < 4000 {
+            let answered = format!("{answered}, commit 2");
+            call.at(hard_end, HardEnd, "").at(4000, heard(1, 1, 1.0), &answered);
+        } else {
+            call.at(4000, heard(1, 1, 1.0), answered).at(hard_end, HardEnd, "commit 2");
+        }
+        assert_eq!(call.conversation.phase(), Phase::Thinking);
+    }
+    // Long before the end it is a cough, and no turn.
+    let mut call = answering();
+    call.at(2000, ended(1, Outcome::Complete), "")
+        .at(2500, heard(1, 0, 1.0), "")
+        .starts(3000, "")
+        .probable(3320, "resume")
+        .at(3950, HardEnd, "")
+        .at(4400, heard(1, 1, 1.0), "turn 1 Answered, arm 2");
+    assert_eq!(call.conversation.phase(), Phase::Listening);
+    // A yes into the end of the greeting's question.
+    let mut call = Script::with(UNDO);
+    call.at(0, Answered, "greet, arm 1")
+        .starts(3000, "")
+        .probable(3320, "resume")
+        .at(3600, GreetingEnded, "generate 1 for 1")
+        .at(3950, HardEnd, "commit 1");
+}
+
+#[test]
 fn a_cough_while_the_placeholder_plays_does_not_ask_again() {
     let mut call = Script::with(Limits { greeting: false, ..UNDO });
     call.at(0, Answered, "arm 1")
