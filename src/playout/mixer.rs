@@ -300,6 +300,8 @@ impl Mixer {
         }
         let held = if self.clip.is_some() { self.hold.holds_clips() } else { self.hold.holds_speech() };
         if held {
+            // Silence is silence, whatever it is for.
+            self.pause = self.pause.saturating_sub(1);
             self.fade_in |= self.clip.is_some() || self.phrase.is_some();
             return None;
         }

@@ -171,6 +171,19 @@ fn the_answer_takes_over_at_the_next_cut_point_after_a_pause() {
 }
 
 #[test]
+fn the_pause_behind_a_clip_passes_while_the_answer_waits_for_the_commit() {
+    let mut bench = Bench::new(0);
+    bench.mixer.utterance_started();
+    bench.arm(placeholder(5, &[]));
+    bench.caller_ends();
+    assert_eq!(bench.hear(2), "cc");
+    bench.say(1, 0, 3);
+    assert_eq!(bench.hear(8), "ccc.....");
+    bench.mixer.release(1);
+    assert_eq!(bench.hear(3), "aaa");
+}
+
+#[test]
 fn no_word_is_cut_however_long_the_answer_waits_for_its_end() {
     let mut bench = Bench::new(0);
     bench.arm(placeholder(100, &[60]));
