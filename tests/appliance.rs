@@ -107,7 +107,7 @@ async fn a_pause_of_700_ms_inside_a_sentence_is_not_answered() {
     let call = house.call(house.options(vec![sentence])).await.unwrap();
     assert_eq!(call.sounds(), [Placeholder, Answer], "{:?}", call.heard);
     let [turn] = &call.report.turns[..] else { panic!("{:?}", call.report) };
-    assert_eq!(turn.spoke_over_caller_ms, 0.0, "half a sentence was answered");
+    assert_eq!(turn.spoke_over_caller_ms, 0.0, "half a sentence was answered: {turn:?} {:?}", call.heard);
     assert!(turn.placeholder_stop_after_resume_ms.is_none_or(|ms| ms < 300.0), "{turn:?}");
 
     let counts = house.simulator.reached(|counts| counts.in_flight == 0).await;

@@ -59,15 +59,20 @@ pub fn measure(turn: usize, spoken: &Spoken, until: Option<Instant>, ear: &Ear) 
 
     // What began while the caller had not finished.
     let mut still = None;
-    for h in heard[next..ends].iter().take_while(|h| h.at <= spoken.stopped) {
-        match h.label {
+    let labels = |n: usize| heard[next..ends].get(n).map(|h| h.label);
+    for (n, h) in heard[next..ends].iter().enumerate().take_while(|(_, h)| h.at <= spoken.stopped) {
+        // The ramp of a clip that was stopped is not in the clip.
+        let before = n.checked_sub(1).and_then(labels).filter(|label| matches!(label, Label::Clip(_)));
+        let is_ramp = h.label == Label::Speech && labels(n + 1) != Some(Label::Speech);
+        let label = before.filter(|_| is_ramp).unwrap_or(h.label);
+        match label {
             Label::Speech => report.spoke_over_caller_ms += PTIME.as_secs_f64() * 1000.0,
             Label::Clip(_) => {}
             Label::Silent | Label::Pending => continue,
         }
         still = Some(*h);
         if let Some((_, resumed)) = spoken.pauses.iter().rev().find(|(paused, _)| *paused < h.at)
-            && matches!(h.label, Label::Clip(_))
+            && matches!(label, Label::Clip(_))
         {
             report.placeholder_stop_after_resume_ms = Some(ms_between(*resumed, h.at).max(0.0));
         }
@@ -227,6 +232,15 @@ mod tests {
         assert_eq!(turn.placeholder_stop_after_resume_ms, Some(40.0));
         assert_eq!(turn.spoke_over_caller_ms, 0.0);
         assert_eq!(turn.first_sound_ms, Some(400.0));
+    }
+
+    #[test]
+    fn the_ramp_of_a_stopped_clip_is_the_clips() {
+        let mut stopped = voice(1, CLIP)[..18 * 160].to_vec();
+        stopped.extend(&voice(2, 1)[..60]);
+        let (start, ear) = call(&[(60, stopped), (140, voice(3, 20))]);
+        let turn = measure(1, &spoken(start, 10, 120, &[(40, 75)]), None, &ear);
+        assert_eq!((turn.spoke_over_caller_ms, turn.placeholder_stop_after_resume_ms), (0.0, Some(60.0)));
     }
 
     #[test]
