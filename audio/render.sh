@@ -76,7 +76,7 @@ clip en goodbye goodbye $en 165 "Thank you | for calling. | Goodbye."
 clip en apology apology $en 160 "Sorry, I cannot answer right now. Please try again."
 
 clip ru greeting greeting ru 160 "Здравствуйте, это автоматический помощник. Чем могу помочь?"
-clip ru placeholder tak ru 125 "Так."
+clip ru placeholder seychas ru 250 "Сейчас."
 clip ru placeholder yasno ru 190 "Ясно."
 clip ru placeholder ponyatno ru 230 "Понятно."
 clip ru placeholder sekundu ru 170 "Секунду."

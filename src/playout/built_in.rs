@@ -33,7 +33,7 @@ pub(super) const FILES: &[(&str, &[u8])] = files![
     "en/goodbye",
     "en/apology",
     "ru/greeting",
-    "ru/tak",
+    "ru/seychas",
     "ru/yasno",
     "ru/ponyatno",
     "ru/sekundu",
