@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 use crate::call::{self, Parts};
 use crate::config::{Config, SecretError, Trunk};
 use crate::gemini::{self, Gemini, SetupError};
+use crate::hearing::EndOfTurn;
 use crate::http::{Http, HttpError};
 use crate::media::{MediaCounters, MediaThread};
 use crate::playout::SharedForecast;
@@ -92,6 +93,14 @@ pub struct Daemon {
 impl Daemon {
     /// Checks everything that can be checked before the first call, and opens the SIP port.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, None).await
+    }
+
+    /// The same with a model that judges whether a caller has finished.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub async fn start_with(config: Config, end_of_turn: Option<Arc<dyn EndOfTurn>>) -> Result<Self, StartError> {
         let language = config.conversation.language;
         let clips = Clips::open(&config.placeholder, config.voice.level_dbfs)?;
         clips.check(language)?;
@@ -136,6 +145,7 @@ impl Daemon {
             voice: Arc::new(voice),
             media,
             forecast: SharedForecast::default(),
+            end_of_turn,
             reports: report_in,
         };
         Ok(Self {

@@ -528,6 +528,7 @@ async fn parts(folder: &std::path::Path) -> Arc<Parts> {
         media_address: LOOPBACK,
         bind_address: LOOPBACK,
         forecast: SharedForecast::default(),
+        end_of_turn: None,
         reports: tokio::sync::mpsc::channel(8).0,
         config,
     })

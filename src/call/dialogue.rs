@@ -9,7 +9,7 @@ use tracing::{Instrument, debug, error_span, warn};
 use crate::config::Config;
 use crate::conversation::{Command, Conversation, Ending, Generation, Input, Limits, Seq, Turn};
 use crate::gemini::{self, Ask, Content, Function};
-use crate::hearing::Heard;
+use crate::hearing::{Heard, Hint, Spoken};
 use crate::leg::LegMedia;
 use crate::media::{self, Event, Occurrence, Ports};
 use crate::playout::{ClipKind, Forecast, Occasion, PlaceholderPolicy, Played};
@@ -44,6 +44,8 @@ pub(super) struct Dialogue {
     placeholders: PlaceholderPolicy,
     /// The turn that comes begins with the caller cutting us off.
     cut_off: bool,
+    /// The end-of-turn model is at work.
+    judging: bool,
     phrases: mpsc::Sender<Phrase>,
     work: mpsc::Sender<Work>,
     system: Arc<str>,
@@ -79,6 +81,7 @@ impl Dialogue {
             timeline: None,
             placeholders: PlaceholderPolicy::new(config, Forecast::new(parts.forecast.clone())),
             cut_off: false,
+            judging: false,
             call,
             ports,
             phrases,
@@ -230,6 +233,7 @@ impl Dialogue {
             Heard::ProbableEnd { speech_end, end_sample } => {
                 self.recordings.ended(end_sample);
                 self.tell(at, Input::ProbableEnd { speech_end });
+                self.have_judged();
             }
             Heard::SoftEnd { speech_end, end_sample } => {
                 self.recordings.ended(end_sample);
@@ -248,6 +252,19 @@ impl Dialogue {
                 self.recordings.utterance_over();
             }
         }
+    }
+
+    /// Asks whether the caller sounds finished, if there is somebody to ask and no question is open.
+    fn have_judged(&mut self) {
+        let Some(model) = self.parts.end_of_turn.clone().filter(|_| !self.judging) else { return };
+        self.judging = true;
+        let (samples, language) = (self.recordings.utterance(), self.parts.config.conversation.language);
+        let work = self.work.clone();
+        tokio::task::spawn_blocking(move || {
+            let hint = model.judge(Spoken { samples: &samples, text: None, language });
+            // The call may be over.
+            let _ = work.blocking_send(Work::Judged { hint });
+        });
     }
 
     fn played(&mut self, at: Instant, played: Played) {
@@ -303,6 +320,12 @@ impl Dialogue {
     pub fn work(&mut self, work: Work) {
         let now = Instant::now();
         match work {
+            Work::Judged { hint } => {
+                self.judging = false;
+                if hint != Hint::Unknown {
+                    self.ports.command(media::Command::Hint(hint));
+                }
+            }
             Work::GeminiMark { generation, mark, at } if self.is_open(generation) => self.mark(
                 match mark {
                     gemini::Mark::RequestSent => Mark::GeminiStart,

@@ -14,6 +14,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use crate::config::Config;
 use crate::conversation::{Generation, Outcome, Seq};
 use crate::gemini::{self, Gemini};
+use crate::hearing::{EndOfTurn, Hint};
 use crate::media::{Join, MediaThread};
 use crate::playout::SharedForecast;
 use crate::playout::clips::Clips;
@@ -59,6 +60,8 @@ pub struct Parts {
     pub clips: Clips,
     /// How quick the answers of all calls have been.
     pub forecast: SharedForecast,
+    /// Judges whether a caller has finished, besides silence.
+    pub end_of_turn: Option<Arc<dyn EndOfTurn>>,
     /// The language model.
     pub gemini: Gemini,
     /// The voice.
@@ -75,6 +78,7 @@ pub struct Parts {
 
 /// What a call's own tasks tell it.
 pub(crate) enum Work {
+    Judged { hint: Hint },
     GeminiMark { generation: Generation, mark: gemini::Mark, at: Instant },
     Token { generation: Generation },
     Clause { generation: Generation, at: Instant, piece: Piece },

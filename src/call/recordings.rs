@@ -57,6 +57,11 @@ impl Recordings {
         self.end = end_sample;
     }
 
+    /// The utterance as far as it goes.
+    pub fn utterance(&self) -> Vec<i16> {
+        self.heard.take(self.utterance.unwrap_or(self.end), self.end)
+    }
+
     /// The caller goes on within the utterance.
     pub fn resumed(&mut self) {
         self.onset = self.onset.or(self.utterance);

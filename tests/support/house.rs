@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use offhook::config::{Config, Language};
 use offhook::daemon::Daemon;
+use offhook::hearing::EndOfTurn;
 use offhook::media::MediaCounters;
 use offhook::pcm::{FRAME_SAMPLES, RATE, wav};
 use offhook::phone::mouth::{Sent, Turn, Utterance};
@@ -57,6 +58,14 @@ pub struct House {
 impl House {
     /// Opens it, after `change` has changed what is usual: a model that is no quicker than a placeholder, tones, no greeting, any ports.
     pub async fn open(change: impl FnOnce(&mut Config, &mut simulator::Options)) -> Self {
+        Self::open_with(None, change).await
+    }
+
+    /// The same with an end-of-turn model.
+    pub async fn open_with(
+        end_of_turn: Option<Arc<dyn EndOfTurn>>,
+        change: impl FnOnce(&mut Config, &mut simulator::Options),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = tones(folder.path());
         config.sip.listen = (LOOPBACK, 0).into();
@@ -71,7 +80,7 @@ impl House {
         let simulator = Simulator::start(cloud).await.unwrap();
         config.gemini.base_url = simulator.base_url();
         let clips = Clips::open(&config.placeholder, config.voice.level_dbfs).unwrap();
-        let daemon = Daemon::start(config).await.unwrap();
+        let daemon = Daemon::start_with(config, end_of_turn).await.unwrap();
         let (address, media, stop) = (daemon.sip_address(), daemon.media_counters(), daemon.stopper());
         let tls = daemon.sip_tls_address();
         let reports = Arc::<Mutex<Vec<TurnReport>>>::default();
