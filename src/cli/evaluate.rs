@@ -39,7 +39,7 @@ pub struct Arguments {
     /// Evaluate the WAV files in DIR in place of the corpus; docs/evaluation.md says how to label them
     #[arg(long, value_name = "DIR", conflicts_with_all = ["quick", "keep", "seed", "loss"])]
     recordings: Option<PathBuf>,
-    /// Evaluate with the [hearing] and [placeholder] settings of this configuration in place of the defaults
+    /// Evaluate with the sections hearing and placeholder of this configuration in place of the defaults
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Write the corpus too, as WAV files with their truth, into DIR/corpus (some 100 MB)
