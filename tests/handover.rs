@@ -117,12 +117,12 @@ impl Phone {
         until(&format!("{hz} Hz are heard"), is_heard).await;
     }
 
-    /// Waits until the appliance was heard saying this.
+    /// Waits until the appliance was heard saying this for half a second: of less, a caller who speaks has heard nothing.
     async fn hears_said(&self, sound: house::Sound) {
         let is_heard = || {
             stretches(&self.ear.lock().unwrap().heard)
                 .iter()
-                .any(|stretch| stretch.sound == sound && stretch.frames > 15)
+                .any(|stretch| stretch.sound == sound && stretch.frames > 25)
         };
         until(&format!("{sound:?} is heard"), is_heard).await;
     }
