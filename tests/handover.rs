@@ -117,12 +117,13 @@ impl Phone {
         until(&format!("{hz} Hz are heard"), is_heard).await;
     }
 
-    /// Waits until the appliance was heard saying this for half a second: of less, a caller who speaks has heard nothing.
+    /// Waits until the appliance was heard saying this, for 440 ms if it is long enough: of less, a caller who speaks has heard nothing.
     async fn hears_said(&self, sound: house::Sound) {
+        let frames = if sound == Placeholder { 15 } else { 22 };
         let is_heard = || {
             stretches(&self.ear.lock().unwrap().heard)
                 .iter()
-                .any(|stretch| stretch.sound == sound && stretch.frames > 25)
+                .any(|stretch| stretch.sound == sound && stretch.frames > frames)
         };
         until(&format!("{sound:?} is heard"), is_heard).await;
     }
