@@ -32,3 +32,4 @@ demo-packages:
 figures: packages
 	cargo bench --locked --bench figures
 	cargo bench --locked --bench line
+	cargo bench --locked --bench turns
