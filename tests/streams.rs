@@ -41,7 +41,7 @@ async fn agent() -> (UserAgent, Receiver<IncomingCall>, SocketAddr) {
 
 /// Nothing in here may take longer; a hang is a failure with a name.
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(10), future).await.unwrap_or_else(|_| panic!("{what} did not happen within 10 s"))
+    timeout(Duration::from_secs(30), future).await.unwrap_or_else(|_| panic!("{what} did not happen within 30 s"))
 }
 
 async fn next_call(incoming: &mut Receiver<IncomingCall>) -> IncomingCall {

@@ -172,8 +172,7 @@ fn judge_turn(index: usize, turn: &Truth, until: usize, told: &[Told]) -> Outcom
             _ => {}
         }
     }
-    // A soft end in a pause that nothing took back is no decision about the end.
-    outcome.soft = soft.filter(|&at| at + AFTERGLOW >= end).map(since_end);
+    outcome.soft = soft.map(since_end);
     outcome
 }
 
