@@ -204,7 +204,7 @@ async fn a_hundred_calls_share_one_connection() {
     options.max_calls = 100;
     let (agent, mut incoming) = agent_with(options).await;
     let address = agent.tcp_addr().unwrap().to_string();
-    let caller = sipp(&["-sn", "uac", "-d", "20", "-m", "100", "-r", "100"], &address);
+    let caller = sipp(&["-sn", "uac", "-d", "20", "-m", "100", "-r", "50"], &address);
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..100 {
         let call = next_call(&mut incoming).await;
