@@ -38,6 +38,9 @@ const ONSET_LEVEL_DB: f32 = 40.3;
 const NOISY_DB: f32 = 30.3;
 const STANDING_OUT_DB: f32 = 10.0;
 const SHARE_IN_NOISE: f32 = 0.6;
+/// While the box is heard, this share of the threshold makes playout pause: a weak consonant comes before the first vowel, and what came to
+/// nothing goes on where it was.
+const PAUSING_SHARE: f32 = 0.6;
 /// In the pause of a turn this share of the threshold is a first sign of voice, when the level rises too.
 const RESUMPTION_SHARE: f32 = 0.5;
 /// A sound that begins just before the hard end keeps it waiting for its probability, at most so long.
@@ -326,7 +329,7 @@ impl TurnDetector {
         // A sign is enough for what can be taken back: a placeholder that stops, playout that pauses.
         let sign = match pausing {
             Some(_) => probability >= threshold * RESUMPTION_SHARE && self.is_as_loud_as(self.audible(), from),
-            None => loud && probability >= usual,
+            None => loud && probability >= if self.playing { usual * PAUSING_SHARE } else { usual },
         };
         if (voiced || sign) && self.onset.is_none() {
             let sample = self.rise(from, pausing.map_or(self.ended_sample, |turn| turn.end_sample));
