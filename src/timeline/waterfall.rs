@@ -209,6 +209,9 @@ fn label(svg: &mut String, scale: &Scale, lane: &Lane, middle: f64) {
     if !lane.before.is_empty() {
         if first - width(&lane.before) >= LEFT {
             text(svg, first, middle, "end", INK, &lane.before);
+        } else if !words.is_empty() && last + width(&words) <= RIGHT {
+            // What comes early has no room before it; upon its bar it still stands apart from the rest.
+            text(svg, first + 16.0, middle, "start", INK, &lane.before);
         } else {
             words = [lane.before.as_str(), words.as_str()]
                 .into_iter()
