@@ -141,7 +141,7 @@ impl Daemon {
             bind_address,
             config,
             clips,
-            gemini,
+            model: Arc::new(gemini),
             voice: Arc::new(voice),
             media,
             forecast: SharedForecast::default(),

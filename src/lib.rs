@@ -22,6 +22,7 @@ pub mod hearing;
 pub mod conversation;
 // answering
 pub mod http;
+pub mod model;
 pub mod gemini;
 pub mod sentence;
 pub mod tts;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use offhook::config::{self, Language};
-use offhook::gemini::{Ask, Content, Delta, END_CALL, Event, Fault, FaultClass, Finish, Gemini, Mark, Stage};
+use offhook::gemini::Gemini;
 use offhook::http::Http;
+use offhook::model::{Ask, Content, Delta, END_CALL, Event, Fault, FaultClass, Finish, Mark, Stage};
 use offhook::privacy::Secret;
 use offhook::simulator::{self, Options, Simulator};
 use tokio::sync::mpsc;
@@ -53,7 +54,7 @@ fn question() -> Ask {
     Ask {
         system: "You answer the telephone.".into(),
         contents: vec![Content::Caller { audio: vec![Arc::from(wav)], text: None }],
-        functions: &[],
+        functions: [].into(),
     }
 }
 
@@ -331,7 +332,7 @@ async fn the_conversation_goes_with_its_sounds() {
         Content::Caller { audio: vec![wav.clone(), wav], text: Some("facts".into()) },
     ];
     let (out, mut events) = mpsc::channel(64);
-    let ask = Ask { system: "Be brief.".into(), contents, functions: &[END_CALL] };
+    let ask = Ask { system: "Be brief.".into(), contents, functions: [END_CALL].into() };
     let request = asking.gemini.ask(ask, out, CancellationToken::new());
     let (result, ()) = tokio::join!(request, async { while events.recv().await.is_some() {} });
     assert_eq!(result, Ok(Finish::Stop));
@@ -346,20 +347,24 @@ async fn the_model_may_end_the_call_with_its_answer_or_in_place_of_one() {
     for (order, speaks) in [("end-call", true), ("end-call-only", false)] {
         let asking = asking(&[order]).await;
         let (out, mut events) = mpsc::channel(64);
-        let ask = Ask { functions: &[END_CALL], ..question() };
+        let ask = Ask { functions: [END_CALL].into(), ..question() };
         let request = asking.gemini.ask(ask, out, CancellationToken::new());
         let (mut text, mut calls) = (String::new(), Vec::new());
         let reading = async {
             while let Some(event) = events.recv().await {
                 match event {
                     Event::Delta(Delta::Text(more)) => text += &more,
-                    Event::Delta(Delta::Call { name, args }) => calls.push((name, args)),
+                    Event::Delta(Delta::Call(call)) => calls.push((call.name, call.args)),
                     _ => {}
                 }
             }
         };
         let (result, ()) = tokio::join!(request, reading);
         assert_eq!(result, Ok(Finish::Stop), "{order}");
-        assert_eq!((!text.is_empty(), calls), (speaks, vec![("end_call".to_owned(), "{}".to_owned())]), "{order}");
+        assert_eq!(
+            (!text.is_empty(), calls),
+            (speaks, vec![("end_call".to_owned(), serde_json::json!({}))]),
+            "{order}"
+        );
     }
 }

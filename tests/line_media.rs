@@ -522,7 +522,7 @@ async fn parts(folder: &std::path::Path) -> Arc<Parts> {
     config.gemini.base_url = "http://127.0.0.1:9".into();
     Arc::new(Parts {
         clips: Clips::open(&config.placeholder, config.voice.level_dbfs).unwrap(),
-        gemini: Gemini::new(&config.gemini, None, &Http::new(config.gemini.connect).unwrap()).unwrap(),
+        model: Arc::new(Gemini::new(&config.gemini, None, &Http::new(config.gemini.connect).unwrap()).unwrap()),
         voice: Arc::new(CommandSynthesizer::new(&config.voice).unwrap()),
         media: MediaThread::start(1).unwrap(),
         media_address: LOOPBACK,

@@ -1,12 +1,13 @@
 //! Fetches one answer: the model's text as it is written, through the cutter, to the conversation.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::conversation::{Generation, Outcome};
-use crate::gemini::{Ask, Delta, Event, Fault, Finish, Gemini};
+use crate::model::{Ask, Delta, Event, Fault, Finish, LanguageModel};
 use crate::sentence::{Cutter, Options, Piece};
 
 use super::{Work, until};
@@ -16,7 +17,7 @@ const DELTAS: usize = 64;
 
 /// Asks, and reports everything through `work`; returns when the answer is whole, has failed, or is not wanted any more.
 pub(super) async fn fetch(
-    gemini: Gemini,
+    model: Arc<dyn LanguageModel>,
     ask: Ask,
     generation: Generation,
     work: mpsc::Sender<Work>,
@@ -24,7 +25,7 @@ pub(super) async fn fetch(
 ) {
     let (delta_in, mut delta_out) = mpsc::channel(DELTAS);
     let mut cutter = Cutter::new(Options::default());
-    let asking = gemini.ask(ask, delta_in, stop.clone());
+    let asking = model.ask(ask, delta_in, stop.clone());
     tokio::pin!(asking);
     let mut ended: Option<Result<Finish, Fault>> = None;
     let (mut spoke, mut called) = (false, false);
@@ -46,9 +47,9 @@ pub(super) async fn fetch(
                 Some(Event::Mark(mark, at)) => {
                     let _ = work.send(Work::GeminiMark { generation, mark, at }).await;
                 }
-                Some(Event::Delta(Delta::Call { name, .. })) => {
+                Some(Event::Delta(Delta::Call(call))) => {
                     called = true;
-                    let _ = work.send(Work::FunctionCalled { generation, name }).await;
+                    let _ = work.send(Work::FunctionCalled { generation, name: call.name }).await;
                 }
                 Some(Event::Delta(Delta::Usage(_) | Delta::Finished(_))) => {}
                 None => break,

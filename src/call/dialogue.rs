@@ -8,10 +8,10 @@ use tracing::{Instrument, debug, error_span, warn};
 
 use crate::config::Config;
 use crate::conversation::{Command, Conversation, Ending, Generation, Input, Limits, Seq, Turn};
-use crate::gemini::{self, Ask, Content, Function};
 use crate::hearing::{Heard, Hint, Spoken};
 use crate::leg::LegMedia;
 use crate::media::{self, Event, Occurrence, Ports};
+use crate::model::{self, Ask, Content, Function};
 use crate::playout::{ClipKind, Forecast, Occasion, PlaceholderPolicy, Played};
 use crate::sdp;
 use crate::timeline::{Mark, TurnOutcome, TurnTimeline};
@@ -49,7 +49,7 @@ pub(super) struct Dialogue {
     phrases: mpsc::Sender<Phrase>,
     work: mpsc::Sender<Work>,
     system: Arc<str>,
-    functions: &'static [Function],
+    functions: Arc<[Function]>,
     /// What was said of a placeholder in this turn.
     acknowledged: Option<String>,
     tally: Tally,
@@ -72,7 +72,7 @@ impl Dialogue {
             conversation: Conversation::new(Limits::from(config)),
             recordings: Recordings::new(config),
             system: system_instruction(config).into(),
-            functions: if config.conversation.end_call { &[gemini::END_CALL] } else { &[] },
+            functions: if config.conversation.end_call { [model::END_CALL].into() } else { [].into() },
             acknowledged: None,
             tally: Tally::default(),
             transfer: None,
@@ -328,9 +328,9 @@ impl Dialogue {
             }
             Work::GeminiMark { generation, mark, at } if self.is_open(generation) => self.mark(
                 match mark {
-                    gemini::Mark::RequestSent => Mark::GeminiStart,
-                    gemini::Mark::FirstToken => Mark::GeminiFirstToken,
-                    gemini::Mark::FullResponse => Mark::GeminiFullResponse,
+                    model::Mark::RequestSent => Mark::GeminiStart,
+                    model::Mark::FirstToken => Mark::GeminiFirstToken,
+                    model::Mark::FullResponse => Mark::GeminiFullResponse,
                 },
                 at,
             ),
@@ -343,7 +343,7 @@ impl Dialogue {
                     self.tell(at, Input::Clause { generation, text: piece.text });
                 }
             }
-            Work::FunctionCalled { generation, name } if name == gemini::END_CALL.name => {
+            Work::FunctionCalled { generation, name } if name == model::END_CALL.name => {
                 self.tell(now, Input::EndCallWanted { generation });
             }
             Work::FunctionCalled { name, .. } => debug!(name, "the model wants something done that nobody offered"),

@@ -13,9 +13,9 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::config::Config;
 use crate::conversation::{Generation, Outcome, Seq};
-use crate::gemini::{self, Gemini};
 use crate::hearing::{EndOfTurn, Hint};
 use crate::media::{Join, MediaThread};
+use crate::model::{self, LanguageModel};
 use crate::playout::SharedForecast;
 use crate::playout::clips::Clips;
 use crate::privacy::redact_number;
@@ -63,7 +63,7 @@ pub struct Parts {
     /// Judges whether a caller has finished, besides silence.
     pub end_of_turn: Option<Arc<dyn EndOfTurn>>,
     /// The language model.
-    pub gemini: Gemini,
+    pub model: Arc<dyn LanguageModel>,
     /// The voice.
     pub voice: Arc<dyn Synthesizer>,
     /// The media thread.
@@ -79,11 +79,11 @@ pub struct Parts {
 /// What a call's own tasks tell it.
 pub(crate) enum Work {
     Judged { hint: Hint },
-    GeminiMark { generation: Generation, mark: gemini::Mark, at: Instant },
+    GeminiMark { generation: Generation, mark: model::Mark, at: Instant },
     Token { generation: Generation },
     Clause { generation: Generation, at: Instant, piece: Piece },
     FunctionCalled { generation: Generation, name: String },
-    AnswerEnded { generation: Generation, outcome: Outcome, fault: Option<gemini::Fault> },
+    AnswerEnded { generation: Generation, outcome: Outcome, fault: Option<model::Fault> },
     PhraseStarted { generation: Generation, at: Instant },
     PhraseSounds { generation: Generation, at: Instant },
     PhraseSpoken { generation: Generation, seq: Seq, voiced: u32 },
@@ -142,10 +142,9 @@ fn warm(parts: &Arc<Parts>) {
     let parts = parts.clone();
     tokio::spawn(
         async move {
-            let (model, voice) =
-                tokio::join!(parts.gemini.warm(), parts.voice.warm(parts.config.conversation.language));
+            let (model, voice) = tokio::join!(parts.model.warm(), parts.voice.warm(parts.config.conversation.language));
             if let Err(fault) = model {
-                warn!(%fault, "Gemini does not answer");
+                warn!(%fault, "the model does not answer");
             }
             if let Err(fault) = voice {
                 warn!(%fault, "the voice does not speak");

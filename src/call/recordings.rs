@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::config;
 use crate::conversation::{Exchange, Turn};
-use crate::gemini::Content;
 use crate::hearing::{Utterance, to_wav};
 use crate::media::HeardFrame;
+use crate::model::Content;
 
 /// What stands for an utterance whose sound is not kept any more.
 const NOT_KEPT: &str = "(The caller said something here that is not kept.)";

@@ -11,11 +11,10 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
-use super::ask::{Delta, Event, Finish, Function, Mark, Usage};
-use super::fault::{Fault, FaultClass, Stage};
 use super::sse::Decoder;
 use super::wire::{ErrorStatus, Response};
 use crate::http::chain;
+use crate::model::{Delta, Event, Fault, FaultClass, Finish, Function, Mark, Stage, Usage};
 use crate::privacy::Secret;
 
 /// Longest event of an answer. Text comes in pieces of some hundred bytes.
@@ -45,7 +44,7 @@ pub(super) struct Asked<'a> {
     pub(super) model: &'a Arc<str>,
     pub(super) key: &'a Secret,
     /// What the model was offered.
-    pub(super) functions: &'static [Function],
+    pub(super) functions: &'a [Function],
 }
 
 impl Asked<'_> {
@@ -183,10 +182,10 @@ impl Reading {
             }
             answer.send(Event::Delta(Delta::Text(text))).await.map_err(nobody)?;
         }
-        for (name, args) in response.functions() {
-            let known = asked.functions.iter().any(|function| function.name == name);
-            self.called = Some((name.to_owned(), known || self.called.as_ref().is_some_and(|(_, known)| *known)));
-            let call = Event::Delta(Delta::Call { name: name.to_owned(), args });
+        for call in response.functions() {
+            let known = asked.functions.iter().any(|function| function.name == call.name);
+            self.called = Some((call.name.clone(), known || self.called.as_ref().is_some_and(|(_, known)| *known)));
+            let call = Event::Delta(Delta::Call(call));
             answer.send(call).await.map_err(|class| asked.fault(class, answer.stage, None, "nobody listens"))?;
         }
         self.usage = response.usage().or(self.usage);
@@ -262,8 +261,8 @@ impl http_body::Body for Stamped {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ask::END_CALL;
     use super::*;
+    use crate::model::END_CALL;
 
     const SURE: &str = r#"{"candidates":[{"content":{"parts":[{"text":"Sure."}]}}]}"#;
     const STOP: &str = r#"{"candidates":[{"finishReason":"STOP"}]}"#;
@@ -285,7 +284,7 @@ mod tests {
         while let Ok(event) = events.try_recv() {
             match event {
                 Event::Delta(Delta::Text(more)) => text += &more,
-                Event::Delta(Delta::Call { name, .. }) => text += &format!("[{name}]"),
+                Event::Delta(Delta::Call(call)) => text += &format!("[{}]", call.name),
                 Event::Delta(Delta::Usage(cost)) => usage = Some(cost),
                 _ => {}
             }

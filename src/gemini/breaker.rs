@@ -1,9 +1,8 @@
 //! Which model may be asked: one that is limited or gone is left alone for a while.
 
+use crate::model::FaultClass;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
-
-use super::fault::FaultClass;
 
 /// How long a model that is limited rests when nobody said how long.
 const LIMITED: Duration = Duration::from_secs(30);

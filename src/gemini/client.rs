@@ -10,13 +10,12 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::ask::{Ask, Event, Finish, Function};
 use super::attempt::{self, Answer, Asked};
 use super::breaker::Breaker;
-use super::fault::{Fault, FaultClass, Stage};
 use super::wire;
 use crate::config;
 use crate::http::{BaseUrl, Http, HttpError};
+use crate::model::{Ask, Event, Fault, FaultClass, Finish, Function, Fut, LanguageModel, Stage};
 use crate::privacy::Secret;
 
 /// The header of the key; in a URL it would end up in logs.
@@ -120,14 +119,14 @@ impl Gemini {
         let over = tokio::select! {
             biased;
             () = stop.cancelled() => (FaultClass::Cancelled, "stopped"),
-            result = self.tries(body, ask.functions, &mut answer) => return result,
+            result = self.tries(body, &ask.functions, &mut answer) => return result,
             () = out.closed() => (FaultClass::Cancelled, "nobody listens"),
             () = tokio::time::sleep(self.0.config.whole_answer) => (FaultClass::Timeout, "the whole answer took too long"),
         };
         Err(self.asked(0).fault(over.0, answer.stage, None, over.1))
     }
 
-    async fn tries(&self, body: Bytes, functions: &'static [Function], answer: &mut Answer) -> Result<Finish, Fault> {
+    async fn tries(&self, body: Bytes, functions: &[Function], answer: &mut Answer) -> Result<Finish, Fault> {
         let mut order = self.0.breaker.order(Instant::now()).into_iter().peekable();
         let mut again = true;
         let mut next = order.next().unwrap_or(0);
@@ -156,7 +155,7 @@ impl Gemini {
         &self,
         model: usize,
         body: Bytes,
-        functions: &'static [Function],
+        functions: &[Function],
         answer: &mut Answer,
     ) -> Result<Finish, Fault> {
         let asked = Asked { functions, ..self.asked(model) };
@@ -172,6 +171,17 @@ impl Gemini {
 
     fn asked(&self, model: usize) -> Asked<'_> {
         Asked { model: &self.0.models[model], key: &self.0.key, functions: &[] }
+    }
+}
+
+impl LanguageModel for Gemini {
+    fn ask(&self, ask: Ask, out: mpsc::Sender<Event>, stop: CancellationToken) -> Fut<'static, Result<Finish, Fault>> {
+        let gemini = self.clone();
+        Box::pin(async move { Self::ask(&gemini, ask, out, stop).await })
+    }
+
+    fn warm(&self) -> Fut<'_, Result<(), Fault>> {
+        Box::pin(Self::warm(self))
     }
 }
 

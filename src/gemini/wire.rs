@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ask::{Ask, Content, Finish, Function, Usage};
 use crate::config;
+use crate::model::{Ask, Content, Finish, Function, FunctionCall, Usage};
 
 /// The body of a request.
 pub(super) fn request(config: &config::Gemini, ask: &Ask) -> Vec<u8> {
@@ -18,7 +18,7 @@ pub(super) fn request(config: &config::Gemini, ask: &Ask) -> Vec<u8> {
             .filter(|text| !text.trim().is_empty())
             .map(|text| Instruction { parts: [Part::Text(text)] }),
         contents: ask.contents.iter().filter_map(entry).collect(),
-        tools: (!ask.functions.is_empty()).then(|| [Tool { function_declarations: declarations(ask.functions) }]),
+        tools: (!ask.functions.is_empty()).then(|| [Tool { function_declarations: declarations(&ask.functions) }]),
         generation_config: GenerationConfig {
             max_output_tokens: config.max_output_tokens,
             thinking_config: config.thinking_level.as_deref().map(|thinking_level| ThinkingConfig { thinking_level }),
@@ -29,7 +29,7 @@ pub(super) fn request(config: &config::Gemini, ask: &Ask) -> Vec<u8> {
 }
 
 fn declarations(functions: &[Function]) -> Vec<Declaration<'_>> {
-    functions.iter().map(|&Function { name, description }| Declaration { name, description }).collect()
+    functions.iter().map(|Function { name, description, .. }| Declaration { name, description }).collect()
 }
 
 /// An entry of the conversation; `None` for one without anything in it, which the interface refuses.
@@ -43,6 +43,7 @@ fn entry(content: &Content) -> Option<Entry<'_>> {
         Content::Model { text } => {
             ("model", Some(text.as_str()).filter(|t| !t.is_empty()).map(Part::Text).into_iter().collect())
         }
+        Content::Calls { .. } | Content::Results(_) => return None,
     };
     let parts: Vec<Part> = parts;
     (!parts.is_empty()).then_some(Entry { role, parts })
@@ -183,11 +184,16 @@ impl Response {
         self.parts().iter().filter(spoken).filter_map(|part| part.get("text")?.as_str()).collect()
     }
 
-    /// The functions that the model wants to call, by name, and their arguments.
-    pub(super) fn functions(&self) -> impl Iterator<Item = (&str, String)> {
-        let calls = self.parts().iter().filter_map(|part| part.get("functionCall"));
-        calls.filter_map(|call| {
-            Some((call.get("name")?.as_str()?, call.get("args").map_or_else(String::new, Value::to_string)))
+    /// The functions that the model wants to call.
+    pub(super) fn functions(&self) -> impl Iterator<Item = FunctionCall> {
+        self.parts().iter().filter_map(|part| {
+            let call = part.get("functionCall")?;
+            Some(FunctionCall {
+                id: call.get("id").and_then(Value::as_str).unwrap_or_default().to_owned(),
+                name: call.get("name")?.as_str()?.to_owned(),
+                args: call.get("args").cloned().unwrap_or_default(),
+                raw: part.clone(),
+            })
         })
     }
 
@@ -264,8 +270,8 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::ask::END_CALL;
     use super::*;
+    use crate::model::END_CALL;
 
     fn ask() -> Ask {
         Ask {
@@ -275,7 +281,7 @@ mod tests {
                 Content::Model { text: "שלום, איך אפשר לעזור?".into() },
                 Content::Caller { audio: vec![Arc::from(&b"RIFF"[..])], text: Some("[facts] Dana".into()) },
             ],
-            functions: &[],
+            functions: [].into(),
         }
     }
 
@@ -314,8 +320,8 @@ mod tests {
 
     #[test]
     fn what_may_be_done_is_declared() {
-        let request = built(&config::Gemini::default(), &Ask { functions: &[END_CALL], ..ask() });
-        let declared = json!({"name": "end_call", "description": END_CALL.description});
+        let request = built(&config::Gemini::default(), &Ask { functions: [END_CALL].into(), ..ask() });
+        let declared = json!({"name": "end_call", "description": &*END_CALL.description});
         assert_eq!(request["tools"], json!([{"functionDeclarations": [declared]}]));
     }
 
@@ -323,7 +329,7 @@ mod tests {
     fn what_is_empty_is_left_out() {
         let nothing = Content::Caller { audio: vec![], text: Some(String::new()) };
         let contents = vec![nothing, Content::Model { text: String::new() }, ask().contents.remove(0)];
-        let request = built(&config::Gemini::default(), &Ask { system: " ".into(), contents, functions: &[] });
+        let request = built(&config::Gemini::default(), &Ask { system: " ".into(), contents, functions: [].into() });
         assert_eq!(request.get("systemInstruction"), None);
         assert_eq!(request["contents"].as_array().unwrap().len(), 1);
     }
@@ -349,8 +355,8 @@ mod tests {
     fn a_function_call_is_seen_and_kept_whole() {
         let call = json!([{"functionCall": {"name": "order_status", "args": {}}, "thoughtSignature": "EjQK"}]);
         let response = of_parts(call.clone());
-        let called: Vec<_> = response.functions().collect();
-        assert_eq!((response.text().as_str(), called), ("", vec![("order_status", "{}".to_owned())]));
+        let called: Vec<_> = response.functions().map(|call| (call.name, call.args)).collect();
+        assert_eq!((response.text().as_str(), called), ("", vec![("order_status".to_owned(), json!({}))]));
         assert_eq!(Value::from(response.parts()), call);
     }
 

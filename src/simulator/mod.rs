@@ -17,6 +17,7 @@ use crate::config::Language;
 
 mod check;
 mod connection;
+pub mod faces;
 mod fault;
 mod plan;
 mod refusal;

@@ -2,8 +2,6 @@
 //!
 //! Not implemented: cloud voices, a fallback voice, a cache.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Language;
+pub use crate::model::Fut;
 use crate::pcm::wav::WavError;
 use crate::sentence::Ends;
 
@@ -20,9 +19,6 @@ pub mod shape;
 mod stream;
 
 pub use command::CommandSynthesizer;
-
-/// A boxed future, so that a voice can be chosen at run time.
-pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A phrase to be spoken.
 #[derive(Debug, Clone, PartialEq, Eq)]

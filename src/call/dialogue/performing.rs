@@ -89,10 +89,10 @@ impl Dialogue {
                 "(The caller has just heard you say \"{clip}\" while you were thinking; do not say it again.)"
             ));
         }
-        let ask = Ask { system: self.system.clone(), contents, functions: self.functions };
+        let ask = Ask { system: self.system.clone(), contents, functions: self.functions.clone() };
         let open = Open::new(generation);
         let stop = open.stop_asking.clone();
-        let fetching = answer::fetch(self.parts.gemini.clone(), ask, generation, self.work.clone(), stop);
+        let fetching = answer::fetch(self.parts.model.clone(), ask, generation, self.work.clone(), stop);
         self.open = Some(open);
         tokio::spawn(fetching.instrument(error_span!("turn", n = turn)));
     }

@@ -43,7 +43,7 @@ async fn a_call_ends_even_if_the_media_thread_does_not_answer() {
     let ip = std::net::IpAddr::from([127, 0, 0, 1]);
     let parts = Parts {
         clips: Clips::open(&config.placeholder, config.voice.level_dbfs).unwrap(),
-        gemini: Gemini::new(&config.gemini, None, &Http::new(config.gemini.connect).unwrap()).unwrap(),
+        model: Arc::new(Gemini::new(&config.gemini, None, &Http::new(config.gemini.connect).unwrap()).unwrap()),
         voice: Arc::new(CommandSynthesizer::new(&config.voice).unwrap()),
         media: MediaThread::start(1).unwrap(),
         forecast: crate::playout::SharedForecast::default(),

@@ -1,7 +1,10 @@
 //! What is asked, and what comes back of it while the model is still writing.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
+
+use serde_json::Value;
 
 /// One request for an answer.
 #[derive(Clone)]
@@ -11,24 +14,59 @@ pub struct Ask {
     /// The conversation so far; the last entry is the caller's.
     pub contents: Vec<Content>,
     /// What the model may want to be done.
-    pub functions: &'static [Function],
+    pub functions: Arc<[Function]>,
 }
 
-/// Something that the model may want to be done, without parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Something that the model may want to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Function {
     /// Its name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// When the model should want it.
-    pub description: &'static str,
+    pub description: Cow<'static, str>,
+    /// What it is to be told: a JSON Schema of type "object". `None`: nothing.
+    pub parameters: Option<Value>,
 }
 
 /// The call is to end.
 pub const END_CALL: Function = Function {
-    name: "end_call",
-    description: "Hangs up when what you say in the same answer has been heard. Call it only when the caller has said goodbye, or has made \
-        clear that there is nothing more to talk about; say a short goodbye in the same answer.",
+    name: Cow::Borrowed("end_call"),
+    description: Cow::Borrowed(
+        "Hangs up when what you say in the same answer has been heard. Call it only when the caller has said goodbye, or has made \
+         clear that there is nothing more to talk about; say a short goodbye in the same answer.",
+    ),
+    parameters: None,
 };
+
+/// A function as the model wants it called. Not `Debug`: the arguments hold what people said.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FunctionCall {
+    /// Its name among the calls of the conversation: given by the interface, or by us where it gives none.
+    pub id: String,
+    /// The function's name; it need not be one that was offered.
+    pub name: String,
+    /// Its arguments: a JSON object, `Null` for none.
+    pub args: Value,
+    /// The call as the interface wants it back, with what it signed; `Null` where that is the same as the rest.
+    pub raw: Value,
+}
+
+impl std::fmt::Debug for FunctionCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FunctionCall").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What came of a function. Not `Debug`: it holds customer data.
+#[derive(Clone)]
+pub struct FunctionResult {
+    /// The call that it answers.
+    pub id: String,
+    /// The function's name.
+    pub name: String,
+    /// What the model is told: a JSON object, `{"output": …}` or `{"error": …}`.
+    pub response: Value,
+}
 
 /// One contribution to the conversation. Not `Debug`: it holds what people said.
 #[derive(Clone)]
@@ -45,6 +83,15 @@ pub enum Content {
         /// What was said.
         text: String,
     },
+    /// Functions that the model wanted called, in the turn that is being answered.
+    Calls {
+        /// What it said before them in the same answer.
+        text: String,
+        /// In their order.
+        calls: Vec<FunctionCall>,
+    },
+    /// What came of them, in the same order.
+    Results(Vec<FunctionResult>),
 }
 
 /// What arrives while a request runs.
@@ -73,12 +120,7 @@ pub enum Delta {
     /// Text to be spoken; cut anywhere, never empty.
     Text(String),
     /// The model wants something done. It may come again when a second model had to be asked.
-    Call {
-        /// The function's name; it need not be one that was offered.
-        name: String,
-        /// Its arguments, as JSON.
-        args: String,
-    },
+    Call(FunctionCall),
     /// What it cost; at most once, before the end.
     Usage(Usage),
     /// The end; the last thing of a request that did not fail.

@@ -1,0 +1,55 @@
+//! The other interfaces that the box talks to, on this machine: each face checks what the real one checks, and answers by script.
+//!
+//! One listener serves them all, by path. Gemini's own interface is [`Simulator`](super::Simulator), whose faults go below HTTP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// How the faces behave.
+#[derive(Debug, Clone, Default)]
+pub struct FaceOptions {}
+
+/// The faces, until they are dropped.
+#[derive(Debug)]
+pub struct Faces {
+    address: SocketAddr,
+    serving: JoinHandle<()>,
+}
+
+impl Faces {
+    /// Listens; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn start(listen: SocketAddr, options: FaceOptions) -> io::Result<Self> {
+        let listener = TcpListener::bind(listen).await?;
+        let address = listener.local_addr()?;
+        let routes = routes().with_state(Arc::new(options));
+        let serving = tokio::spawn(async move {
+            // Ends with its task only.
+            let _ = axum::serve(listener, routes).await;
+        });
+        Ok(Self { address, serving })
+    }
+
+    /// Where they listen.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Faces {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// What each face serves.
+fn routes() -> Router<Arc<FaceOptions>> {
+    Router::new()
+}
