@@ -41,6 +41,9 @@ const SHARE_IN_NOISE: f32 = 0.6;
 /// While the box is heard, this share of the threshold makes playout pause: a weak consonant comes before the first vowel, and what came to
 /// nothing goes on where it was.
 const PAUSING_SHARE: f32 = 0.6;
+/// Where the line is known, a sound that rises above it and above what comes back of the box's own voice makes playout pause, too: at most
+/// so many chunks are waited for its probability.
+const RISING_CHUNKS: u32 = 5;
 /// In the pause of a turn this share of the threshold is a first sign of voice, when the level rises too.
 const RESUMPTION_SHARE: f32 = 0.5;
 /// A sound that begins just before the hard end keeps it waiting for its probability, at most so long.
@@ -69,6 +72,8 @@ const EVENTS: usize = 16;
 struct Onset {
     sample: u64,
     gap_chunks: u32,
+    /// It is only as loud as a voice so far; for how many chunks.
+    rising_chunks: u32,
 }
 
 /// An utterance that has started.
@@ -161,7 +166,12 @@ impl TurnDetector {
         self.chunked += CHUNK_SAMPLES as u64;
         self.lively = probability >= if self.lively { self.threshold - HYSTERESIS } else { self.threshold };
         match self.state {
-            State::Silent => self.look_for_onset(now, probability, from, None),
+            State::Silent => {
+                self.look_for_onset(now, probability, from, None);
+                if self.playing && self.onset.is_none() {
+                    self.learn_return(from);
+                }
+            }
             State::Pausing { turn } => self.look_for_onset(now, probability, from, Some(turn)),
             State::Speaking { .. } => {
                 self.follow(now, from, self.chunked);
@@ -326,14 +336,22 @@ impl TurnDetector {
         let threshold = if self.playing { self.threshold.max(PLAYING_THRESHOLD) } else { usual };
         let loud = self.is_as_loud_as(self.levels.onset(), from);
         let voiced = loud && probability >= threshold;
+        // Playout that has paused is not heard any more, but the sound that made it pause may still rise.
+        let rises = pausing.is_none()
+            && (self.playing || self.onset.is_some_and(|onset| onset.rising_chunks > 0))
+            && self.levels.rise().is_some_and(|level| self.is_as_loud_as(level, from));
         // A sign is enough for what can be taken back: a placeholder that stops, playout that pauses.
         let sign = match pausing {
             Some(_) => probability >= threshold * RESUMPTION_SHARE && self.is_as_loud_as(self.audible(), from),
-            None => loud && probability >= if self.playing { usual * PAUSING_SHARE } else { usual },
+            None => rises || loud && probability >= if self.playing { usual * PAUSING_SHARE } else { usual },
         };
         if (voiced || sign) && self.onset.is_none() {
+            let audible = self.audible();
+            let within =
+                self.recent.levels(from, self.chunked).filter(|&(_, power)| rises && db(power) >= audible).last();
+            let from = within.map_or(from, |(end, _)| (end - HOP_SAMPLES).max(from));
             let sample = self.rise(from, pausing.map_or(self.ended_sample, |turn| turn.end_sample));
-            self.onset = Some(Onset { sample, gap_chunks: 0 });
+            self.onset = Some(Onset { sample, gap_chunks: 0, rising_chunks: 0 });
             self.tell(match pausing {
                 None => Heard::Onset { at: now, sample },
                 Some(_) => Heard::Resumed { at: now },
@@ -366,16 +384,29 @@ impl TurnDetector {
                 }
                 self.learn_voice(sample);
             }
+        } else if rises && onset.rising_chunks < RISING_CHUNKS {
+            onset.rising_chunks += 1;
         } else {
             onset.gap_chunks += 1;
             let allowed = if pausing.is_some() { RESUMPTION_GAP_CHUNKS } else { ONSET_GAP_CHUNKS };
             if onset.gap_chunks > allowed {
+                let sample = onset.sample;
                 self.onset = None;
                 match pausing {
                     Some(turn) => self.pause(turn),
-                    None => self.tell(Heard::Dismissed { at: now }),
+                    None => {
+                        self.learn_return(sample);
+                        self.tell(Heard::Dismissed { at: now });
+                    }
                 }
             }
+        }
+    }
+
+    /// Takes the sound since a position, to the end of the last chunk, as what comes back while the box is heard.
+    fn learn_return(&mut self, from: u64) {
+        for (_, power) in self.recent.levels(from, self.chunked) {
+            self.levels.hear_return(db(power));
         }
     }
 

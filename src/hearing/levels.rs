@@ -39,6 +39,13 @@ const DECAY_DB: f32 = 0.015;
 /// A softer voice, another caller's, is told from others in the end: 10 ms that are too soft to be voice and sound like it take so much.
 const FORGOTTEN_DB: f32 = 0.003;
 
+/// While the box is heard, a sound so much above the noise, and above the loudest of what comes back of its own voice, is somebody's…
+const RISE_ABOVE_NOISE_DB: f32 = 10.0;
+const RISE_ABOVE_RETURN_DB: f32 = 6.0;
+/// …if so much was heard of what comes back, whose loudest is forgotten by so many dB with each 10 ms.
+const RETURN_KNOWN_HOPS: u16 = 50;
+const RETURN_FORGOTTEN_DB: f32 = 0.03;
+
 /// The levels of one call.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Levels {
@@ -47,6 +54,9 @@ pub(super) struct Levels {
     noise: Option<Noise>,
     /// How much was heard of a line without any voice.
     quiet_hops: u16,
+    /// The loudest of what comes back while the box is heard, and how much of that was heard.
+    returned: f32,
+    returned_hops: u16,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +101,19 @@ impl Levels {
             self.noise = Some(Noise { low: level - LIVELY_DB, median: level, lively: 1.0, hops: 0 });
         }
         self.hear_noise(level, true);
+    }
+
+    /// Takes 10 ms that are not the caller's voice while the box is heard: noise, or its own voice that comes back.
+    pub(super) fn hear_return(&mut self, level: f32) {
+        self.returned = level.max(self.returned - RETURN_FORGOTTEN_DB);
+        self.returned_hops = self.returned_hops.saturating_add(1);
+    }
+
+    /// From which level on a sound that is heard beside the box may be somebody's, whatever it sounds like; `None` while too little is
+    /// known of the line.
+    pub(super) fn rise(&self) -> Option<f32> {
+        let noise = self.noise().filter(|_| self.knows_noise() && self.returned_hops >= RETURN_KNOWN_HOPS)?;
+        Some((noise + RISE_ABOVE_NOISE_DB).max(self.returned + RISE_ABOVE_RETURN_DB).max(SOFTEST_QUIET_DB))
     }
 
     /// The level which the line without voice hardly reaches; nothing before any was heard.
@@ -195,6 +218,19 @@ mod tests {
         assert!(loud.voice() <= CERTAIN_DB, "nobody has spoken");
         (0..50).for_each(|_| loud.hear_voice(70.0));
         assert!(loud.voice() <= 70.0 - SYLLABLE_DB && loud.voice() >= 68.0 - SYLLABLE_DB);
+    }
+
+    #[test]
+    fn beside_the_box_only_what_is_louder_than_its_return_rises() {
+        let mut levels = Levels::default();
+        (0..200).for_each(|_| levels.hear_noise(10.0, false));
+        assert_eq!(levels.rise(), None, "nothing is known of what comes back");
+        (0..50).for_each(|_| levels.hear_return(10.0));
+        assert_eq!(levels.rise(), Some(SOFTEST_QUIET_DB));
+        levels.hear_return(55.0);
+        assert_eq!(levels.rise(), Some(55.0 + RISE_ABOVE_RETURN_DB));
+        (0..1000).for_each(|_| levels.hear_return(10.0));
+        assert_eq!(levels.rise(), Some(SOFTEST_QUIET_DB), "an old return is forgotten");
     }
 
     #[test]

@@ -405,6 +405,42 @@ fn while_the_box_is_heard_speech_must_be_clearer_than_its_first_sign() {
 }
 
 #[test]
+fn while_the_box_is_heard_a_rising_sound_pauses_it_before_it_sounds_like_voice() {
+    let mut ear = Ear::new(limits());
+    ear.detector.set_playing(true);
+    ear.hear(60, 0.02, QUIET);
+    ear.hear(3, 0.05, 300);
+    assert_eq!(ear.names(), ["onset"], "a consonant");
+    ear.detector.set_playing(false);
+    ear.hear(2, 0.9, LOUD);
+    assert_eq!(ear.names(), ["onset", "started"]);
+    let mut noisy = Ear::new(limits());
+    noisy.detector.set_playing(true);
+    noisy.hear(60, 0.02, QUIET);
+    noisy.hear(12, 0.05, 300);
+    assert_eq!(
+        noisy.names(),
+        ["onset", "dismissed"],
+        "what goes on without sounding like voice is none, and is known from then on"
+    );
+    let mut heard_alone = Ear::new(limits());
+    heard_alone.hear(60, 0.02, QUIET);
+    heard_alone.hear(12, 0.05, 300);
+    assert!(heard_alone.names().is_empty(), "nothing is to be paused");
+}
+
+#[test]
+fn the_boxs_own_voice_that_comes_back_does_not_make_it_pause() {
+    let mut ear = Ear::new(limits());
+    ear.hear(40, 0.02, QUIET);
+    ear.detector.set_playing(true);
+    ear.hear(200, 0.05, 300);
+    assert!(ear.names().is_empty(), "{:?}", ear.names());
+    ear.hear(3, 0.05, LOUD);
+    assert_eq!(ear.names(), ["onset"], "a louder one is another's");
+}
+
+#[test]
 fn an_endless_utterance_is_cut_and_goes_on_as_another() {
     let mut ear = Ear::new(Limits { max_utterance: Duration::from_secs(2), ..limits() });
     ear.hear(130, 0.95, LOUD);
