@@ -225,7 +225,7 @@ impl Default for Hearing {
             soft_end_min: Duration::from_millis(200),
             soft_end_max: Duration::from_millis(400),
             hard_end: Duration::from_millis(750),
-            hard_end_min: Duration::from_millis(740),
+            hard_end_min: Duration::from_millis(640),
             hard_end_max: Duration::from_millis(1500),
             minimum_speech: Duration::from_millis(64),
             pre_roll: Duration::from_millis(300),
