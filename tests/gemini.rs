@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use offhook::config::{self, Language};
 use offhook::gemini::Gemini;
 use offhook::http::Http;
-use offhook::model::{Ask, Content, Delta, END_CALL, Event, Fault, FaultClass, Finish, Mark, Stage};
+use offhook::model::{
+    Ask, Content, Delta, END_CALL, Event, Fault, FaultClass, Finish, Function, FunctionCall, FunctionResult, Mark,
+    Stage,
+};
 use offhook::privacy::Secret;
 use offhook::simulator::{self, Options, Simulator};
 use tokio::sync::mpsc;
@@ -367,4 +370,74 @@ async fn the_model_may_end_the_call_with_its_answer_or_in_place_of_one() {
             "{order}"
         );
     }
+}
+
+fn order_status() -> Function {
+    let parameters = serde_json::json!({"type": "object", "additionalProperties": false, "required": ["order"],
+        "properties": {"order": {"type": "string", "description": "The order's number"}}});
+    Function {
+        name: "order_status".into(),
+        description: "Looks up where an order is.".into(),
+        parameters: Some(parameters),
+    }
+}
+
+/// Asks; gives how it ended, what was said, and what was called.
+async fn asked(gemini: &Gemini, ask: Ask) -> (Result<Finish, Fault>, String, Vec<FunctionCall>) {
+    let (out, mut events) = mpsc::channel(64);
+    let request = gemini.ask(ask, out, CancellationToken::new());
+    let reading = async {
+        let (mut text, mut calls) = (String::new(), Vec::new());
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::Delta(Delta::Text(more)) => text += &more,
+                Event::Delta(Delta::Call(call)) => calls.push(call),
+                _ => {}
+            }
+        }
+        (text, calls)
+    };
+    let (result, (text, calls)) = tokio::join!(request, reading);
+    (result, text, calls)
+}
+
+#[tokio::test]
+async fn what_a_function_came_to_goes_back_with_the_call_as_it_was_signed_and_is_answered() {
+    for (scenario, how_many, speaks) in
+        [("S4", 1, false), ("S4-two", 2, false), ("S4-text", 1, true), ("S4-no-id", 1, false)]
+    {
+        let asking = asking(&[scenario]).await;
+        let ask = Ask { functions: [order_status(), END_CALL].into(), ..question() };
+        let (result, text, calls) = asked(&asking.gemini, ask.clone()).await;
+        assert_eq!((result, calls.len(), !text.is_empty()), (Ok(Finish::Stop), how_many, speaks), "{scenario}");
+        assert!(calls.iter().all(|call| call.args == serde_json::json!({"order": "test"})), "{scenario}");
+        assert!(calls.iter().all(|call| !call.id.is_empty()), "{scenario}");
+        let results = calls.iter().map(|call| FunctionResult {
+            id: call.id.clone(),
+            name: call.name.clone(),
+            response: serde_json::json!({"output": "It left yesterday."}),
+        });
+        let results = Content::Results(results.collect());
+        let mut contents = ask.contents.clone();
+        contents.extend([Content::Calls { text, calls }, results]);
+        let (result, text, calls) = asked(&asking.gemini, Ask { contents, ..ask }).await;
+        assert_eq!((result, text.as_str(), calls), (Ok(Finish::Stop), first_answer(), vec![]), "{scenario}");
+        assert_eq!(asking.requests(), 2, "{scenario}: the simulator refused what went back");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_another_interface_made_can_be_answered_by_gemini() {
+    let asking = asking(&[]).await;
+    let call = FunctionCall {
+        id: "chat-7".into(),
+        name: "order_status".into(),
+        args: serde_json::json!({"order": "4721"}),
+        raw: serde_json::Value::Null,
+    };
+    let result = FunctionResult { id: call.id.clone(), name: call.name.clone(), response: "shipped".into() };
+    let mut ask = Ask { functions: [order_status()].into(), ..question() };
+    ask.contents.extend([Content::Calls { text: String::new(), calls: vec![call] }, Content::Results(vec![result])]);
+    let (result, text, _) = asked(&asking.gemini, ask).await;
+    assert_eq!((result, text.as_str()), (Ok(Finish::Stop), first_answer()));
 }

@@ -65,6 +65,7 @@ pub async fn run(args: Args) -> Result<(), SimulatorError> {
         faults: args.faults,
         seed: args.seed,
         key_required: !args.no_key,
+        ..Options::default()
     };
     let listen = |source| SimulatorError::Listen { address: args.listen, source };
     let simulator = Simulator::start(options).await.map_err(listen)?;

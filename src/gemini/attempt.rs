@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
+use super::response::{ErrorStatus, Response};
 use super::sse::Decoder;
-use super::wire::{ErrorStatus, Response};
 use crate::http::chain;
 use crate::model::{Delta, Event, Fault, FaultClass, Finish, Function, Mark, Stage, Usage};
 use crate::privacy::Secret;
@@ -25,6 +25,9 @@ const LONGEST_ERROR_BYTES: usize = 64 * 1024;
 const LONGEST_NOTE: usize = 240;
 /// After the finish, how long the end of the body is waited for, so that the connection can be used again.
 const DRAIN: Duration = Duration::from_millis(250);
+
+/// Numbers of the calls that came without an id.
+static CALLS: AtomicU32 = AtomicU32::new(1);
 
 /// Where an answer goes. Outlives a second attempt.
 pub(super) struct Answer {
@@ -182,7 +185,10 @@ impl Reading {
             }
             answer.send(Event::Delta(Delta::Text(text))).await.map_err(nobody)?;
         }
-        for call in response.functions() {
+        for mut call in response.functions() {
+            if call.id.is_empty() {
+                call.id = format!("offhook-{}", CALLS.fetch_add(1, Ordering::Relaxed));
+            }
             let known = asked.functions.iter().any(|function| function.name == call.name);
             self.called = Some((call.name.clone(), known || self.called.as_ref().is_some_and(|(_, known)| *known)));
             let call = Event::Delta(Delta::Call(call));

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{self, Answer, Asked};
 use super::breaker::Breaker;
-use super::wire;
+use super::request;
 use crate::config;
 use crate::http::{BaseUrl, Http, HttpError};
 use crate::model::{Ask, Event, Fault, FaultClass, Finish, Function, Fut, LanguageModel, Stage};
@@ -114,7 +114,7 @@ impl Gemini {
     /// the connection is dropped at once. Time limits for the first and the next text are the asker's, who cancels; the whole is
     /// bounded by `whole_answer_ms` here.
     pub async fn ask(&self, ask: Ask, out: mpsc::Sender<Event>, stop: CancellationToken) -> Result<Finish, Fault> {
-        let body = Bytes::from(wire::request(&self.0.config, &ask));
+        let body = Bytes::from(request::request(&self.0.config, &ask));
         let mut answer = Answer { out: out.clone(), stage: Stage::Request, sent: Arc::new(AtomicBool::new(false)) };
         let over = tokio::select! {
             biased;

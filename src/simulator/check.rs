@@ -14,8 +14,37 @@ enum Shape {
     Any,
     List(&'static Shape),
     Object(&'static [(&'static str, Shape)]),
+    /// What a function takes: `Schema`, which holds itself.
+    Schema,
+    /// Schemas by the names of properties.
+    Schemas,
 }
-use Shape::{Any, List, Object};
+use Shape::{Any, List, Object, Schema, Schemas};
+
+const SCHEMA: Shape = Object(&[
+    ("type", Any),
+    ("format", Any),
+    ("title", Any),
+    ("description", Any),
+    ("nullable", Any),
+    ("enum", Any),
+    ("items", Schema),
+    ("maxItems", Any),
+    ("minItems", Any),
+    ("properties", Schemas),
+    ("required", Any),
+    ("minProperties", Any),
+    ("maxProperties", Any),
+    ("minimum", Any),
+    ("maximum", Any),
+    ("minLength", Any),
+    ("maxLength", Any),
+    ("pattern", Any),
+    ("example", Any),
+    ("anyOf", List(&Schema)),
+    ("propertyOrdering", Any),
+    ("default", Any),
+]);
 
 const CONTENT: &[(&str, Shape)] = &[("role", Any), ("parts", List(&Object(PART)))];
 const PART: &[(&str, Shape)] = &[
@@ -55,7 +84,7 @@ const DECLARATION: &[(&str, Shape)] = &[
     ("name", Any),
     ("description", Any),
     ("behavior", Any),
-    ("parameters", Any),
+    ("parameters", Schema),
     ("parametersJsonSchema", Any),
     ("response", Any),
     ("responseJsonSchema", Any),
@@ -170,7 +199,9 @@ pub(super) fn check(model: &str, body: &[u8]) -> Result<Accepted, Refusal> {
     if contents.is_empty() {
         return refuse("* GenerateContentRequest.contents: contents is not specified\n");
     }
-    let mut accepted = conversation(&contents)?;
+    // Older models neither sign nor ask for signatures.
+    let signs = version(model).is_none_or(|version| version >= (3, 0));
+    let mut accepted = conversation(&contents, signs)?;
     let shown = contents.into_iter().map(|mut content| {
         for part in content["parts"].as_array_mut().into_iter().flatten() {
             if let Some(data) = part.get_mut("inlineData").and_then(|blob| blob.get_mut("data")) {
@@ -180,16 +211,14 @@ pub(super) fn check(model: &str, body: &[u8]) -> Result<Accepted, Refusal> {
         content
     });
     request["contents"] = shown.collect();
-    let tools = request["tools"].as_array().into_iter().flatten();
-    let declared = tools.flat_map(|tool| tool["functionDeclarations"].as_array().into_iter().flatten());
-    accepted.functions = declared.filter_map(|function| function["name"].as_str().map(str::to_owned)).collect();
+    accepted.functions = declarations(&request["tools"])?;
     accepted.json = request.to_string();
     accepted.max_output_tokens = max_output_tokens;
     Ok(accepted)
 }
 
 /// Who spoke, what sounds there are, and whether function calls come with what belongs to them.
-fn conversation(contents: &[Value]) -> Result<Accepted, Refusal> {
+fn conversation(contents: &[Value], signs: bool) -> Result<Accepted, Refusal> {
     let refuse = |message: String| Err(Refusal::bad_request(message));
     let mut accepted = Accepted {
         contents: contents.len(),
@@ -201,7 +230,8 @@ fn conversation(contents: &[Value]) -> Result<Accepted, Refusal> {
         max_output_tokens: None,
         json: String::new(),
     };
-    let mut after_call = false;
+    // What the entry before called.
+    let mut called: Vec<&Value> = Vec::new();
     for (at, content) in contents.iter().enumerate() {
         let role = content["role"].as_str().unwrap_or("user");
         if !["user", "model", "function"].contains(&role) {
@@ -215,21 +245,24 @@ fn conversation(contents: &[Value]) -> Result<Accepted, Refusal> {
         }
         let has = |name: &str| parts.iter().any(|part| part.get(name).is_some());
         accepted.function_result = has("functionResponse");
-        if accepted.function_result && !after_call {
+        if accepted.function_result {
+            results(parts, &called)?;
+        } else if !called.is_empty() {
             return refuse(
-                "Please ensure that function response turn comes immediately after a function call turn.".into(),
+                "Please ensure that function call turn is followed immediately by a function response turn.".into(),
             );
         }
         // Only the first of several calls carries a signature.
-        if let Some(call) = parts.iter().find(|part| part.get("functionCall").is_some())
-            && call.get("thoughtSignature").is_none()
+        if signs
+            && let Some(call) = parts.iter().find(|part| part.get("functionCall").is_some())
+            && call["thoughtSignature"].as_str().is_none_or(str::is_empty)
         {
             let name = call["functionCall"]["name"].as_str().unwrap_or_default();
             return refuse(format!(
                 "Function call is missing a thought_signature in functionCall parts. Function call `{name}`, position {at}."
             ));
         }
-        after_call = has("functionCall");
+        called = parts.iter().filter_map(|part| part.get("functionCall")).collect();
         if role == "user" && !accepted.function_result {
             accepted.caller_turns += 1;
         }
@@ -244,6 +277,36 @@ fn conversation(contents: &[Value]) -> Result<Accepted, Refusal> {
         }
     }
     Ok(accepted)
+}
+
+/// Whether the results are those of the calls before them.
+fn results(parts: &[Value], called: &[&Value]) -> Result<(), Refusal> {
+    let refuse = |message: String| Err(Refusal::bad_request(message));
+    if called.is_empty() {
+        return refuse(
+            "Please ensure that function response turn comes immediately after a function call turn.".into(),
+        );
+    }
+    let results: Vec<&Value> = parts.iter().filter_map(|part| part.get("functionResponse")).collect();
+    if results.len() != called.len() {
+        return refuse(
+            "Please ensure that the number of function response parts is equal to the number of function call parts of the function \
+             call turn."
+                .into(),
+        );
+    }
+    for (at, (result, call)) in results.iter().zip(called).enumerate() {
+        let name = result["name"].as_str().unwrap_or_default();
+        if name.is_empty() || !result["response"].is_object() {
+            return refuse(format!(
+                "* GenerateContentRequest.contents.parts[{at}].function_response.name: Name cannot be empty.\n"
+            ));
+        }
+        if result.get("id") != call.get("id") || result["name"] != call["name"] {
+            return refuse(format!("Function response `{name}` does not belong to the function call at its place."));
+        }
+    }
+    Ok(())
 }
 
 fn heard(blob: &Value) -> Result<Heard, Refusal> {
@@ -288,8 +351,63 @@ fn shaped(value: Value, shape: &Shape, path: &str) -> Result<Value, String> {
             }
             Ok(Value::Object(known))
         }
+        (Schema, value) => {
+            let kind = value["type"].as_str().unwrap_or("OBJECT");
+            if !TYPES.contains(&kind.to_ascii_uppercase().as_str()) {
+                return Err(format!("Invalid value at '{path}.type' (TYPE_ENUM), \"{kind}\""));
+            }
+            shaped(value, &SCHEMA, path)
+        }
+        (Schemas, Value::Object(object)) => {
+            // Names of properties are the installer's own.
+            let each = object.into_iter();
+            each.map(|(name, value)| Ok((name, shaped(value, &Schema, &format!("{path}.value"))?)))
+                .collect::<Result<Map<_, _>, String>>()
+                .map(Value::Object)
+        }
         (_, value) => Err(format!("Invalid value at '{path}', {value}")),
     }
+}
+
+const TYPES: [&str; 7] = ["STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"];
+
+/// Checks what is offered to be done; gives its names.
+fn declarations(tools: &Value) -> Result<Vec<String>, Refusal> {
+    let refuse = |message: String| Err(Refusal::bad_request(message));
+    let mut names: Vec<String> = Vec::new();
+    let declared = tools
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|tool| tool["functionDeclarations"].as_array().into_iter().flatten());
+    for (at, function) in declared.enumerate() {
+        let place = format!("GenerateContentRequest.tools[0].function_declarations[{at}]");
+        let name = function["name"].as_str().unwrap_or_default();
+        let letters = |char: char| char.is_ascii_alphanumeric() || "_.:-".contains(char);
+        if !name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+            || name.len() > 64
+            || !name.chars().all(letters)
+        {
+            return refuse(format!(
+                "* {place}.name: Invalid function name. Must start with a letter or an underscore. Must be alphanumeric (a-z, A-Z, \
+                 0-9), underscores (_), dots (.), colons (:), or dashes (-), with a maximum length of 64.\n"
+            ));
+        }
+        if names.iter().any(|known| known == name) {
+            return refuse(format!("Duplicate function declaration found: {name}"));
+        }
+        if let Some(parameters) = function.get("parameters") {
+            let kind = parameters["type"].as_str().unwrap_or_default().to_ascii_uppercase();
+            if kind != "OBJECT" {
+                return refuse(format!("* {place}.parameters: schema should be of type OBJECT\n"));
+            }
+            if parameters["properties"].as_object().is_none_or(Map::is_empty) {
+                return refuse(format!("* {place}.parameters.properties: should be non-empty for OBJECT type\n"));
+            }
+        }
+        names.push(name.to_owned());
+    }
+    Ok(names)
 }
 
 fn camel_case(name: &str) -> String {
@@ -405,11 +523,21 @@ mod tests {
         let call = json!({"functionCall": {"name": "order_status", "args": {}}});
         let mut signed = call.clone();
         signed["thoughtSignature"] = "EjQK".into();
-        let result = json!({"role": "user", "parts": [{"functionResponse": {"name": "order_status", "response": {}}}]});
-        let echo = |parts: Value| with("contents", json!([user, {"role": "model", "parts": parts}, result]));
-        assert!(refused(LITE, &echo(json!([call]))).contains("missing a thought_signature"));
+        let response = json!({"functionResponse": {"name": "order_status", "response": {}}});
+        let result = json!({"role": "user", "parts": [response]});
+        let two = json!({"role": "user", "parts": [response, response]});
+        let echo =
+            |parts: Value, result: &Value| with("contents", json!([user, {"role": "model", "parts": parts}, result]));
+        assert!(refused(LITE, &echo(json!([call]), &result)).contains("missing a thought_signature"));
+        let old = echo(json!([call]), &result).to_string();
+        assert!(check("gemini-2.5-flash", old.as_bytes()).is_ok());
         assert!(refused(LITE, &with("contents", json!([user, result]))).contains("function response turn"));
-        let whole = accepted(&echo(json!([signed, call])));
+        assert!(refused(LITE, &echo(json!([signed, call]), &result)).contains("number of function response parts"));
+        assert!(refused(LITE, &echo(json!([signed]), &user)).contains("followed immediately"));
+        let mut named = signed.clone();
+        named["functionCall"]["id"] = "a1".into();
+        assert!(refused(LITE, &echo(json!([named]), &result)).contains("does not belong"));
+        let whole = accepted(&echo(json!([signed, call]), &two));
         assert!(whole.function_result);
         assert_eq!(whole.caller_turns, 1);
     }
@@ -421,6 +549,30 @@ mod tests {
         assert_eq!(accepted(&tools(declared)).functions, ["end_call"]);
         let wrong = json!({"functionDeclarations": [{"name": "end_call", "when": "never"}]});
         assert!(refused(LITE, &tools(wrong)).contains("\"when\" at 'tools[0].function_declarations[0]'"));
+    }
+
+    #[test]
+    fn what_a_function_takes_is_a_schema_of_the_interface() {
+        let declared = |parameters: Value| {
+            let function = json!({"name": "order_status", "parameters": parameters});
+            with("tools", json!([{"functionDeclarations": [function]}]))
+        };
+        let order = json!({"type": "STRING", "enum": ["a"]});
+        accepted(&declared(json!({"type": "OBJECT", "properties": {"order": order}, "required": ["order"]})));
+        let free = json!({"type": "OBJECT", "properties": {"order": order}, "additionalProperties": false});
+        assert!(refused(LITE, &declared(free)).contains("additionalProperties"));
+        let deep = json!({"type": "OBJECT", "properties": {"a": {"type": "ARRAY", "items": {"const": 1}}}});
+        assert!(refused(LITE, &declared(deep)).contains("\"const\""));
+        let odd = json!({"type": "OBJECT", "properties": {"a": {"type": "date"}}});
+        assert!(refused(LITE, &declared(odd)).contains("TYPE_ENUM"));
+        assert!(refused(LITE, &declared(json!({"type": "OBJECT", "properties": {}}))).contains("non-empty"));
+        assert!(refused(LITE, &declared(json!({"type": "STRING"}))).contains("type OBJECT"));
+        for name in ["", "7up", "order status"] {
+            let tools = json!([{"functionDeclarations": [{"name": name}]}]);
+            assert!(refused(LITE, &with("tools", tools)).contains("Invalid function name"), "{name}");
+        }
+        let twice = json!([{"functionDeclarations": [{"name": "a"}, {"name": "a"}]}]);
+        assert!(refused(LITE, &with("tools", twice)).contains("Duplicate"));
     }
 
     #[test]

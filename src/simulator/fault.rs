@@ -16,6 +16,14 @@ pub enum Fault {
     ThoughtFirst,
     /// `S4`: a function call with its signature instead of text; the request that brings the function's result is answered.
     FunctionCall,
+    /// `S4-two`: two function calls, of which only the first is signed.
+    TwoCalls,
+    /// `S4-text`: half of the text, then a function call.
+    TextThenCall,
+    /// `S4-no-id`: a function call without an id.
+    CallWithoutId,
+    /// `S4-again`: a function call, and for every result another.
+    CallsWithoutEnd,
     /// `S5`: the prompt is refused.
     PromptBlocked,
     /// `S6`: half of the text, then the rest is withheld.
@@ -77,11 +85,15 @@ pub enum Fault {
 }
 
 /// The names, in the order in which a help text lists them. `S10` and `S11` also take `=MS`.
-pub const NAMES: [(&str, Fault); 33] = [
+pub const NAMES: [(&str, Fault); 37] = [
     ("S1", Fault::None),
     ("S2", Fault::SevenByteWrites),
     ("S3", Fault::ThoughtFirst),
     ("S4", Fault::FunctionCall),
+    ("S4-two", Fault::TwoCalls),
+    ("S4-text", Fault::TextThenCall),
+    ("S4-no-id", Fault::CallWithoutId),
+    ("S4-again", Fault::CallsWithoutEnd),
     ("S5", Fault::PromptBlocked),
     ("S6", Fault::SafetyAfterText),
     ("S7", Fault::MaxTokens),

@@ -43,6 +43,8 @@ pub struct Options {
     pub tokens_per_second: f64,
     /// Language of the answers.
     pub language: Language,
+    /// The functions that are called where a function is called (`S4`), with their arguments.
+    pub calls: Vec<(String, serde_json::Value)>,
     /// What goes wrong, and in which request.
     pub faults: Vec<Order>,
     /// Decides where tokens are cut and what ids are given.
@@ -58,6 +60,7 @@ impl Default for Options {
             first_token: Duration::from_millis(500),
             tokens_per_second: 60.0,
             language: Language::En,
+            calls: vec![("order_status".into(), serde_json::json!({"order": "test"}))],
             faults: Vec::new(),
             seed: 1,
             key_required: true,

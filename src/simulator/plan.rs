@@ -58,7 +58,7 @@ pub(super) fn answer(options: &Options, fault: Fault, question: &Question<'_>) -
     out.until(first);
     let text = |token: &str| json!({"content": {"parts": [{"text": token}], "role": "model"}, "index": 0});
     let thought = || json!({"content": {"parts": [{"text": "Looking into the script…", "thought": true}], "role": "model"}, "index": 0});
-    let calls = fault == Fault::FunctionCall && !question.request.function_result;
+    let calls = calls(options, fault, question);
     let end_call = || json!({"functionCall": {"name": "end_call", "args": {}}, "thoughtSignature": "EjQKMgEM"});
     let fault = match fault {
         Fault::EndCall | Fault::EndCallOnly if !question.request.functions.iter().any(|name| name == "end_call") => {
@@ -76,12 +76,8 @@ pub(super) fn answer(options: &Options, fault: Fault, question: &Question<'_>) -
             out.candidate(thought());
             0
         }
-        _ if calls => {
-            let call = json!({"functionCall": {"id": "call-1", "name": "order_status", "args": {"order": "test"}},
-                "thoughtSignature": "EjQKMgEM"});
-            out.candidate(json!({"content": {"parts": [call], "role": "model"}, "index": 0}));
-            0
-        }
+        Fault::TextThenCall if !calls.is_empty() => half,
+        _ if !calls.is_empty() => 0,
         Fault::EndCallOnly => {
             out.candidate(json!({"content": {"parts": [end_call()], "role": "model"}, "index": 0}));
             0
@@ -103,6 +99,9 @@ pub(super) fn answer(options: &Options, fault: Fault, question: &Question<'_>) -
         out.until(at(n) + stalled);
         out.candidate(text(token));
     }
+    if !calls.is_empty() {
+        out.candidate(json!({"content": {"parts": calls, "role": "model"}, "index": 0}));
+    }
     let finish = match fault {
         Fault::EndsEarly => return out.end(),
         Fault::ResetInStream => {
@@ -123,6 +122,28 @@ pub(super) fn answer(options: &Options, fault: Fault, question: &Question<'_>) -
     };
     out.last(finish, spoken);
     out.end()
+}
+
+/// The parts that call functions; none in a request that brings their results.
+fn calls(options: &Options, fault: Fault, question: &Question<'_>) -> Vec<Value> {
+    let how_many = match fault {
+        Fault::FunctionCall | Fault::TextThenCall | Fault::CallWithoutId if !question.request.function_result => 1,
+        Fault::TwoCalls if !question.request.function_result => 2,
+        Fault::CallsWithoutEnd => 1,
+        _ => 0,
+    };
+    let each = options.calls.iter().cycle().take(how_many).enumerate();
+    each.map(|(n, (name, args))| {
+        let mut call = json!({"functionCall": {"name": name, "args": args}});
+        if fault != Fault::CallWithoutId {
+            call["functionCall"]["id"] = format!("call-{}-{}", question.number, n + 1).into();
+        }
+        if n == 0 {
+            call["thoughtSignature"] = "EjQKMgEM".into();
+        }
+        call
+    })
+    .collect()
 }
 
 struct Writer<'a> {

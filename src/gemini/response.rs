@@ -1,117 +1,11 @@
-//! The JSON of `models/{model}:streamGenerateContent` (Gemini API v1beta): building requests, reading responses and error bodies.
+//! Reading what `models/{model}:streamGenerateContent` answers (Gemini API v1beta): its events and its error bodies.
 //!
-//! Requests hold nothing that was not asked for, since unknown or superfluous fields are refused. Responses are read with every field
-//! optional and reasons as open strings. Not implemented: functions with parameters or results, safety settings, cached content, output that is not text.
+//! Every field is optional and reasons are open strings. Not implemented: output that is not text, citations, safety ratings.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
-use crate::config;
-use crate::model::{Ask, Content, Finish, Function, FunctionCall, Usage};
-
-/// The body of a request.
-pub(super) fn request(config: &config::Gemini, ask: &Ask) -> Vec<u8> {
-    let request = Request {
-        system_instruction: Some(&*ask.system)
-            .filter(|text| !text.trim().is_empty())
-            .map(|text| Instruction { parts: [Part::Text(text)] }),
-        contents: ask.contents.iter().filter_map(entry).collect(),
-        tools: (!ask.functions.is_empty()).then(|| [Tool { function_declarations: declarations(&ask.functions) }]),
-        generation_config: GenerationConfig {
-            max_output_tokens: config.max_output_tokens,
-            thinking_config: config.thinking_level.as_deref().map(|thinking_level| ThinkingConfig { thinking_level }),
-        },
-        service_tier: config.service_tier.as_deref(),
-    };
-    serde_json::to_vec(&request).expect("strings and numbers are always JSON")
-}
-
-fn declarations(functions: &[Function]) -> Vec<Declaration<'_>> {
-    functions.iter().map(|Function { name, description, .. }| Declaration { name, description }).collect()
-}
-
-/// An entry of the conversation; `None` for one without anything in it, which the interface refuses.
-fn entry(content: &Content) -> Option<Entry<'_>> {
-    let (role, parts) = match content {
-        Content::Caller { audio, text } => {
-            let sound =
-                audio.iter().map(|wav| Part::InlineData(Blob { mime_type: "audio/wav", data: STANDARD.encode(wav) }));
-            ("user", sound.chain(text.as_deref().filter(|text| !text.is_empty()).map(Part::Text)).collect())
-        }
-        Content::Model { text } => {
-            ("model", Some(text.as_str()).filter(|t| !t.is_empty()).map(Part::Text).into_iter().collect())
-        }
-        Content::Calls { .. } | Content::Results(_) => return None,
-    };
-    let parts: Vec<Part> = parts;
-    (!parts.is_empty()).then_some(Entry { role, parts })
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Request<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    system_instruction: Option<Instruction<'a>>,
-    contents: Vec<Entry<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tools: Option<[Tool<'a>; 1]>,
-    generation_config: GenerationConfig<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    service_tier: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Tool<'a> {
-    function_declarations: Vec<Declaration<'a>>,
-}
-
-#[derive(Serialize)]
-struct Declaration<'a> {
-    name: &'a str,
-    description: &'a str,
-}
-
-#[derive(Serialize)]
-struct Instruction<'a> {
-    parts: [Part<'a>; 1],
-}
-
-#[derive(Serialize)]
-struct Entry<'a> {
-    role: &'static str,
-    parts: Vec<Part<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-enum Part<'a> {
-    Text(&'a str),
-    InlineData(Blob),
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Blob {
-    mime_type: &'static str,
-    data: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct GenerationConfig<'a> {
-    max_output_tokens: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    thinking_config: Option<ThinkingConfig<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ThinkingConfig<'a> {
-    thinking_level: &'a str,
-}
+use crate::model::{Finish, FunctionCall, Usage};
 
 /// One event of the answer.
 #[derive(Debug, Default, Deserialize)]
@@ -265,74 +159,11 @@ impl ErrorStatus {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use serde_json::json;
 
     use super::*;
-    use crate::model::END_CALL;
-
-    fn ask() -> Ask {
-        Ask {
-            system: "You answer the phone of a bakery.".into(),
-            contents: vec![
-                Content::Caller { audio: vec![], text: Some("שלום".into()) },
-                Content::Model { text: "שלום, איך אפשר לעזור?".into() },
-                Content::Caller { audio: vec![Arc::from(&b"RIFF"[..])], text: Some("[facts] Dana".into()) },
-            ],
-            functions: [].into(),
-        }
-    }
-
-    fn built(config: &config::Gemini, ask: &Ask) -> Value {
-        serde_json::from_slice(&request(config, ask)).unwrap()
-    }
-
-    #[test]
-    fn a_request_is_what_the_interface_documents_and_nothing_more() {
-        assert_eq!(
-            built(&config::Gemini::default(), &ask()),
-            json!({
-                "systemInstruction": {"parts": [{"text": "You answer the phone of a bakery."}]},
-                "contents": [
-                    {"role": "user", "parts": [{"text": "שלום"}]},
-                    {"role": "model", "parts": [{"text": "שלום, איך אפשר לעזור?"}]},
-                    {"role": "user", "parts": [
-                        {"inlineData": {"mimeType": "audio/wav", "data": "UklGRg=="}},
-                        {"text": "[facts] Dana"}]}],
-                "generationConfig": {"maxOutputTokens": 300}
-            })
-        );
-    }
-
-    #[test]
-    fn thinking_and_tier_are_sent_only_when_configured() {
-        let config = config::Gemini {
-            thinking_level: Some("low".into()),
-            service_tier: Some("priority".into()),
-            ..Default::default()
-        };
-        let request = built(&config, &ask());
-        assert_eq!(request["generationConfig"]["thinkingConfig"], json!({"thinkingLevel": "low"}));
-        assert_eq!(request["serviceTier"], "priority");
-    }
-
-    #[test]
-    fn what_may_be_done_is_declared() {
-        let request = built(&config::Gemini::default(), &Ask { functions: [END_CALL].into(), ..ask() });
-        let declared = json!({"name": "end_call", "description": &*END_CALL.description});
-        assert_eq!(request["tools"], json!([{"functionDeclarations": [declared]}]));
-    }
-
-    #[test]
-    fn what_is_empty_is_left_out() {
-        let nothing = Content::Caller { audio: vec![], text: Some(String::new()) };
-        let contents = vec![nothing, Content::Model { text: String::new() }, ask().contents.remove(0)];
-        let request = built(&config::Gemini::default(), &Ask { system: " ".into(), contents, functions: [].into() });
-        assert_eq!(request.get("systemInstruction"), None);
-        assert_eq!(request["contents"].as_array().unwrap().len(), 1);
-    }
 
     fn read(value: Value) -> Response {
         Response::read(value.to_string().as_bytes()).unwrap()
