@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use offhook::config::{Language, Voice};
 use offhook::sentence::Ends;
-use offhook::tts::{CommandSynthesizer, Say, Synthesizer};
+use offhook::tts::{AnswerId, CommandSynthesizer, Say, Synthesizer};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,7 @@ async fn first_piece(voice: &CommandSynthesizer) -> (Duration, Duration) {
     let (sender, mut receiver) = mpsc::channel(64);
     let text = "Of course, your order has left our house and will be with you on Tuesday.".into();
     let begun = Instant::now();
-    let say = Say { text, language: Language::En, ends: Ends::Sentence };
+    let say = Say { text, language: Language::En, ends: Ends::Sentence, answer: AnswerId::default() };
     let speaking = tokio::spawn(voice.say(say, sender, CancellationToken::new()));
     receiver.recv().await.expect("espeak-ng is installed");
     let first = begun.elapsed();

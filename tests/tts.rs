@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use offhook::config::{Language, Voice};
 use offhook::pcm::{level, tone, wav};
 use offhook::sentence::Ends;
-use offhook::tts::{CommandSynthesizer, Fault, Say, Synthesizer};
+use offhook::tts::{AnswerId, CommandSynthesizer, Fault, Say, Synthesizer};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 fn say(text: &str, ends: Ends) -> Say {
-    Say { text: text.into(), language: Language::En, ends }
+    Say { text: text.into(), language: Language::En, ends, answer: AnswerId::default() }
 }
 
 async fn spoken(voice: &CommandSynthesizer, say: Say) -> Result<Vec<Vec<i16>>, Fault> {
@@ -53,7 +53,10 @@ async fn espeak_speaks_every_language_at_the_level_asked_for() {
         (Language::He, "רגע אחד, אני בודק את ההזמנה שלך."),
     ] {
         voice.warm(language).await.unwrap();
-        let pieces = spoken(&voice, Say { text: text.into(), language, ends: Ends::Sentence }).await.unwrap();
+        let pieces =
+            spoken(&voice, Say { text: text.into(), language, ends: Ends::Sentence, answer: AnswerId::default() })
+                .await
+                .unwrap();
         assert!(pieces.iter().all(|piece| (160..=480).contains(&piece.len())), "{language:?}");
         let sound = pieces.concat();
         let level = level::active_dbfs(&sound).unwrap();

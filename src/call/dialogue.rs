@@ -15,7 +15,7 @@ use crate::model::{self, Ask, Content, Function};
 use crate::playout::{ClipKind, Forecast, Occasion, PlaceholderPolicy, Played};
 use crate::sdp;
 use crate::timeline::{Mark, TurnOutcome, TurnTimeline};
-use crate::tts::Say;
+use crate::tts::{AnswerId, Say};
 
 use super::open::Open;
 use super::recordings::Recordings;

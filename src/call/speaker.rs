@@ -1,23 +1,28 @@
-//! Speaks an answer: phrase after phrase through the synthesizer into the speech ring, in order, one at a time.
+//! Speaks an answer: phrase after phrase through the synthesizer into the speech ring, in order, one or two synthesised ahead.
+//!
+//! While a phrase goes into the ring, the next is synthesised already: how many at once is the voice's to say. A phrase that was
+//! synthesised ahead is thrown away when the answer has meanwhile gone over to another voice.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringbuf::HeapProd;
 use ringbuf::traits::Producer;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 use crate::conversation::{Generation, Seq};
 use crate::pcm::{FRAME_SAMPLES, Frame, SILENCE, level};
 use crate::playout::SpeechFrame;
-use crate::tts::{Fault, Say, Synthesizer};
+use crate::tts::{AnswerId, Fault, Say, Synthesizer};
 
 use super::Work;
 
-/// Pieces of sound between the synthesizer and the ring.
-const PIECES: usize = 16;
+/// Pieces of sound between the synthesizer and the ring: the longest phrase, so that no voice has to wait for the ear.
+const PIECES: usize = 1536;
 /// How long to wait for room in a full speech ring: it empties one frame every ptime.
 const ROOM_AFTER: Duration = Duration::from_millis(20);
 
@@ -34,22 +39,175 @@ pub(super) struct Phrase {
 pub(super) async fn speak(
     voice: Arc<dyn Synthesizer>,
     mut phrases: mpsc::Receiver<Phrase>,
-    mut ring: HeapProd<SpeechFrame>,
+    ring: HeapProd<SpeechFrame>,
     work: mpsc::Sender<Work>,
 ) {
-    while let Some(phrase) = phrases.recv().await {
-        if phrase.stop.is_cancelled() {
-            continue;
+    let parallel = voice.parallel().max(1);
+    // With one place a phrase is synthesised when the one before it is; with more, while it is.
+    let most_ahead = if parallel > 1 { 2 } else { 1 };
+    let places = Arc::new(Semaphore::new(parallel));
+    let mut speaker = Speaker { voice, call: AnswerId::new_call(), places, ring, work };
+    let mut ahead = VecDeque::new();
+    loop {
+        let next = match ahead.pop_front() {
+            Some(underway) => underway,
+            None => match phrases.recv().await {
+                Some(phrase) => speaker.begin(phrase),
+                None => return,
+            },
+        };
+        let begin = speaker.beginner();
+        let playing = speaker.play(next);
+        tokio::pin!(playing);
+        let goes_on = loop {
+            tokio::select! {
+                biased;
+                goes_on = &mut playing => break goes_on,
+                Some(phrase) = phrases.recv(), if ahead.len() < most_ahead => ahead.push_back(begin.begin(phrase)),
+            }
+        };
+        if !goes_on {
+            return;
         }
-        let (generation, seq) = (phrase.generation, phrase.seq);
-        let _ = work.send(Work::PhraseStarted { generation, at: Instant::now() }).await;
-        let report = match speak_phrase(&*voice, &phrase, &mut ring, &work).await {
+    }
+}
+
+/// What is needed to begin a synthesis.
+#[derive(Clone)]
+struct Beginner {
+    voice: Arc<dyn Synthesizer>,
+    call: u64,
+    places: Arc<Semaphore>,
+    work: mpsc::Sender<Work>,
+}
+
+struct Speaker {
+    voice: Arc<dyn Synthesizer>,
+    /// Tells this call's answers from those of others.
+    call: u64,
+    /// One for each phrase that the voice may speak at the same time.
+    places: Arc<Semaphore>,
+    ring: HeapProd<SpeechFrame>,
+    work: mpsc::Sender<Work>,
+}
+
+/// A phrase that is being synthesised. Dropping it ends that.
+struct Underway {
+    phrase: Phrase,
+    pieces: mpsc::Receiver<Vec<i16>>,
+    synthesis: Synthesis,
+    /// Whether its answer had changed its voice already when it began.
+    changed_voice: bool,
+}
+
+struct Synthesis(JoinHandle<Result<(), Fault>>);
+
+impl Drop for Synthesis {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Beginner {
+    fn begin(&self, mut phrase: Phrase) -> Underway {
+        phrase.say.answer = AnswerId { call: self.call, answer: phrase.generation.into() };
+        let changed_voice = self.voice.changed_voice(phrase.say.answer);
+        let (piece_in, pieces) = mpsc::channel(PIECES);
+        let (voice, places, work) = (self.voice.clone(), self.places.clone(), self.work.clone());
+        let (generation, say, stop) = (phrase.generation, phrase.say.clone(), phrase.stop.clone());
+        let synthesis = async move {
+            // Never closed.
+            let _place = places.acquire().await;
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            let _ = work.send(Work::PhraseStarted { generation, at: Instant::now() }).await;
+            voice.say(say, piece_in, stop).await
+        };
+        let synthesis = Synthesis(tokio::spawn(synthesis.in_current_span()));
+        Underway { phrase, pieces, synthesis, changed_voice }
+    }
+}
+
+impl Speaker {
+    fn beginner(&self) -> Beginner {
+        Beginner { voice: self.voice.clone(), call: self.call, places: self.places.clone(), work: self.work.clone() }
+    }
+
+    fn begin(&self, phrase: Phrase) -> Underway {
+        self.beginner().begin(phrase)
+    }
+
+    /// Brings a phrase into the ring and reports it; false when nobody listens to reports any more.
+    async fn play(&mut self, mut underway: Underway) -> bool {
+        if underway.phrase.stop.is_cancelled() {
+            return true;
+        }
+        if !underway.changed_voice && self.voice.changed_voice(underway.phrase.say.answer) {
+            let Underway { phrase, synthesis, .. } = underway;
+            // Its place is free for the new one.
+            drop(synthesis);
+            underway = self.begin(phrase);
+        }
+        let (generation, seq) = (underway.phrase.generation, underway.phrase.seq);
+        let stop = underway.phrase.stop.clone();
+        let report = match self.queue_phrase(underway).await {
             Ok(Length { voiced, .. }) => Work::PhraseSpoken { generation, seq, voiced },
-            Err(_) if phrase.stop.is_cancelled() => continue,
+            Err(_) if stop.is_cancelled() => return true,
             Err(fault) => Work::PhraseFailed { generation, seq, fault },
         };
-        if work.send(report).await.is_err() {
-            return;
+        self.work.send(report).await.is_ok()
+    }
+
+    /// What was queued, the end of the phrase behind it.
+    async fn queue_phrase(&mut self, underway: Underway) -> Result<Length, Fault> {
+        let Underway { phrase, mut pieces, mut synthesis, .. } = underway;
+        let mut frame = SILENCE;
+        let (mut filled, mut length, mut sounds) = (0, Length::default(), false);
+        while let Some(piece) = pieces.recv().await {
+            if phrase.stop.is_cancelled() {
+                break;
+            }
+            if !std::mem::replace(&mut sounds, true) {
+                let _ = self.work.send(Work::PhraseSounds { generation: phrase.generation, at: Instant::now() }).await;
+            }
+            for sample in piece {
+                frame[filled] = sample;
+                filled += 1;
+                if filled == FRAME_SAMPLES {
+                    filled = 0;
+                    self.queue(SpeechFrame::speech(phrase.generation, phrase.seq, frame), &phrase.stop).await;
+                    length.add(&frame);
+                }
+            }
+        }
+        if filled > 0 {
+            frame[filled..].fill(0);
+            self.queue(SpeechFrame::speech(phrase.generation, phrase.seq, frame), &phrase.stop).await;
+            length.add(&frame);
+        }
+        drop(pieces);
+        let synthesised = match (&mut synthesis.0).await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // Only the end of the call aborts it.
+            Err(_) => Ok(()),
+        };
+        match synthesised {
+            Err(fault) if length.queued == 0 => return Err(fault),
+            // What was queued before the failure is heard, and ends there.
+            Err(fault) => warn!(%fault, "a phrase broke off"),
+            Ok(()) => {}
+        }
+        // Also of a phrase with nothing to speak: it counts as heard when its turn to be heard comes.
+        self.queue(SpeechFrame::end_of_phrase(phrase.generation, phrase.seq), &phrase.stop).await;
+        Ok(length)
+    }
+
+    /// Puts a frame into the ring, waiting for room as long as its answer is wanted.
+    async fn queue(&mut self, frame: SpeechFrame, stop: &CancellationToken) {
+        while !stop.is_cancelled() && self.ring.try_push(frame).is_err() {
+            tokio::time::sleep(ROOM_AFTER).await;
         }
     }
 }
@@ -71,117 +229,5 @@ impl Length {
     }
 }
 
-/// What was queued, the end of the phrase behind it.
-async fn speak_phrase(
-    voice: &dyn Synthesizer,
-    phrase: &Phrase,
-    ring: &mut HeapProd<SpeechFrame>,
-    work: &mpsc::Sender<Work>,
-) -> Result<Length, Fault> {
-    let (piece_in, mut piece_out) = mpsc::channel::<Vec<i16>>(PIECES);
-    let synthesis = voice.say(phrase.say.clone(), piece_in, phrase.stop.clone());
-    let queueing = async {
-        let mut frame = SILENCE;
-        let (mut filled, mut length, mut sounds) = (0, Length::default(), false);
-        while let Some(piece) = piece_out.recv().await {
-            if !std::mem::replace(&mut sounds, true) {
-                let _ = work.send(Work::PhraseSounds { generation: phrase.generation, at: Instant::now() }).await;
-            }
-            for sample in piece {
-                frame[filled] = sample;
-                filled += 1;
-                if filled == FRAME_SAMPLES {
-                    filled = 0;
-                    queue(ring, SpeechFrame::speech(phrase.generation, phrase.seq, frame), &phrase.stop).await;
-                    length.add(&frame);
-                }
-            }
-        }
-        if filled > 0 {
-            frame[filled..].fill(0);
-            queue(ring, SpeechFrame::speech(phrase.generation, phrase.seq, frame), &phrase.stop).await;
-            length.add(&frame);
-        }
-        length
-    };
-    let (synthesised, length) = tokio::join!(synthesis, queueing);
-    match synthesised {
-        Err(fault) if length.queued == 0 => return Err(fault),
-        // What was queued before the failure is heard, and ends there.
-        Err(fault) => warn!(%fault, "a phrase broke off"),
-        Ok(()) => {}
-    }
-    // Also of a phrase with nothing to speak: it counts as heard when its turn to be heard comes.
-    queue(ring, SpeechFrame::end_of_phrase(phrase.generation, phrase.seq), &phrase.stop).await;
-    Ok(length)
-}
-
-/// Puts a frame into the ring, waiting for room as long as its answer is wanted.
-async fn queue(ring: &mut HeapProd<SpeechFrame>, frame: SpeechFrame, stop: &CancellationToken) {
-    while !stop.is_cancelled() && ring.try_push(frame).is_err() {
-        tokio::time::sleep(ROOM_AFTER).await;
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use ringbuf::HeapRb;
-    use ringbuf::traits::{Consumer, Split};
-
-    use super::*;
-    use crate::config::Language;
-    use crate::sentence::Ends;
-    use crate::tts::Fut;
-
-    /// Makes no sound; while `waits`, it only ends when it is stopped.
-    struct Mute {
-        waits: bool,
-    }
-
-    impl Synthesizer for Mute {
-        fn say(&self, _: Say, out: mpsc::Sender<Vec<i16>>, stop: CancellationToken) -> Fut<'static, Result<(), Fault>> {
-            let waits = self.waits;
-            Box::pin(async move {
-                if waits {
-                    stop.cancelled().await;
-                }
-                drop(out);
-                Ok(())
-            })
-        }
-
-        fn warm(&self, _: Language) -> Fut<'_, Result<(), Fault>> {
-            Box::pin(async { Ok(()) })
-        }
-    }
-
-    /// What comes into the ring of one phrase for a mute voice.
-    async fn queued(waits: bool) -> Vec<SpeechFrame> {
-        let (ring_in, mut ring_out) = HeapRb::new(8).split();
-        let (work_in, mut work_out) = mpsc::channel(8);
-        let (phrases_in, phrases_out) = mpsc::channel(1);
-        let stop = CancellationToken::new();
-        let say = Say { text: "\u{1f44d}".into(), language: Language::En, ends: Ends::Sentence };
-        phrases_in.send(Phrase { generation: 3, seq: 1, say, stop: stop.clone() }).await.ok();
-        drop(phrases_in);
-        let speaking = tokio::spawn(speak(Arc::new(Mute { waits }), phrases_out, ring_in, work_in));
-        assert!(matches!(work_out.recv().await, Some(Work::PhraseStarted { .. })));
-        if waits {
-            stop.cancel();
-        }
-        speaking.await.unwrap();
-        ring_out.pop_iter().collect()
-    }
-
-    #[tokio::test]
-    async fn a_phrase_with_nothing_to_speak_ends_in_its_place() {
-        let queued = queued(false).await;
-        let [mark] = &queued[..] else { panic!("{queued:?}") };
-        assert!((mark.generation, mark.seq, mark.end_of_phrase) == (3, 1, true));
-    }
-
-    #[tokio::test]
-    async fn a_phrase_that_is_stopped_before_its_first_sound_leaves_nothing() {
-        assert!(queued(true).await.is_empty());
-    }
-}
+mod tests;

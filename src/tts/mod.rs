@@ -3,6 +3,8 @@
 //! Not implemented: cloud voices, a fallback voice, a cache.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -29,6 +31,25 @@ pub struct Say {
     pub language: Language,
     /// How it ends: decides the pause behind it.
     pub ends: Ends,
+    /// Which answer it belongs to.
+    pub answer: AnswerId,
+}
+
+/// Which answer of which call a phrase belongs to: an answer is spoken in one voice, as far as that is possible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct AnswerId {
+    /// The call, by a number that no other has; 0 is what nobody hears.
+    pub call: u64,
+    /// Its answer.
+    pub answer: u64,
+}
+
+impl AnswerId {
+    /// A number for a call, which no other has.
+    pub fn new_call() -> u64 {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        LAST.fetch_add(1, Relaxed) + 1
+    }
 }
 
 /// A voice.
@@ -37,6 +58,26 @@ pub trait Synthesizer: Send + Sync {
     /// trimmed, the pause behind the phrase included. Waits when `out` is full; a closed `out` or `stop` ends it, without a fault.
     /// A phrase with nothing to speak gives no sound and no fault.
     fn say(&self, say: Say, out: mpsc::Sender<Vec<i16>>, stop: CancellationToken) -> Fut<'static, Result<(), Fault>>;
+
+    /// How many phrases it may speak at the same time.
+    fn parallel(&self) -> usize {
+        1
+    }
+
+    /// Whether the answer has been given to another voice than it began with. What was synthesised ahead in the first one is stale.
+    fn changed_voice(&self, _answer: AnswerId) -> bool {
+        false
+    }
+
+    /// Everything but the text that decides how a phrase in `language` sounds, in one line, if its sound is worth keeping.
+    fn identity(&self, _language: Language) -> Option<String> {
+        None
+    }
+
+    /// Speaks a known sentence to nobody: proves that the voice works.
+    fn check(&self, language: Language) -> Fut<'_, Result<(), Fault>> {
+        self.warm(language)
+    }
 
     /// Makes the first phrase in `language` as quick as the others, and finds out whether the voice works at all.
     fn warm(&self, language: Language) -> Fut<'_, Result<(), Fault>>;

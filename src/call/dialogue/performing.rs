@@ -99,7 +99,8 @@ impl Dialogue {
 
     fn speak(&mut self, generation: Generation, seq: Seq, text: String) {
         let Some(open) = self.open.as_ref().filter(|open| open.generation == generation) else { return };
-        let say = Say { text: text.into(), language: self.parts.config.conversation.language, ends: open.ends(seq) };
+        let language = self.parts.config.conversation.language;
+        let say = Say { text: text.into(), language, ends: open.ends(seq), answer: AnswerId::default() };
         let phrase = Phrase { generation, seq, say, stop: open.stop.clone() };
         if self.phrases.try_send(phrase).is_err() {
             warn!(waiting = PHRASES, "too many phrases wait to be spoken; one is left out");
