@@ -47,7 +47,7 @@ fn a_caller_without_long_pauses_is_answered_sooner() {
         ear.hear(50, 0.02, QUIET);
         ear.hear(15, 0.95, LOUD);
     }
-    assert_eq!(end(&mut ear), (200, 740));
+    assert_eq!(end(&mut ear), (200, 640));
 }
 
 #[test]
