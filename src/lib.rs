@@ -24,6 +24,8 @@ pub mod conversation;
 pub mod http;
 pub mod model;
 pub mod gemini;
+pub mod knowledge;
+pub mod crm;
 pub mod sentence;
 pub mod tts;
 // speaking

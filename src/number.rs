@@ -164,6 +164,44 @@ pub fn normalise(user: &str, context: Option<&str>, country: Option<&Country>) -
     country.and_then(|country| country.complete(digits)).or(Some(number))
 }
 
+/// A number in the forms in which other systems keep it. Not `Debug`: it is a caller's.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Forms {
+    /// International with a plus, where that is certain.
+    pub e164: Option<String>,
+    /// As it is dialled within its country; international with a plus for any other country's.
+    pub national: String,
+    /// International without the plus; without an international form, the number as it is.
+    pub digits: String,
+    /// As the network gave it.
+    pub raw: String,
+}
+
+impl Forms {
+    /// The forms of a number that [`normalise`] gave, for users in `country`; `raw` is what came.
+    pub fn of(number: &str, raw: &str, country: Option<&Country>) -> Self {
+        // A trunk without a country leaves a number as it came; the CRM's country may make it certain.
+        let number = normalise(number, None, country).unwrap_or_else(|| number.to_owned());
+        let international = number.strip_prefix('+');
+        let home = international.zip(country).and_then(|(digits, country)| {
+            let rest = digits.strip_prefix(country.code).filter(|rest| country.is_national(rest))?;
+            let trunk = if country.code == "1" { "" } else { country.trunk };
+            Some(format!("{trunk}{rest}"))
+        });
+        Self {
+            national: home.unwrap_or_else(|| number.clone()),
+            digits: international.unwrap_or(&number).to_owned(),
+            e164: international.map(|_| number.clone()),
+            raw: raw.to_owned(),
+        }
+    }
+
+    /// What two numbers have in common when they are the same: the international form, else the digits.
+    pub fn key(&self) -> &str {
+        self.e164.as_deref().unwrap_or(&self.digits)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,6 +271,22 @@ mod tests {
     fn a_context_says_what_a_number_is_local_to() {
         assert_eq!(normalise("0501234567", Some("+972"), None).as_deref(), Some("+972501234567"));
         assert_eq!(normalise("620", Some("pbx.example"), None).as_deref(), Some("620"));
+    }
+
+    #[test]
+    fn a_number_has_the_forms_in_which_others_keep_it() {
+        let forms = |iso: &str, number: &str| {
+            let Forms { e164, national, digits, .. } = Forms::of(number, "raw", Country::find(iso));
+            (e164.unwrap_or_default(), national, digits)
+        };
+        let all = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
+        assert_eq!(forms("IL", "+972501234567"), all("+972501234567", "0501234567", "972501234567"));
+        assert_eq!(forms("IL", "050-1234567"), all("+972501234567", "0501234567", "972501234567"));
+        assert_eq!(forms("RU", "+74951234567"), all("+74951234567", "84951234567", "74951234567"));
+        assert_eq!(forms("US", "+12125551234"), all("+12125551234", "2125551234", "12125551234"));
+        assert_eq!(forms("IL", "+442079460018"), all("+442079460018", "+442079460018", "442079460018"));
+        assert_eq!(forms("IL", "620"), all("", "620", "620"));
+        assert_eq!(Forms::of("+1", "+1", None).key(), "+1");
     }
 
     #[test]

@@ -371,7 +371,7 @@ fn unknown_key(section: &str, home: &str, key: &str, known: &Keys) -> String {
 }
 
 /// The known name that a misspelt one is most like, if it is like any.
-fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+pub(super) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let like = |known: &'k str| (strsim::jaro_winkler(name, known), known);
     known.map(like).filter(|(likeness, _)| *likeness > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
 }

@@ -10,17 +10,21 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+mod context;
 mod load;
 mod secrets;
 mod server;
+mod template;
 #[cfg(test)]
 mod tests;
 mod trunk;
 mod validate;
 
+pub use context::{Crm, Knowledge};
 pub use load::{ConfigError, Problem, Problems, load, parse};
 pub use secrets::{SecretError, Wanted};
 pub use server::{HostPort, ServerEntry, ServerError};
+pub use template::{Placed, Template, Unplaced};
 pub use trunk::{
     Answering, HeaderCharset, IdentityHeader, Keepalive, Policy, Refresher, Transferring, Transport, Trunk, TrunkMode,
 };
@@ -102,6 +106,10 @@ pub struct Config {
     pub voice: Voice,
     /// The dialogue.
     pub conversation: Conversation,
+    /// The business's texts.
+    pub knowledge: Knowledge,
+    /// Who the caller is.
+    pub crm: Crm,
     /// What is written down.
     pub log: Log,
 }
