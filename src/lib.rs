@@ -22,10 +22,12 @@ pub mod hearing;
 pub mod conversation;
 // answering
 pub mod http;
+pub mod websocket;
 pub mod model;
 pub mod gemini;
 pub mod knowledge;
 pub mod crm;
+pub mod recogniser;
 pub mod sentence;
 pub mod tts;
 // speaking

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 mod context;
 mod load;
+mod recogniser;
 mod secrets;
 mod server;
 mod template;
@@ -22,6 +23,7 @@ mod validate;
 
 pub use context::{Crm, Knowledge};
 pub use load::{ConfigError, Problem, Problems, load, parse};
+pub use recogniser::{Engine, Recogniser};
 pub use secrets::{SecretError, Wanted};
 pub use server::{HostPort, ServerEntry, ServerError};
 pub use template::{Placed, Template, Unplaced};
@@ -102,6 +104,8 @@ pub struct Config {
     pub placeholder: Placeholder,
     /// The language model.
     pub gemini: Gemini,
+    /// The caller's words as text.
+    pub recogniser: Recogniser,
     /// The voice.
     pub voice: Voice,
     /// The dialogue.

@@ -20,10 +20,10 @@ pub(super) struct Complaint {
     pub(super) message: String,
 }
 
-struct Complaints(Vec<Complaint>);
+pub(super) struct Complaints(Vec<Complaint>);
 
 impl Complaints {
-    fn unless(
+    pub(super) fn unless(
         &mut self,
         good: bool,
         section: impl Into<Cow<'static, str>>,
@@ -35,7 +35,7 @@ impl Complaints {
         }
     }
 
-    fn within(&mut self, section: &'static str, key: &'static str, value: Duration, ms: std::ops::RangeInclusive<u64>) {
+    pub(super) fn within(&mut self, section: &'static str, key: &'static str, value: Duration, ms: std::ops::RangeInclusive<u64>) {
         let good = (Duration::from_millis(*ms.start())..=Duration::from_millis(*ms.end())).contains(&value);
         self.unless(good, section, key, || {
             format!("{} ms is out of range; take {} to {} (milliseconds)", value.as_millis(), ms.start(), ms.end())
@@ -53,6 +53,7 @@ pub(super) fn complaints(config: &Config) -> Vec<Complaint> {
     found.within("placeholder", "grace_ms", config.placeholder.grace, 0..=460);
     found.within("placeholder", "second_after_ms", config.placeholder.second_after, 0..=20_000);
     gemini(&mut found, &config.gemini);
+    super::recogniser::check(&mut found, &config.recogniser);
     voice(&mut found, &config.voice);
     let exchanges = config.conversation.history_exchanges;
     found.unless(exchanges <= 200, "conversation", "history_exchanges", || {
@@ -219,7 +220,7 @@ fn voice(found: &mut Complaints, voice: &super::Voice) {
 }
 
 /// `https` anywhere, `http` on this machine only, and nothing but scheme, host, port and path.
-fn base_url(text: &str) -> Result<(), String> {
+pub(super) fn base_url(text: &str) -> Result<(), String> {
     let url =
         reqwest::Url::parse(text).map_err(|error| format!("not a URL ({error}); write it as in \"https://host\""))?;
     // The text itself is not repeated: somebody may have put a key into it.

@@ -6,6 +6,7 @@ mod attempt;
 mod breaker;
 mod client;
 mod key;
+pub mod live;
 mod request;
 mod response;
 mod schema;

@@ -10,9 +10,18 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+mod deepgram;
+pub mod ears;
+mod live;
+mod transcription;
+pub mod wyoming_asr;
+
 /// How the faces behave.
 #[derive(Debug, Clone, Default)]
-pub struct FaceOptions {}
+pub struct FaceOptions {
+    /// The recognisers: Gemini's, Deepgram's, OpenAI's.
+    pub ears: ears::Ears,
+}
 
 /// The faces, until they are dropped.
 #[derive(Debug)]
@@ -51,5 +60,5 @@ impl Drop for Faces {
 
 /// What each face serves.
 fn routes() -> Router<Arc<FaceOptions>> {
-    Router::new()
+    Router::new().merge(deepgram::routes()).merge(live::routes()).merge(transcription::routes())
 }
