@@ -15,12 +15,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::call::{self, Parts};
+use crate::call::{self, Parts, prompt};
 use crate::config::{Config, SecretError, Trunk};
 use crate::gemini::{self, Gemini, SetupError};
 use crate::hearing::EndOfTurn;
 use crate::http::{Http, HttpError};
 use crate::media::{MediaCounters, MediaThread};
+use crate::model::{Declining, FirstOf, LanguageModel};
 use crate::playout::SharedForecast;
 use crate::playout::clips::{ClipError, Clips};
 use crate::sip::{InboundUsers, InboundUsersError, IncomingCall, SipError, TrunkOptions, UserAgent, UserAgentOptions};
@@ -106,9 +107,8 @@ impl Daemon {
         clips.check(language)?;
         let voice = CommandSynthesizer::new(&config.voice)?;
         voice.check(language).await?;
-        let key = gemini::key(&config.gemini)?;
         let http = Http::new(config.gemini.connect)?;
-        let gemini = Gemini::new(&config.gemini, key, &http)?;
+        let model = model(&config, &http)?;
         let media = MediaThread::start(config.sip.max_calls).map_err(StartError::Media)?;
         if !media.counters().realtime.load(Relaxed) {
             warn!(
@@ -141,7 +141,7 @@ impl Daemon {
             bind_address,
             config,
             clips,
-            model: Arc::new(gemini),
+            model,
             voice: Arc::new(voice),
             media,
             forecast: SharedForecast::default(),
@@ -236,6 +236,15 @@ impl Daemon {
         let _ = tokio::time::timeout(FAREWELL, writer).await;
         ended
     }
+}
+
+/// The models of the configuration as one, each asked when those before it do not answer.
+fn model(config: &Config, http: &Http) -> Result<Arc<dyn LanguageModel>, StartError> {
+    let gemini = Gemini::with_prices(&config.gemini, &config.price, gemini::key(&config.gemini)?, http)?;
+    let candidates = gemini.candidates();
+    let language = config.conversation.language;
+    let models = FirstOf::new(candidates, gemini::patience(&config.gemini));
+    Ok(Arc::new(Declining::new(Arc::new(models), Arc::new(move |ask| prompt::refusal(ask, language)))))
 }
 
 fn inbound_users(path: &Path) -> Result<InboundUsers, StartError> {

@@ -3,12 +3,19 @@
 //! Plain `http` is for this machine only and needs no certificates; `https` trusts the system's roots and the proxy of the environment.
 //! Redirects are not followed: a key must not travel to a host that nobody configured.
 
+pub mod sse;
+mod stamped;
+
+pub(crate) use stamped::Stamped;
+
 use std::net::IpAddr;
 use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
 use reqwest::Url;
 use thiserror::Error;
+
+use crate::config::is_private_host;
 
 /// Idle connections stay open for longer than the gap between two turns, or two calls on a busy line.
 const POOL_IDLE: Duration = Duration::from_secs(300);
@@ -73,6 +80,15 @@ pub struct BaseUrl {
 impl BaseUrl {
     /// Checks a base URL. `key` is its name in the configuration, for the error.
     pub fn parse(key: &'static str, text: &str) -> Result<Self, HttpError> {
+        Self::checked(key, text, false)
+    }
+
+    /// The same for a server that may stand in the customer's own network: plain `http` is accepted in private networks, too.
+    pub fn parse_private(key: &'static str, text: &str) -> Result<Self, HttpError> {
+        Self::checked(key, text, true)
+    }
+
+    fn checked(key: &'static str, text: &str, private: bool) -> Result<Self, HttpError> {
         let url = Url::parse(text).map_err(|error| HttpError::NotAUrl { key, problem: error.to_string() })?;
         let tls = match url.scheme() {
             "https" => true,
@@ -85,7 +101,7 @@ impl BaseUrl {
         let host = url.host_str().unwrap_or_default();
         let loopback = host.eq_ignore_ascii_case("localhost")
             || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        if !tls && !loopback {
+        if !tls && !loopback && !(private && is_private_host(host)) {
             return Err(HttpError::Plain { key, host: host.into() });
         }
         Ok(Self { text: url.as_str().trim_end_matches('/').into(), tls, loopback })
@@ -186,6 +202,19 @@ mod tests {
             assert!(error.to_string().contains(KEY) && error.to_string().contains("use https"), "{error}");
         }
         assert!(!BaseUrl::parse(KEY, "https://generativelanguage.googleapis.com").unwrap().is_loopback());
+    }
+
+    #[test]
+    fn a_server_of_the_customers_may_be_asked_in_the_clear_within_private_networks_only() {
+        for url in
+            ["http://192.168.1.40:11434", "http://10.0.0.1", "http://[fd00::1]:8000", "http://gpu", "http://box.lan"]
+        {
+            assert!(BaseUrl::parse_private("chat.base_url", url).is_ok(), "{url}");
+            assert!(BaseUrl::parse("gemini.base_url", url).is_err(), "{url}");
+        }
+        for url in ["http://example.com", "http://8.8.8.8", "http://[2001:db8::1]", "http://lan.example.com"] {
+            assert!(matches!(BaseUrl::parse_private("chat.base_url", url), Err(HttpError::Plain { .. })), "{url}");
+        }
     }
 
     #[test]

@@ -139,10 +139,10 @@ async fn call_while_the_model_fails(orders: &[&str], voice_seconds: u32) -> (Vec
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_model_that_fails_is_apologised_for_and_the_next_turn_is_answered() {
-    // What may be over in a moment is tried once more at once; a refusal, a text that has begun and a silence are not.
+    // What may be over in a moment is tried once more at once; a text that has begun and a silence are not.
     let twice = |fault: &str| [format!("1:{fault}"), format!("2:{fault}")];
     let twice = ["429", "503", "reset"].map(twice);
-    let once = ["1:S5", "1:S8", "1:hang"].map(|order| (vec![order], 2));
+    let once = ["1:S8", "1:hang"].map(|order| (vec![order], 2));
     let orders = twice.iter().map(|pair| (vec![&*pair[0], &*pair[1]], 3)).chain(once);
     let mut calls = JoinSet::new();
     for (orders, requests) in orders {
@@ -158,6 +158,14 @@ async fn a_model_that_fails_is_apologised_for_and_the_next_turn_is_answered() {
         });
     }
     calls.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_spoken_as_an_answer_and_not_apologised_for() {
+    let (sounds, outcomes, counts) = call_while_the_model_fails(&["1:S5"], 0).await;
+    assert_eq!(outcomes, [TurnOutcome::Answered, TurnOutcome::Answered]);
+    assert_eq!(sounds[..3], [Placeholder, Answer, Placeholder], "{sounds:?}");
+    assert_eq!(counts.requests, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,6 +11,7 @@ use offhook::model::{
     Stage,
 };
 use offhook::privacy::Secret;
+use offhook::sentence::{Cutter, Ends};
 use offhook::simulator::{self, Options, Simulator};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -200,14 +201,21 @@ async fn trouble_before_the_first_text_gets_one_immediate_try_more() {
 
 #[tokio::test]
 async fn what_a_person_must_mend_is_not_asked_again() {
-    for (scenario, class, http) in
-        [("400-key", FaultClass::Auth, 400), ("400-country", FaultClass::Config, 400), ("403", FaultClass::Auth, 403)]
-    {
+    for (scenario, class, http) in [("400-key", FaultClass::Auth, 400), ("403", FaultClass::Auth, 403)] {
         let asking = asking_models(&[scenario], &["gemini-3.5-flash-lite", "gemini-3.6-flash"], None).await;
         let outcome = asking.ask().await;
         assert_eq!((&outcome.fault().class, outcome.fault().http), (&class, Some(http)), "{scenario}");
         assert!(outcome.fault().permanent() && asking.requests() == 1, "{scenario}");
     }
+}
+
+#[tokio::test]
+async fn a_request_that_one_model_refuses_may_suit_the_next_and_is_not_asked_twice() {
+    let asking = asking_models(&["1:400-country"], &["gemini-3.5-flash-lite", "gemini-3.6-flash"], None).await;
+    assert_eq!((asking.ask().await.result, asking.requests()), (Ok(Finish::Stop), 2));
+    let lone = asking_models(&["400-country"], &["gemini-3.5-flash-lite"], None).await;
+    let outcome = lone.ask().await;
+    assert_eq!((&outcome.fault().class, outcome.fault().http, lone.requests()), (&FaultClass::Config, Some(400), 1));
 }
 
 #[tokio::test]
@@ -440,4 +448,61 @@ async fn a_call_that_another_interface_made_can_be_answered_by_gemini() {
     ask.contents.extend([Content::Calls { text: String::new(), calls: vec![call] }, Content::Results(vec![result])]);
     let (result, text, _) = asked(&asking.gemini, ask).await;
     assert_eq!((result, text.as_str()), (Ok(Finish::Stop), first_answer()));
+}
+
+/// Serves one recorded stream to whoever asks, and gives the pieces that are spoken: `clause|`, `sentence/`.
+async fn spoken(stream: &'static str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 65536];
+        assert!(socket.read(&mut request).await.unwrap() > 0);
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+        socket.write_all(head.as_bytes()).await.unwrap();
+        for piece in stream.as_bytes().chunks(7) {
+            socket.write_all(piece).await.unwrap();
+        }
+    });
+    let config = config::Gemini { base_url: format!("http://{address}"), ..Default::default() };
+    let gemini = Gemini::new(&config, None, &Http::new(PATIENCE).unwrap()).unwrap();
+    let (out, mut events) = mpsc::channel(64);
+    let asking = gemini.ask(question(), out, CancellationToken::new());
+    let cutting = async {
+        let mut cutter = Cutter::new(Default::default());
+        let now = Instant::now();
+        while let Some(event) = events.recv().await {
+            if let Event::Delta(Delta::Text(text)) = event {
+                cutter.push(now, &text);
+            }
+        }
+        cutter.finish();
+        let pieces = std::iter::from_fn(|| cutter.poll());
+        pieces.map(|piece| piece.text + if piece.ends == Ends::Clause { "|" } else { "/" }).collect()
+    };
+    let (result, spoken) = tokio::join!(asking, cutting);
+    assert_eq!(result, Ok(Finish::Stop));
+    spoken
+}
+
+#[tokio::test]
+async fn what_streams_say_in_three_languages_is_cut_where_people_pause() {
+    for (stream, expected) in [
+        (
+            include_str!("data/gemini/en.sse"),
+            "Sure, let me look./Dr. Levi's order left at 3.30 p.m yesterday, and it costs twelve dollars fifty./It should arrive on \
+             Tuesday!/Anything else?/",
+        ),
+        (
+            include_str!("data/gemini/he.sse"),
+            "בטח, אני בודק./ההזמנה של ד\"ר כהן יצאה אתמול, ב-12.5, והיא תגיע ביום שלישי./יש עוד משהו?/",
+        ),
+        (
+            include_str!("data/gemini/ru.sse"),
+            "Да, сейчас посмотрю./Ваш заказ на ул. Ленина отправлен в 2024 г., то есть вовремя./Он придёт во вторник…/Что-нибудь ещё?/",
+        ),
+    ] {
+        assert_eq!(spoken(stream).await, expected);
+    }
 }

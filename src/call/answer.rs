@@ -51,7 +51,8 @@ pub(super) async fn fetch(
                     called = true;
                     let _ = work.send(Work::FunctionCalled { generation, name: call.name }).await;
                 }
-                Some(Event::Delta(Delta::Usage(_) | Delta::Finished(_))) => {}
+                Some(Event::Delta(Delta::Usage(usage))) => drop(work.send(Work::Usage(usage)).await),
+                Some(Event::Delta(Delta::Finished(_))) => {}
                 None => break,
             },
             result = &mut asking, if ended.is_none() => ended = Some(result),

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tracing::{Instrument, debug, error_span, warn};
 
-use crate::config::Config;
 use crate::conversation::{Command, Conversation, Ending, Generation, Input, Limits, Seq, Turn};
 use crate::hearing::{Heard, Hint, Spoken};
 use crate::leg::LegMedia;
@@ -21,7 +20,7 @@ use super::open::Open;
 use super::recordings::Recordings;
 use super::speaker::Phrase;
 use super::tally::Tally;
-use super::{Parts, Work, answer};
+use super::{Parts, Work, answer, prompt};
 
 mod performing;
 
@@ -29,9 +28,6 @@ mod performing;
 pub(super) const PHRASES: usize = 64;
 /// How long the media thread may take to let go of a call; it needs a ptime, unless the order or its answer found a ring full.
 const LET_GO: Duration = Duration::from_millis(500);
-/// What the model is told of placeholders. A request that leaves early cannot know whether one will be heard.
-const ACKNOWLEDGED: &str = "While you think, the caller may already hear a short acknowledgement in your voice, such as \"one moment\": never begin with one.";
-
 /// The driver of one call's conversation.
 pub(super) struct Dialogue {
     parts: Arc<Parts>,
@@ -71,7 +67,7 @@ impl Dialogue {
         Self {
             conversation: Conversation::new(Limits::from(config)),
             recordings: Recordings::new(config),
-            system: system_instruction(config).into(),
+            system: prompt::system_instruction(config).into(),
             functions: if config.conversation.end_call { [model::END_CALL].into() } else { [].into() },
             acknowledged: None,
             tally: Tally::default(),
@@ -347,6 +343,7 @@ impl Dialogue {
                 self.tell(now, Input::EndCallWanted { generation });
             }
             Work::FunctionCalled { name, .. } => debug!(name, "the model wants something done that nobody offered"),
+            Work::Usage(usage) => self.tally.usage.add(usage),
             Work::AnswerEnded { generation, outcome, fault } => {
                 if let Some(fault) = fault {
                     warn!(%fault, ?outcome, "no whole answer");
@@ -387,15 +384,6 @@ impl Dialogue {
         while let Some(command) = self.conversation.poll() {
             self.perform(command);
         }
-    }
-}
-
-/// What the model is told of who it is, and of what may have been said before it answers.
-fn system_instruction(config: &Config) -> String {
-    let told = &config.gemini.system_instruction;
-    match config.placeholder.enabled {
-        true => format!("{told}\n{ACKNOWLEDGED}"),
-        false => told.clone(),
     }
 }
 

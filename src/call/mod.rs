@@ -32,6 +32,7 @@ mod incoming;
 mod media;
 mod open;
 mod outgoing;
+pub mod prompt;
 mod recordings;
 mod speaker;
 mod succession;
@@ -83,6 +84,7 @@ pub(crate) enum Work {
     Token { generation: Generation },
     Clause { generation: Generation, at: Instant, piece: Piece },
     FunctionCalled { generation: Generation, name: String },
+    Usage(model::Usage),
     AnswerEnded { generation: Generation, outcome: Outcome, fault: Option<model::Fault> },
     PhraseStarted { generation: Generation, at: Instant },
     PhraseSounds { generation: Generation, at: Instant },
@@ -275,6 +277,12 @@ async fn converse(
         turns = tally.turns,
         requests = tally.requests,
         requests_wasted = tally.wasted,
+        prompt_tokens = tally.usage.prompt,
+        audio_tokens = tally.usage.audio,
+        cached_tokens = tally.usage.cached,
+        answer_tokens = tally.usage.answer,
+        thought_tokens = tally.usage.thoughts,
+        price = tally.price(),
         speculative = tally.speculative,
         skipped = read(&counters.skipped),
         concealed = read(&counters.concealed),

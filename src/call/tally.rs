@@ -1,5 +1,6 @@
 //! What the turns of a call have cost: requests to the model, and those that were thrown away.
 
+use crate::model::Usage;
 use crate::timeline::TurnReport;
 
 /// The sums of a call.
@@ -13,6 +14,8 @@ pub(super) struct Tally {
     pub wasted: u32,
     /// Turns whose answer came from a request that left before the soft end.
     pub speculative: u32,
+    /// What the answers cost, as far as the models told. A request that was taken back tells nothing, and is charged all the same.
+    pub usage: Usage,
 }
 
 impl Tally {
@@ -21,5 +24,10 @@ impl Tally {
         self.requests += turn.requests;
         self.wasted += turn.requests_wasted;
         self.speculative += u32::from(turn.speculative);
+    }
+
+    /// What the answers come to by the configured prices; `None` when none is configured.
+    pub fn price(&self) -> Option<f64> {
+        (self.usage.micros > 0).then(|| self.usage.micros as f64 / 1e6)
     }
 }

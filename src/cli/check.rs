@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config;
+use crate::{config, gemini};
 
 use super::{Exit, Failure};
 
@@ -17,7 +17,10 @@ pub struct Arguments {
 
 /// Reads the configuration and says what is wrong with it.
 pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    load(&arguments.config)?;
+    let config = load(&arguments.config)?;
+    for remark in gemini::remarks(&config.gemini) {
+        println!("{}: warning: {remark}", arguments.config.display());
+    }
     println!("{}: good", arguments.config.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -85,7 +85,9 @@ impl From<StartError> for Failure {
         let exit = match &error {
             StartError::Clips(_) | StartError::Secret(_) | StartError::InboundUsersFile { .. } => Exit::NoInput,
             StartError::Voice(_) => Exit::Unavailable,
-            StartError::Http(_) | StartError::Gemini(_) | StartError::InboundUsers { .. } => Exit::Config,
+            StartError::Http(_) | StartError::Gemini(_) | StartError::Chat(_) | StartError::InboundUsers { .. } => {
+                Exit::Config
+            }
             StartError::Media(_) | StartError::Sip(_) => Exit::Os,
         };
         Self::new(exit, error)

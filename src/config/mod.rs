@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 mod context;
 mod load;
 mod recogniser;
+mod model;
 mod secrets;
 mod server;
 mod template;
@@ -24,6 +25,8 @@ mod validate;
 pub use context::{Crm, Knowledge};
 pub use load::{ConfigError, Problem, Problems, load, parse};
 pub use recogniser::{Engine, Recogniser};
+pub(crate) use model::is_private_host;
+pub use model::{Chat, Persona, Price};
 pub use secrets::{SecretError, Wanted};
 pub use server::{HostPort, ServerEntry, ServerError};
 pub use template::{Placed, Template, Unplaced};
@@ -106,6 +109,12 @@ pub struct Config {
     pub gemini: Gemini,
     /// The caller's words as text.
     pub recogniser: Recogniser,
+    /// A language model with another interface.
+    pub chat: Chat,
+    /// What the language models cost.
+    pub price: Price,
+    /// Who the box is, and what it knows of the business.
+    pub persona: Persona,
     /// The voice.
     pub voice: Voice,
     /// The dialogue.
@@ -303,12 +312,12 @@ pub struct Gemini {
     pub api_key_file: Option<PathBuf>,
     /// `minimal`, `low`, `medium` or `high`; absent: the model's own default.
     pub thinking_level: Option<String>,
+    /// The same for single models, by name.
+    pub thinking_levels: BTreeMap<String, String>,
     /// Longest answer, in tokens.
     pub max_output_tokens: u32,
     /// `standard`, `flex` or `priority`; absent: not sent.
     pub service_tier: Option<String>,
-    /// Who the box is and what it knows; goes before everything else.
-    pub system_instruction: String,
     /// Utterances of earlier turns that are sent again as sound.
     pub history_audio_turns: usize,
     /// Time for a cold connection.
@@ -317,6 +326,9 @@ pub struct Gemini {
     /// Time from the request to the first text.
     #[serde(rename = "first_token_ms", with = "ms")]
     pub first_token: Duration,
+    /// When a model has given no text for so long, the next one is asked besides it; 0: never.
+    #[serde(rename = "hedge_ms", with = "ms")]
+    pub hedge: Duration,
     /// Time between two pieces of text.
     #[serde(rename = "between_tokens_ms", with = "ms")]
     pub between_tokens: Duration,
@@ -332,15 +344,13 @@ impl Default for Gemini {
             models: vec!["gemini-3.5-flash-lite".into()],
             api_key_file: None,
             thinking_level: None,
+            thinking_levels: BTreeMap::new(),
             max_output_tokens: 300,
             service_tier: None,
-            system_instruction: "You answer the telephone of a small business. Answer in the caller's language, in plain spoken text: \
-                no markdown, lists, links or emoji; numbers, prices and times as words. Start with a short clause of two to five words \
-                followed by a comma, then at most two short sentences."
-                .into(),
             history_audio_turns: 3,
             connect: Duration::from_millis(800),
             first_token: Duration::from_millis(4000),
+            hedge: Duration::from_millis(1800),
             between_tokens: Duration::from_millis(3000),
             whole_answer: Duration::from_millis(20_000),
         }

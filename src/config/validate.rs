@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Config, Gemini, Hearing, HostPort, Rtp, Sip};
+use super::{Config, Gemini, Hearing, HostPort, Rtp, Sip, is_private_host};
 
+mod model;
 mod trunk;
 
 /// The most calls that one box takes.
@@ -54,6 +55,9 @@ pub(super) fn complaints(config: &Config) -> Vec<Complaint> {
     found.within("placeholder", "second_after_ms", config.placeholder.second_after, 0..=20_000);
     gemini(&mut found, &config.gemini);
     super::recogniser::check(&mut found, &config.recogniser);
+    model::chat(&mut found, &config.chat);
+    model::price(&mut found, &config.price);
+    model::persona(&mut found, &config.persona);
     voice(&mut found, &config.voice);
     let exchanges = config.conversation.history_exchanges;
     found.unless(exchanges <= 200, "conversation", "history_exchanges", || {
@@ -162,7 +166,7 @@ fn hearing(found: &mut Complaints, hearing: &Hearing) {
 }
 
 fn gemini(found: &mut Complaints, gemini: &Gemini) {
-    if let Err(message) = base_url(&gemini.base_url) {
+    if let Err(message) = base_url(&gemini.base_url, false) {
         found.unless(false, "gemini", "base_url", || message);
     }
     found.unless(!gemini.models.is_empty(), "gemini", "models", || "empty; name at least one model".into());
@@ -173,7 +177,7 @@ fn gemini(found: &mut Complaints, gemini: &Gemini) {
             format!("{model:?} is not a model's name; write it as in \"gemini-3.5-flash-lite\", without \"models/\"")
         });
     }
-    one_of(found, "thinking_level", gemini.thinking_level.as_deref(), &["minimal", "low", "medium", "high"]);
+    model::thinking(found, gemini);
     one_of(found, "service_tier", gemini.service_tier.as_deref(), &["standard", "flex", "priority"]);
     let tokens = gemini.max_output_tokens;
     found.unless((1..=8192).contains(&tokens), "gemini", "max_output_tokens", || {
@@ -183,6 +187,7 @@ fn gemini(found: &mut Complaints, gemini: &Gemini) {
     found.unless(turns <= 32, "gemini", "history_audio_turns", || format!("{turns} is too many; take at most 32"));
     found.within("gemini", "connect_ms", gemini.connect, 50..=10_000);
     found.within("gemini", "first_token_ms", gemini.first_token, 100..=60_000);
+    found.within("gemini", "hedge_ms", gemini.hedge, 0..=60_000);
     found.within("gemini", "between_tokens_ms", gemini.between_tokens, 100..=60_000);
     found.within("gemini", "whole_answer_ms", gemini.whole_answer, 500..=300_000);
     found.unless(gemini.first_token <= gemini.whole_answer, "gemini", "whole_answer_ms", || {
@@ -219,8 +224,8 @@ fn voice(found: &mut Complaints, voice: &super::Voice) {
     found.within("voice", "stall_ms", voice.stall, 50..=10_000);
 }
 
-/// `https` anywhere, `http` on this machine only, and nothing but scheme, host, port and path.
-pub(super) fn base_url(text: &str) -> Result<(), String> {
+/// `https` anywhere, `http` on this machine (and, if `private`, in private networks) only, and nothing but scheme, host, port and path.
+pub(super) fn base_url(text: &str, private: bool) -> Result<(), String> {
     let url =
         reqwest::Url::parse(text).map_err(|error| format!("not a URL ({error}); write it as in \"https://host\""))?;
     // The text itself is not repeated: somebody may have put a key into it.
@@ -232,7 +237,7 @@ pub(super) fn base_url(text: &str) -> Result<(), String> {
     let loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
     match url.scheme() {
         "https" => Ok(()),
-        "http" if loopback => Ok(()),
+        "http" if loopback || private && is_private_host(host) => Ok(()),
         "http" => {
             Err(format!("plain http to {host} would send the key and the callers' voices in the clear; write https"))
         }

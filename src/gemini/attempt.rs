@@ -1,19 +1,16 @@
 //! One request to one model: sends it, reads the answer, sorts what goes wrong.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
 use super::response::{ErrorStatus, Response};
-use super::sse::Decoder;
-use crate::http::chain;
+use crate::config::Price;
+use crate::http::sse::Decoder;
+use crate::http::{Stamped, chain};
 use crate::model::{Delta, Event, Fault, FaultClass, Finish, Function, Mark, Stage, Usage};
 use crate::privacy::Secret;
 
@@ -21,19 +18,16 @@ use crate::privacy::Secret;
 const LONGEST_EVENT_BYTES: usize = 256 * 1024;
 /// Longest error body that is read.
 const LONGEST_ERROR_BYTES: usize = 64 * 1024;
-/// Longest note of a fault, in characters.
-const LONGEST_NOTE: usize = 240;
 /// After the finish, how long the end of the body is waited for, so that the connection can be used again.
 const DRAIN: Duration = Duration::from_millis(250);
 
 /// Numbers of the calls that came without an id.
 static CALLS: AtomicU32 = AtomicU32::new(1);
 
-/// Where an answer goes. Outlives a second attempt.
+/// Where an answer goes.
 pub(super) struct Answer {
     pub(super) out: mpsc::Sender<Event>,
     pub(super) stage: Stage,
-    pub(super) sent: Arc<AtomicBool>,
 }
 
 impl Answer {
@@ -48,16 +42,30 @@ pub(super) struct Asked<'a> {
     pub(super) key: &'a Secret,
     /// What the model was offered.
     pub(super) functions: &'a [Function],
+    /// What tokens cost.
+    pub(super) price: Price,
+    /// Whether it was logged which version answers.
+    pub(super) introduced: Option<&'a Once>,
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
+    pub(super) fn to(model: &'a Arc<str>, key: &'a Secret) -> Self {
+        Self { model, key, functions: &[], price: Price::default(), introduced: None }
+    }
+
+    /// Says once which version of the model answers, and what its maker says of its future.
+    fn introduce(&self, response: &Response) {
+        let (Some(introduced), Some(version)) = (self.introduced, response.model_version()) else { return };
+        introduced.call_once(|| match response.model_status() {
+            Some([stage, retires, message]) => {
+                tracing::warn!(model = %self.model, version, stage, retires, message, "the model answers, and its maker says this of its future");
+            }
+            None => tracing::info!(model = %self.model, version, "the model answers"),
+        });
+    }
+
     pub(super) fn fault(&self, class: FaultClass, stage: Stage, http: Option<u16>, note: &str) -> Fault {
-        let note = match self.key.is_empty() {
-            true => note.to_owned(),
-            false => note.replace(self.key.reveal(), "[key]"),
-        };
-        let line = note.chars().map(|c| if c.is_control() { ' ' } else { c });
-        Fault { class, stage, model: self.model.clone(), http, note: line.take(LONGEST_NOTE).collect() }
+        Fault { class, stage, model: self.model.clone(), http, note: Fault::note_without(self.key, note) }
     }
 
     pub(super) fn network(&self, stage: Stage, error: reqwest::Error) -> Fault {
@@ -104,7 +112,9 @@ pub(super) async fn run(
     body: Bytes,
     answer: &mut Answer,
 ) -> Result<Finish, Fault> {
-    let stamped = Stamped { body: Some(body), sent: answer.sent.clone(), out: answer.out.clone() };
+    let out = answer.out.clone();
+    // It is the first event of a request, so there is room for it.
+    let stamped = Stamped::new(body, move || drop(out.try_send(Event::Mark(Mark::RequestSent, Instant::now()))));
     let mut response = request
         .body(reqwest::Body::wrap(stamped))
         .send()
@@ -166,6 +176,7 @@ impl Reading {
 
     async fn event(&mut self, asked: &Asked<'_>, answer: &mut Answer, response: Response) -> Result<(), Fault> {
         self.events += 1;
+        asked.introduce(&response);
         if let (Some(error), None) = (&response.error, &self.finish) {
             return Err(asked.refusal(answer.stage, error.code.unwrap_or(500), Some(error), 0));
         }
@@ -223,7 +234,7 @@ impl Reading {
             None => return fault(FaultClass::Truncated, "the answer ended without finishReason"),
         };
         let full = Event::Mark(Mark::FullResponse, Instant::now());
-        let usage = self.usage.map(|usage| Event::Delta(Delta::Usage(usage)));
+        let usage = self.usage.map(|usage| Event::Delta(Delta::Usage(usage.priced(&asked.price))));
         for event in [Some(full), usage, Some(Event::Delta(Delta::Finished(finish.clone())))].into_iter().flatten() {
             answer.send(event).await.map_err(|class| asked.fault(class, Stage::Answering, None, "nobody listens"))?;
         }
@@ -236,34 +247,8 @@ fn not_json(error: &serde_json::Error) -> String {
     format!("an event is not a response ({:?} error in column {})", error.classify(), error.column())
 }
 
-/// A request body that says when it is written: the connection asks for it when it stands and the head is out.
-struct Stamped {
-    body: Option<Bytes>,
-    sent: Arc<AtomicBool>,
-    out: mpsc::Sender<Event>,
-}
-
-impl http_body::Body for Stamped {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(body) = self.body.take() else { return Poll::Ready(None) };
-        if !self.sent.swap(true, Ordering::Relaxed) {
-            // It is the first event of a request, so there is room for it.
-            let _ = self.out.try_send(Event::Mark(Mark::RequestSent, Instant::now()));
-        }
-        Poll::Ready(Some(Ok(Frame::data(body))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.body.as_ref().map_or(0, |body| body.len() as u64))
-    }
-}
+#[cfg(test)]
+mod recorded;
 
 #[cfg(test)]
 mod tests {
@@ -278,9 +263,9 @@ mod tests {
     /// What a body comes to, and the text and usage that were passed on.
     async fn read(body: &str) -> (Result<Finish, FaultClass>, String, Option<Usage>) {
         let (model, key) = ("gemini-x".into(), Secret::new("k"));
-        let asked = Asked { model: &model, key: &key, functions: &[END_CALL] };
+        let asked = Asked { functions: &[END_CALL], ..Asked::to(&model, &key) };
         let (out, mut events) = mpsc::channel(100);
-        let mut answer = Answer { out, stage: Stage::Waiting, sent: Arc::default() };
+        let mut answer = Answer { out, stage: Stage::Waiting };
         let mut reading = Reading::new();
         let result = match reading.take(&asked, &mut answer, body.as_bytes()).await {
             Ok(()) => reading.end(&asked, &mut answer).await,

@@ -1,8 +1,7 @@
-//! The language model as the house uses it: models in their order, one more try while nothing was said, never one after.
+//! Gemini's models, each one to be asked by itself, and all of them in their order as one.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::fmt;
+use std::sync::{Arc, Once};
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
@@ -11,11 +10,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{self, Answer, Asked};
-use super::breaker::Breaker;
-use super::request;
+use super::{request, thinking};
 use crate::config;
 use crate::http::{BaseUrl, Http, HttpError};
-use crate::model::{Ask, Event, Fault, FaultClass, Finish, Function, Fut, LanguageModel, Stage};
+use crate::model::{Ask, Candidate, Event, Fault, FaultClass, Finish, FirstOf, Fut, LanguageModel, Patience, Stage};
 use crate::privacy::Secret;
 
 /// The header of the key; in a URL it would end up in logs.
@@ -46,24 +44,57 @@ pub enum SetupError {
     ModelName(String),
 }
 
-/// Gemini, ready to be asked. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Gemini(Arc<Inner>);
+/// Gemini, ready to be asked: its models in the order of the configuration. Cheap to clone.
+#[derive(Clone)]
+pub struct Gemini {
+    shared: Arc<Shared>,
+    models: FirstOf,
+}
 
-#[derive(Debug)]
-struct Inner {
+/// What all models of an account share.
+struct Shared {
     config: config::Gemini,
+    price: config::Price,
     base: BaseUrl,
-    models: Vec<Arc<str>>,
-    breaker: Breaker,
+    names: Vec<Arc<str>>,
     key: Secret,
     header: HeaderValue,
     client: reqwest::Client,
 }
 
+/// One model.
+struct One {
+    shared: Arc<Shared>,
+    name: Arc<str>,
+    /// Says once which version answers, and when it will be shut.
+    introduced: Arc<Once>,
+}
+
+impl fmt::Debug for Gemini {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gemini")
+            .field("models", &self.shared.names)
+            .field("key", &self.shared.key)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Gemini {
     /// Checks the configuration. Does not touch the network: [`warm`](Self::warm) does.
     pub fn new(config: &config::Gemini, key: Option<Secret>, http: &Http) -> Result<Self, SetupError> {
+        Self::with_prices(config, &config::Price::default(), key, http)
+    }
+
+    /// The same with prices for what answers cost.
+    ///
+    /// # Errors
+    /// As [`Gemini::new`].
+    pub fn with_prices(
+        config: &config::Gemini,
+        price: &config::Price,
+        key: Option<Secret>,
+        http: &Http,
+    ) -> Result<Self, SetupError> {
         let base = BaseUrl::parse("gemini.base_url", &config.base_url)?;
         let key = match key.filter(|key| !key.is_empty()) {
             Some(key) => key,
@@ -81,18 +112,95 @@ impl Gemini {
         if let Some(name) = config.models.iter().find(|name| !nameable(name)) {
             return Err(SetupError::ModelName(name.clone()));
         }
-        let models: Vec<Arc<str>> = config.models.iter().map(|name| name.as_str().into()).collect();
-        let (breaker, client) = (Breaker::new(models.len()), http.to(&base)?);
-        Ok(Self(Arc::new(Inner { config: config.clone(), base, models, breaker, key, header, client })))
+        for remark in thinking::remarks(config) {
+            tracing::warn!("{remark}");
+        }
+        let names: Vec<Arc<str>> = config.models.iter().map(|name| name.as_str().into()).collect();
+        let client = http.to(&base)?;
+        let shared = Arc::new(Shared { config: config.clone(), price: *price, base, names, key, header, client });
+        let models = FirstOf::new(candidates(&shared), patience(config));
+        Ok(Self { shared, models })
+    }
+
+    /// The models one by one, to be put into one list with others.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        candidates(&self.shared)
     }
 
     /// Opens the connection and checks key and model: `GET models/{model}`. For the moment when the telephone rings, and for doctors.
     pub async fn warm(&self) -> Result<(), Fault> {
-        let model = self.0.breaker.order(Instant::now()).first().copied().unwrap_or(0);
-        let asked = self.asked(model);
-        let get = async {
-            let url = self.0.base.at(&format!("/v1beta/models/{}", asked.model));
-            let response = self.0.client.get(url).header(KEY_HEADER, self.0.header.clone()).send().await;
+        self.models.warm().await
+    }
+
+    /// Asks the first of the models that answers, as [`FirstOf`] does.
+    pub async fn ask(&self, ask: Ask, out: mpsc::Sender<Event>, stop: CancellationToken) -> Result<Finish, Fault> {
+        self.models.ask(ask, out, stop).await
+    }
+}
+
+/// How long the models are waited for, by the configuration.
+pub fn patience(config: &config::Gemini) -> Patience {
+    Patience {
+        hedge: Some(config.hedge).filter(|hedge| !hedge.is_zero()),
+        silent: config.first_token * 3 / 4,
+        whole: config.whole_answer,
+    }
+}
+
+fn candidates(shared: &Arc<Shared>) -> Vec<Candidate> {
+    let account: Arc<str> = "gemini".into();
+    let one = |name: &Arc<str>| Candidate {
+        name: name.clone(),
+        account: account.clone(),
+        model: Arc::new(One { shared: shared.clone(), name: name.clone(), introduced: Arc::new(Once::new()) }),
+    };
+    shared.names.iter().map(one).collect()
+}
+
+impl LanguageModel for Gemini {
+    fn ask(&self, ask: Ask, out: mpsc::Sender<Event>, stop: CancellationToken) -> Fut<'static, Result<Finish, Fault>> {
+        self.models.ask(ask, out, stop)
+    }
+
+    fn warm(&self) -> Fut<'_, Result<(), Fault>> {
+        self.models.warm()
+    }
+}
+
+impl LanguageModel for One {
+    fn ask(&self, ask: Ask, out: mpsc::Sender<Event>, stop: CancellationToken) -> Fut<'static, Result<Finish, Fault>> {
+        let (shared, name, introduced) = (self.shared.clone(), self.name.clone(), self.introduced.clone());
+        Box::pin(async move {
+            let asked = Asked {
+                functions: &ask.functions,
+                price: shared.price,
+                introduced: Some(&introduced),
+                ..Asked::to(&name, &shared.key)
+            };
+            let body = Bytes::from(request::request(&shared.config, &name, &ask));
+            let url = shared.base.at(&format!("/v1beta/models/{name}:streamGenerateContent?alt=sse"));
+            let request = shared
+                .client
+                .post(url)
+                .header(KEY_HEADER, shared.header.clone())
+                .header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            let mut answer = Answer { out: out.clone(), stage: Stage::Request };
+            let note = tokio::select! {
+                biased;
+                () = stop.cancelled() => "stopped",
+                result = attempt::run(&asked, request, body, &mut answer) => return result,
+                () = out.closed() => "nobody listens",
+            };
+            Err(asked.fault(FaultClass::Cancelled, answer.stage, None, note))
+        })
+    }
+
+    fn warm(&self) -> Fut<'_, Result<(), Fault>> {
+        Box::pin(async move {
+            let shared = &*self.shared;
+            let asked = Asked::to(&self.name, &shared.key);
+            let url = shared.base.at(&format!("/v1beta/models/{}", self.name));
+            let response = shared.client.get(url).header(KEY_HEADER, shared.header.clone()).send().await;
             let mut response = response.map_err(|error| asked.network(Stage::Request, error))?;
             if !response.status().is_success() {
                 return Err(attempt::refused(&asked, response).await);
@@ -100,88 +208,7 @@ impl Gemini {
             // Read to the end, or the connection could not be used again.
             while response.chunk().await.map_err(|error| asked.network(Stage::Request, error))?.is_some() {}
             Ok(())
-        };
-        let late = || Err(asked.fault(FaultClass::Timeout, Stage::Request, None, "no answer to the first request"));
-        let result = tokio::time::timeout(self.0.config.whole_answer, get).await.unwrap_or_else(|_| late());
-        self.0.breaker.note(model, Instant::now(), result.as_ref().err().map(|fault| &fault.class));
-        result
-    }
-
-    /// Asks, and reports what comes to `out` (some tens of places are enough; a full channel holds the answer up).
-    ///
-    /// When a try fails before any text was passed on, the next model gets one immediate try, or the same when there is no other; a
-    /// model that does not exist costs no try. Ends early, with [`FaultClass::Cancelled`], when `stop` is cancelled or nobody receives:
-    /// the connection is dropped at once. Time limits for the first and the next text are the asker's, who cancels; the whole is
-    /// bounded by `whole_answer_ms` here.
-    pub async fn ask(&self, ask: Ask, out: mpsc::Sender<Event>, stop: CancellationToken) -> Result<Finish, Fault> {
-        let body = Bytes::from(request::request(&self.0.config, &ask));
-        let mut answer = Answer { out: out.clone(), stage: Stage::Request, sent: Arc::new(AtomicBool::new(false)) };
-        let over = tokio::select! {
-            biased;
-            () = stop.cancelled() => (FaultClass::Cancelled, "stopped"),
-            result = self.tries(body, &ask.functions, &mut answer) => return result,
-            () = out.closed() => (FaultClass::Cancelled, "nobody listens"),
-            () = tokio::time::sleep(self.0.config.whole_answer) => (FaultClass::Timeout, "the whole answer took too long"),
-        };
-        Err(self.asked(0).fault(over.0, answer.stage, None, over.1))
-    }
-
-    async fn tries(&self, body: Bytes, functions: &[Function], answer: &mut Answer) -> Result<Finish, Fault> {
-        let mut order = self.0.breaker.order(Instant::now()).into_iter().peekable();
-        let mut again = true;
-        let mut next = order.next().unwrap_or(0);
-        loop {
-            let model = next;
-            answer.stage = Stage::Request;
-            let result = self.try_one(model, body.clone(), functions, answer).await;
-            self.0.breaker.note(model, Instant::now(), result.as_ref().err().map(|fault| &fault.class));
-            let fault = match result {
-                Ok(finish) => return Ok(finish),
-                Err(fault) => fault,
-            };
-            next = match (&fault.class, order.peek()) {
-                (FaultClass::Gone, Some(_)) => order.next().unwrap_or(model),
-                _ if fault.retryable() && again => {
-                    again = false;
-                    order.next().unwrap_or(model)
-                }
-                _ => return Err(fault),
-            };
-            tracing::warn!(%fault, next = %self.0.models[next], "the model did not answer; trying once more");
-        }
-    }
-
-    async fn try_one(
-        &self,
-        model: usize,
-        body: Bytes,
-        functions: &[Function],
-        answer: &mut Answer,
-    ) -> Result<Finish, Fault> {
-        let asked = Asked { functions, ..self.asked(model) };
-        let url = self.0.base.at(&format!("/v1beta/models/{}:streamGenerateContent?alt=sse", asked.model));
-        let request = self
-            .0
-            .client
-            .post(url)
-            .header(KEY_HEADER, self.0.header.clone())
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        attempt::run(&asked, request, body, answer).await
-    }
-
-    fn asked(&self, model: usize) -> Asked<'_> {
-        Asked { model: &self.0.models[model], key: &self.0.key, functions: &[] }
-    }
-}
-
-impl LanguageModel for Gemini {
-    fn ask(&self, ask: Ask, out: mpsc::Sender<Event>, stop: CancellationToken) -> Fut<'static, Result<Finish, Fault>> {
-        let gemini = self.clone();
-        Box::pin(async move { Self::ask(&gemini, ask, out, stop).await })
-    }
-
-    fn warm(&self) -> Fut<'_, Result<(), Fault>> {
-        Box::pin(Self::warm(self))
+        })
     }
 }
 
@@ -210,7 +237,8 @@ mod tests {
     fn nothing_prints_the_key() {
         let gemini = made(local(), Some("AIzaSecret")).unwrap();
         assert!(!format!("{gemini:?}").contains("AIza"));
-        let fault = gemini.asked(0).fault(FaultClass::Auth, Stage::Request, None, "bad key AIzaSecret\r\nx");
+        let asked = Asked::to(&gemini.shared.names[0], &gemini.shared.key);
+        let fault = asked.fault(FaultClass::Auth, Stage::Request, None, "bad key AIzaSecret\r\nx");
         assert_eq!(fault.note, "bad key [key]  x");
         let error = made(local(), Some("AIza\u{1}")).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("AIza"));

@@ -3,14 +3,15 @@
 //! [`Gemini`] is a [`LanguageModel`](crate::model::LanguageModel). Not implemented: the Interactions API.
 
 mod attempt;
-mod breaker;
 mod client;
 mod key;
 pub mod live;
 mod request;
 mod response;
 mod schema;
-pub mod sse;
+mod thinking;
 
-pub use client::{Gemini, SetupError};
+pub use crate::http::sse;
+pub use client::{Gemini, SetupError, patience};
 pub use key::key;
+pub use thinking::remarks;

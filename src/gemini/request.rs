@@ -9,14 +9,15 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::schema;
+use super::thinking::{self, Thinking};
 use crate::config;
 use crate::model::{Ask, Content, Function, FunctionCall, FunctionResult};
 
 /// Stands for the signature of a call that another interface's model made: Gemini 3 takes it, and refuses a call without any.
 const FOREIGN_SIGNATURE: &str = "skip_thought_signature_validator";
 
-/// The body of a request.
-pub(super) fn request(config: &config::Gemini, ask: &Ask) -> Vec<u8> {
+/// The body of a request to a model.
+pub(super) fn request(config: &config::Gemini, model: &str, ask: &Ask) -> Vec<u8> {
     let request = Request {
         system_instruction: Some(&*ask.system)
             .filter(|text| !text.trim().is_empty())
@@ -25,7 +26,7 @@ pub(super) fn request(config: &config::Gemini, ask: &Ask) -> Vec<u8> {
         tools: (!ask.functions.is_empty()).then(|| [Tool { function_declarations: declarations(&ask.functions) }]),
         generation_config: GenerationConfig {
             max_output_tokens: config.max_output_tokens,
-            thinking_config: config.thinking_level.as_deref().map(|thinking_level| ThinkingConfig { thinking_level }),
+            thinking_config: thinking::wanted(config, model),
         },
         service_tier: config.service_tier.as_deref(),
     };
@@ -173,13 +174,7 @@ struct Blob {
 struct GenerationConfig<'a> {
     max_output_tokens: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    thinking_config: Option<ThinkingConfig<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ThinkingConfig<'a> {
-    thinking_level: &'a str,
+    thinking_config: Option<Thinking<'a>>,
 }
 
 #[cfg(test)]
@@ -202,7 +197,7 @@ mod tests {
     }
 
     fn built(config: &config::Gemini, ask: &Ask) -> Value {
-        serde_json::from_slice(&request(config, ask)).unwrap()
+        serde_json::from_slice(&request(config, "gemini-3.5-flash-lite", ask)).unwrap()
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(super) struct Response {
     candidates: Option<Vec<Candidate>>,
     prompt_feedback: Option<PromptFeedback>,
     usage_metadata: Option<UsageMetadata>,
+    model_version: Option<String>,
+    model_status: Option<ModelStatus>,
     /// An error inside a successful response.
     pub(super) error: Option<ErrorStatus>,
 }
@@ -35,6 +37,14 @@ struct Parts {
 #[serde(rename_all = "camelCase")]
 struct PromptFeedback {
     block_reason: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ModelStatus {
+    model_stage: Option<String>,
+    retirement_time: Option<String>,
+    message: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -91,6 +101,20 @@ impl Response {
         })
     }
 
+    /// Which version of the model answers.
+    pub(super) fn model_version(&self) -> Option<&str> {
+        self.model_version.as_deref()
+    }
+
+    /// What is said of the model's future: its stage, when it will be shut, a remark.
+    pub(super) fn model_status(&self) -> Option<[&str; 3]> {
+        let status = self.model_status.as_ref()?;
+        Some(
+            [&status.model_stage, &status.retirement_time, &status.message]
+                .map(|text| text.as_deref().unwrap_or_default()),
+        )
+    }
+
     /// Why the answer is at its end, when it is.
     pub(super) fn finish(&self) -> Option<Finish> {
         Some(match self.candidate()?.finish_reason.as_deref()? {
@@ -117,6 +141,7 @@ impl Response {
             cached: usage.cached_content_token_count.unwrap_or(0),
             answer: usage.candidates_token_count.unwrap_or(0),
             thoughts: usage.thoughts_token_count.unwrap_or(0),
+            micros: 0,
         })
     }
 }
@@ -225,7 +250,7 @@ mod tests {
             "usageMetadata": {"promptTokenCount": 612, "candidatesTokenCount": 31, "thoughtsTokenCount": 12,
                 "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 452}, {"modality": "AUDIO", "tokenCount": 160}]}}));
         assert_eq!(response.blocked(), Some("MODEL_ARMOR"));
-        let usage = Usage { prompt: 612, audio: 160, cached: 0, answer: 31, thoughts: 12 };
+        let usage = Usage { prompt: 612, audio: 160, cached: 0, answer: 31, thoughts: 12, micros: 0 };
         assert_eq!(response.usage(), Some(usage));
     }
 

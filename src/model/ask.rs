@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::config::Price;
+
 /// One request for an answer.
 #[derive(Clone)]
 pub struct Ask {
@@ -119,7 +121,7 @@ pub enum Mark {
 pub enum Delta {
     /// Text to be spoken; cut anywhere, never empty.
     Text(String),
-    /// The model wants something done. It may come again when a second model had to be asked.
+    /// The model wants something done.
     Call(FunctionCall),
     /// What it cost; at most once, before the end.
     Usage(Usage),
@@ -153,4 +155,57 @@ pub struct Usage {
     pub answer: u32,
     /// Thinking that is not part of the answer.
     pub thoughts: u32,
+    /// What that comes to by the configured prices, in millionths of their currency; 0: not known.
+    pub micros: u64,
+}
+
+impl Usage {
+    /// Adds what another request cost.
+    pub fn add(&mut self, other: Self) {
+        self.prompt = self.prompt.saturating_add(other.prompt);
+        self.audio = self.audio.saturating_add(other.audio);
+        self.cached = self.cached.saturating_add(other.cached);
+        self.answer = self.answer.saturating_add(other.answer);
+        self.thoughts = self.thoughts.saturating_add(other.thoughts);
+        self.micros = self.micros.saturating_add(other.micros);
+    }
+
+    /// The same with what it comes to. What was remembered is taken from the text first, since sound is the newest part of a request.
+    #[must_use]
+    pub fn priced(self, price: &Price) -> Self {
+        let cached = self.cached.min(self.prompt);
+        let audio = self.audio.min(self.prompt - cached);
+        let text = self.prompt - cached - audio;
+        let output = f64::from(self.answer) + f64::from(self.thoughts);
+        // A price a million is a millionth of it each.
+        let micros = f64::from(text) * price.input_per_million
+            + f64::from(audio) * price.audio_per_million
+            + f64::from(cached) * price.cached_per_million
+            + output * price.output_per_million;
+        Self { micros: micros.round() as u64, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_token_costs_what_its_kind_does_and_is_counted_once() {
+        let price =
+            Price { input_per_million: 0.1, audio_per_million: 0.3, cached_per_million: 0.01, output_per_million: 0.4 };
+        let usage = Usage { prompt: 1000, audio: 300, cached: 200, answer: 40, thoughts: 10, micros: 0 };
+        assert_eq!(usage.priced(&price).micros, 50 + 90 + 2 + 20);
+        assert_eq!(usage.priced(&Price::default()).micros, 0);
+        let strange = Usage { prompt: 10, audio: 50, cached: 50, ..Usage::default() };
+        assert_eq!(strange.priced(&Price { cached_per_million: 1.0, ..price }).micros, 10);
+    }
+
+    #[test]
+    fn what_requests_cost_adds_up() {
+        let usage = Usage { prompt: 1, audio: 2, cached: 3, answer: 4, thoughts: 5, micros: 6 };
+        let mut sum = Usage { prompt: u32::MAX, ..usage };
+        sum.add(usage);
+        assert_eq!(sum, Usage { prompt: u32::MAX, audio: 4, cached: 6, answer: 8, thoughts: 10, micros: 12 });
+    }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::privacy::Secret;
+
 /// A failed request.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{model}: {class} {stage}{}: {note}", http.map(|status| format!(" (HTTP {status})")).unwrap_or_default())]
@@ -46,6 +48,8 @@ pub enum FaultClass {
     Empty,
     /// Refused for its content; the reason in the words of the interface.
     Blocked(String),
+    /// The model takes no sound, and nobody wrote down what was said.
+    NoText,
     /// Not the interface that was expected.
     Protocol,
     /// The connection failed.
@@ -67,6 +71,7 @@ impl fmt::Display for FaultClass {
             Self::Truncated => f.write_str("truncated"),
             Self::Empty => f.write_str("empty answer"),
             Self::Blocked(reason) => write!(f, "blocked as {reason}"),
+            Self::NoText => f.write_str("takes no sound"),
             Self::Protocol => f.write_str("not understood"),
             Self::Network => f.write_str("connection failed"),
             Self::Cancelled => f.write_str("cancelled"),
@@ -95,7 +100,19 @@ impl fmt::Display for Stage {
     }
 }
 
+/// Longest note, in characters.
+const LONGEST_NOTE: usize = 240;
+
 impl Fault {
+    /// What somebody said, as a note: one line, not too long, and without the key, which some servers repeat.
+    pub fn note_without(key: &Secret, said: &str) -> String {
+        let said = match key.is_empty() {
+            true => said.to_owned(),
+            false => said.replace(key.reveal(), "[key]"),
+        };
+        said.chars().map(|char| if char.is_control() { ' ' } else { char }).take(LONGEST_NOTE).collect()
+    }
+
     /// Whether asking once more, here or elsewhere, may help.
     pub fn retryable(&self) -> bool {
         use FaultClass::*;

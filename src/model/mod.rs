@@ -9,10 +9,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 mod ask;
+mod breaker;
+mod declining;
 mod fault;
+mod first_of;
 
 pub use ask::{Ask, Content, Delta, END_CALL, Event, Finish, Function, FunctionCall, FunctionResult, Mark, Usage};
+pub use declining::{Declining, Sentence};
 pub use fault::{Fault, FaultClass, Stage};
+pub use first_of::{Candidate, FirstOf, Patience};
 
 /// A boxed future, so that a model or a voice can be chosen at run time.
 pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,8 +1,8 @@
-//! Cutting a response body into JSON texts: `text/event-stream` (WHATWG HTML §9.2), and what Gemini sends instead of it.
+//! Cutting a response body into JSON texts: `text/event-stream` (WHATWG HTML §9.2), and what model servers send instead of it.
 //!
 //! Besides events this takes a bare JSON object between them (an error inside a 200) and a JSON array of objects (the body without
 //! `alt=sse`). Works on bytes, so the same bytes give the same texts however they were cut on the way. Not implemented: `event:`,
-//! `id:` and `retry:` fields, which Gemini does not send; they are skipped.
+//! `id:` and `retry:` fields, which nobody who is asked here needs; they are skipped.
 
 use std::collections::VecDeque;
 

@@ -1,0 +1,42 @@
+//! A request body that says when it is written: the connection asks for it when it stands and the head is out.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+/// The body, and what is done when it leaves.
+pub(crate) struct Stamped {
+    body: Option<Bytes>,
+    /// `None` once it was done: a body may be asked for again when a kept connection turns out to be closed.
+    leaving: Option<Box<dyn FnOnce() + Send + Sync>>,
+}
+
+impl Stamped {
+    pub(crate) fn new(body: Bytes, leaving: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self { body: Some(body), leaving: Some(Box::new(leaving)) }
+    }
+}
+
+impl Body for Stamped {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(body) = self.body.take() else { return Poll::Ready(None) };
+        if let Some(leaving) = self.leaving.take() {
+            leaving();
+        }
+        Poll::Ready(Some(Ok(Frame::data(body))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.body.as_ref().map_or(0, |body| body.len() as u64))
+    }
+}
