@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::call::{self, Parts, prompt};
+use crate::chat::{self, Chat};
 use crate::config::{Config, SecretError, Trunk};
 use crate::gemini::{self, Gemini, SetupError};
 use crate::hearing::EndOfTurn;
@@ -58,6 +59,9 @@ pub enum StartError {
     /// The section `[gemini]` is wrong.
     #[error(transparent)]
     Gemini(#[from] SetupError),
+    /// The section `[chat]` is wrong.
+    #[error(transparent)]
+    Chat(#[from] chat::SetupError),
     /// No media thread.
     #[error("the media thread cannot be started: {0}")]
     Media(std::io::Error),
@@ -240,8 +244,20 @@ impl Daemon {
 
 /// The models of the configuration as one, each asked when those before it do not answer.
 fn model(config: &Config, http: &Http) -> Result<Arc<dyn LanguageModel>, StartError> {
-    let gemini = Gemini::with_prices(&config.gemini, &config.price, gemini::key(&config.gemini)?, http)?;
-    let candidates = gemini.candidates();
+    let chat = Chat::new(&config.chat, chat::key(&config.chat)?, http)?;
+    let gemini = Gemini::with_prices(&config.gemini, &config.price, gemini::key(&config.gemini)?, http);
+    let mut candidates = match (gemini, &chat) {
+        (Ok(gemini), _) => gemini.candidates(),
+        (Err(SetupError::NoKey), Some(_)) => {
+            warn!("there is no Gemini API key: only the model of [chat] is asked");
+            Vec::new()
+        }
+        (Err(error), _) => return Err(error.into()),
+    };
+    if let Some(chat) = chat {
+        let at = if config.chat.first { 0 } else { candidates.len() };
+        candidates.insert(at, chat.candidate());
+    }
     let language = config.conversation.language;
     let models = FirstOf::new(candidates, gemini::patience(&config.gemini));
     Ok(Arc::new(Declining::new(Arc::new(models), Arc::new(move |ask| prompt::refusal(ask, language)))))

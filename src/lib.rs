@@ -28,6 +28,7 @@ pub mod gemini;
 pub mod knowledge;
 pub mod crm;
 pub mod recogniser;
+pub mod chat;
 pub mod sentence;
 pub mod tts;
 // speaking

@@ -82,7 +82,7 @@ impl Engine {
 /// What cannot be used.
 pub(super) fn check(found: &mut Complaints, recogniser: &Recogniser) {
     const SECTION: &str = "recogniser";
-    if let Some(Err(message)) = recogniser.base_url.as_deref().map(super::validate::base_url) {
+    if let Some(Err(message)) = recogniser.base_url.as_deref().map(|url| super::validate::base_url(url, true)) {
         found.unless(false, SECTION, "base_url", || message);
     }
     let engine = recogniser.engine;

@@ -15,12 +15,15 @@ pub mod ears;
 mod live;
 mod transcription;
 pub mod wyoming_asr;
+pub mod chat;
 
 /// How the faces behave.
 #[derive(Debug, Clone, Default)]
 pub struct FaceOptions {
     /// The recognisers: Gemini's, Deepgram's, OpenAI's.
     pub ears: ears::Ears,
+    /// OpenAI's chat completions.
+    pub chat: chat::ChatOptions,
 }
 
 /// The faces, until they are dropped.
@@ -60,5 +63,5 @@ impl Drop for Faces {
 
 /// What each face serves.
 fn routes() -> Router<Arc<FaceOptions>> {
-    Router::new().merge(deepgram::routes()).merge(live::routes()).merge(transcription::routes())
+    Router::new().merge(deepgram::routes()).merge(live::routes()).merge(transcription::routes()).merge(chat::routes())
 }
