@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 use crate::call::{self, Parts, prompt};
 use crate::chat::{self, Chat};
 use crate::config::{Config, SecretError, Trunk};
+use crate::context::{Sources, SourcesError};
 use crate::gemini::{self, Gemini, SetupError};
 use crate::hearing::EndOfTurn;
 use crate::http::{Http, HttpError};
@@ -62,6 +63,9 @@ pub enum StartError {
     /// The section `[chat]` is wrong.
     #[error(transparent)]
     Chat(#[from] chat::SetupError),
+    /// The section `[crm]` is wrong.
+    #[error(transparent)]
+    Sources(#[from] SourcesError),
     /// No media thread.
     #[error("the media thread cannot be started: {0}")]
     Media(std::io::Error),
@@ -113,6 +117,7 @@ impl Daemon {
         voice.check(language).await?;
         let http = Http::new(config.gemini.connect)?;
         let model = model(&config, &http)?;
+        let sources = Sources::open(&config, &http).await?;
         let media = MediaThread::start(config.sip.max_calls).map_err(StartError::Media)?;
         if !media.counters().realtime.load(Relaxed) {
             warn!(
@@ -147,6 +152,7 @@ impl Daemon {
             clips,
             model,
             voice: Arc::new(voice),
+            sources: Arc::new(sources),
             media,
             forecast: SharedForecast::default(),
             end_of_turn,

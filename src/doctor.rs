@@ -19,6 +19,7 @@ use crate::sip::{Resolver, ResolverOptions};
 
 mod certificate;
 mod clock;
+mod context;
 mod nat;
 mod own_call;
 mod ports;
@@ -128,6 +129,10 @@ pub async fn examine(file: &Path) -> Vec<Check> {
         };
         asked.spawn(async move { (place, visit.checks().await) });
     }
+    names.push("context".into());
+    let place = names.len() - 1;
+    let looked_up = config.clone();
+    asked.spawn(async move { (place, (context::checks(looked_up).await, Vec::new())) });
     names.push("test call".into());
     let place = names.len() - 1;
     asked.spawn(async move { (place, (vec![own_call::check().await], Vec::new())) });

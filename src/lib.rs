@@ -29,6 +29,7 @@ pub mod knowledge;
 pub mod crm;
 pub mod recogniser;
 pub mod chat;
+pub mod context;
 pub mod sentence;
 pub mod tts;
 // speaking

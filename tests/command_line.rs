@@ -57,7 +57,7 @@ fn assert_says(said: &str, parts: &[&str]) {
 
 #[test]
 fn every_subcommand_explains_itself() {
-    for command in ["", "demo", "run", "check", "doctor", "clips", "call", "evaluate", "simulator"] {
+    for command in ["", "demo", "run", "check", "doctor", "clips", "call", "evaluate", "knowledge", "simulator"] {
         let arguments: Vec<_> = [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let output = run(&arguments);
         assert_eq!(output.status.code(), Some(0), "{command}");

@@ -524,6 +524,7 @@ async fn parts(folder: &std::path::Path) -> Arc<Parts> {
         clips: Clips::open(&config.placeholder, config.voice.level_dbfs).unwrap(),
         model: Arc::new(Gemini::new(&config.gemini, None, &Http::new(config.gemini.connect).unwrap()).unwrap()),
         voice: Arc::new(CommandSynthesizer::new(&config.voice).unwrap()),
+        sources: Arc::default(),
         media: MediaThread::start(1).unwrap(),
         media_address: LOOPBACK,
         bind_address: LOOPBACK,

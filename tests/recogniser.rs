@@ -255,7 +255,8 @@ async fn nonsense_and_an_engine_that_closes_again_and_again_are_lost_with_their_
             (EarFault::Close { code: 1011, after: ms(100) }, FaultClass::Overloaded),
         ] {
             // Closed sockets have no code.
-            let class = if engine == Engine::Wyoming && class == FaultClass::Overloaded { FaultClass::Network } else { class };
+            let class =
+                if engine == Engine::Wyoming && class == FaultClass::Overloaded { FaultClass::Network } else { class };
             let mut ear = Ear::open(engine, Ears { fault, fault_times: 2, ..ears(&[TEXT]) }).await;
             ear.listening.started();
             ear.speak(ms(1000));

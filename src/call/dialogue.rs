@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tracing::{Instrument, debug, error_span, warn};
 
+use crate::context::Briefing;
 use crate::conversation::{Command, Conversation, Ending, Generation, Input, Limits, Seq, Turn};
 use crate::hearing::{Heard, Hint, Spoken};
 use crate::leg::LegMedia;
@@ -20,7 +21,7 @@ use super::open::Open;
 use super::recordings::Recordings;
 use super::speaker::Phrase;
 use super::tally::Tally;
-use super::{Parts, Work, answer, prompt};
+use super::{Parts, Work, answer, briefing, prompt};
 
 mod performing;
 
@@ -32,6 +33,7 @@ const LET_GO: Duration = Duration::from_millis(500);
 pub(super) struct Dialogue {
     parts: Arc<Parts>,
     call: String,
+    briefing: Briefing,
     ports: Ports,
     conversation: Conversation,
     recordings: Recordings,
@@ -59,6 +61,7 @@ impl Dialogue {
     pub fn new(
         parts: Arc<Parts>,
         call: String,
+        briefing: Briefing,
         ports: Ports,
         phrases: mpsc::Sender<Phrase>,
         work: mpsc::Sender<Work>,
@@ -79,6 +82,7 @@ impl Dialogue {
             cut_off: false,
             judging: false,
             call,
+            briefing,
             ports,
             phrases,
             work,

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::config::Config;
+use crate::context::{Briefing, Sources};
 use crate::conversation::{Generation, Outcome, Seq};
 use crate::hearing::{EndOfTurn, Hint};
 use crate::media::{Join, MediaThread};
@@ -27,6 +28,7 @@ use crate::tts::{self, Synthesizer};
 
 mod answer;
 mod bridge;
+mod briefing;
 mod dialogue;
 mod incoming;
 mod media;
@@ -67,6 +69,8 @@ pub struct Parts {
     pub model: Arc<dyn LanguageModel>,
     /// The voice.
     pub voice: Arc<dyn Synthesizer>,
+    /// Where callers and questions are looked up.
+    pub sources: Arc<Sources>,
     /// The media thread.
     pub media: MediaThread,
     /// The address that SDP offers media on.
@@ -97,10 +101,11 @@ pub async fn run(parts: Arc<Parts>, agent: Arc<UserAgent>, incoming: IncomingCal
     let span = info_span!("call", id = %incoming.id);
     async {
         info!(peer = %incoming.peer, caller = redact_number(&incoming.caller.user), "rings");
+        let briefing = Briefing::begin(&parts.sources, &incoming.caller, Instant::now());
         let origin = Origin { trunk: incoming.trunk.clone(), peer: incoming.peer.ip() };
         match incoming::answer(&parts, incoming, &stop).await {
             Ok(up) => {
-                converse(&parts, agent, origin, up, stop).await;
+                converse(&parts, agent, origin, up, briefing, stop).await;
             }
             Err(error) => warn!(%error, "not answered"),
         }
@@ -162,6 +167,7 @@ async fn converse(
     agent: Arc<UserAgent>,
     origin: Origin,
     up: Up,
+    briefing: Briefing,
     stop: CancellationToken,
 ) -> EndReason {
     let Up { mut dialog, media: StartedMedia { mut ports, rtcp, mut agreement }, since } = up;
@@ -173,7 +179,7 @@ async fn converse(
     let (phrases_in, phrases_out) = mpsc::channel(dialogue::PHRASES);
     let speech = ports.take_speech().expect("a new call's speech ring has not been taken");
     let speaker = AbortOnDrop(tokio::spawn(speaker::speak(parts.voice.clone(), phrases_out, speech, work_in.clone())));
-    let mut dialogue = Dialogue::new(parts.clone(), dialog.id().to_owned(), ports, phrases_in, work_in);
+    let mut dialogue = Dialogue::new(parts.clone(), dialog.id().to_owned(), briefing, ports, phrases_in, work_in);
     if let Some(agreed) = agreement.agreed() {
         dialogue.described(Instant::now(), &agreed);
     }

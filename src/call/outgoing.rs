@@ -10,6 +10,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
+use crate::context::Briefing;
 use crate::pcm::tone::Ringback;
 use crate::sdp::MediaSecurity;
 use crate::sip::{ByeReason, Dial, EndReason, OutgoingCall, Progress, SipError, UserAgent};
@@ -40,7 +41,8 @@ pub async fn place(
         info!("places a call");
         warm(&parts);
         let up = answered(&parts, call, media, &stop).await?;
-        Ok(converse(&parts, agent, Origin { trunk: through, peer }, up, stop).await)
+        Ok(converse(&parts, agent, Origin { trunk: through, peer }, up, Briefing::without_caller(&parts.sources), stop)
+            .await)
     }
     .instrument(span)
     .await

@@ -18,6 +18,7 @@ mod clips;
 mod demo;
 mod doctor;
 mod evaluate;
+mod knowledge;
 mod run;
 mod simulator;
 
@@ -45,6 +46,8 @@ enum Command {
     Call(Box<call::Args>),
     /// Measure how well turns are heard, over hundreds of callers made for it, and say which goals are met
     Evaluate(evaluate::Arguments),
+    /// Search the folder of texts with a caller's question, and show what the model would be told
+    Knowledge(knowledge::Arguments),
     /// Stand in for the cloud: Gemini's wire format, with delays and faults to order
     Simulator(simulator::Args),
 }
@@ -85,9 +88,11 @@ impl From<StartError> for Failure {
         let exit = match &error {
             StartError::Clips(_) | StartError::Secret(_) | StartError::InboundUsersFile { .. } => Exit::NoInput,
             StartError::Voice(_) => Exit::Unavailable,
-            StartError::Http(_) | StartError::Gemini(_) | StartError::Chat(_) | StartError::InboundUsers { .. } => {
-                Exit::Config
-            }
+            StartError::Http(_)
+            | StartError::Gemini(_)
+            | StartError::Chat(_)
+            | StartError::Sources(_)
+            | StartError::InboundUsers { .. } => Exit::Config,
             StartError::Media(_) | StartError::Sip(_) => Exit::Os,
         };
         Self::new(exit, error)
@@ -111,6 +116,7 @@ pub fn main() -> ExitCode {
             call::run(*arguments).await.map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })
         }),
         Command::Evaluate(arguments) => evaluate::run(arguments),
+        Command::Knowledge(arguments) => knowledge::run(arguments),
         Command::Simulator(arguments) => with_runtime(async {
             let served = simulator::run(arguments).await;
             served.map(|()| ExitCode::SUCCESS).map_err(|error| Failure::new(Exit::Os, error))

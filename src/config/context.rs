@@ -16,8 +16,8 @@ pub struct Knowledge {
     pub folder: Option<PathBuf>,
     /// Passages that a request takes along.
     pub passages: usize,
-    /// The share of the question's weight that a passage must have, 0 to 1.
-    pub min_score: f32,
+    /// The share of the question's weight that a passage must have.
+    pub min_score_percent: u8,
     /// Longest passage.
     pub max_passage_chars: usize,
     /// Without text of what the caller said, all of the knowledge is taken along if it is no longer than this.
@@ -35,7 +35,7 @@ impl Default for Knowledge {
         Self {
             folder: None,
             passages: 3,
-            min_score: 0.3,
+            min_score_percent: 35,
             max_passage_chars: 600,
             whole_up_to_chars: 4000,
             max_files: 1000,
@@ -117,9 +117,93 @@ impl Default for Crm {
     }
 }
 
+impl Knowledge {
+    /// The floor under a passage's score, 0 to 1.
+    pub fn min_score(&self) -> f32 {
+        f32::from(self.min_score_percent) / 100.0
+    }
+}
+
 impl Crm {
     /// Whether customers are looked up anywhere.
     pub fn is_configured(&self) -> bool {
         self.url.is_some() || self.csv_file.is_some() || self.sqlite_file.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse;
+
+    fn problem(text: &str) -> String {
+        let all = parse(text).expect_err("refused").0;
+        assert_eq!(all.len(), 1, "{text}: {all:?}");
+        all[0].to_string()
+    }
+
+    const HTTP: &str =
+        "[crm]\nurl = \"https://crm.example/find?phone={{caller.e164}}\"\nfields = { name = \"/name\" }\n";
+
+    #[test]
+    fn a_crm_over_http_or_in_a_file_is_taken_as_it_is_documented() {
+        let crm =
+            parse(&format!("{HTTP}headers = {{ Authorization = \"Bearer {{{{key}}}}\" }}\nmatches = \"/data\"\n"))
+                .unwrap()
+                .crm;
+        assert!(crm.is_configured() && crm.headers["Authorization"] == "Bearer {{key}}");
+        for file in ["csv_file = \"/x.csv\"", "sqlite_file = \"/x.db\""] {
+            assert!(
+                parse(&format!("[crm]\n{file}\nfields = {{ name = \"Full name\" }}\ntopics = [\"name\"]\n")).is_ok()
+            );
+        }
+        assert!(!parse("").unwrap().crm.is_configured());
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_refused_with_a_remedy() {
+        for (change, remedy) in [
+            ("headers = { a = \"{{caller.e146}}\" }", "did you mean {{caller.e164}}?"),
+            ("body = \"{{key\"", "no end"),
+            ("headers = { \"a b\" = \"x\" }", "not a header's name"),
+            ("method = \"DELETE\"", "none of GET, POST, PUT"),
+            ("matches = \"data\"", "write it as in \"/data/0/name\""),
+            ("number_field = \"/a~2b\"", "not a JSON pointer"),
+            ("topics = [\"orders\"]", "none of the fields"),
+            ("csv_file = \"/x.csv\"", "keep one of url, csv_file and sqlite_file"),
+            ("country = \"XX\"", "two capital letters"),
+            ("give_up_ms = 100", "shorter than join_ms (600)"),
+            ("max_bytes = 1", "256 to 4194304"),
+            ("table = \"\"", "write a name"),
+        ] {
+            let problem = problem(&format!("{HTTP}{change}\n"));
+            assert!(problem.starts_with("4: [crm] key ") && problem.contains(remedy), "{change}: {problem}");
+        }
+        for (url, remedy) in [
+            ("https://crm.example/all", "no placeholder names the caller"),
+            ("https://{{caller.raw}}/x", "behind it only"),
+            ("http://crm.example/{{caller.raw}}", "write https"),
+            ("https://x:hunter2@crm.example/{{caller.raw}}", "a key belongs into key_file"),
+            ("https://crm.example/{{caller.rau}}?token=hunter2", "did you mean {{caller.raw}}?"),
+        ] {
+            let all =
+                parse(&format!("[crm]\nurl = \"{url}\"\nfields = {{ name = \"/name\" }}\n")).expect_err("refused");
+            let problem = all.to_string();
+            assert!(problem.starts_with("2: [crm] key url: ") && problem.contains(remedy), "{url}: {problem}");
+            assert!(!problem.contains("hunter2"), "{problem}");
+        }
+        assert!(problem("[crm]\ncsv_file = \"/x.csv\"\n").contains("nothing would be told of a customer"));
+    }
+
+    #[test]
+    fn a_knowledge_that_cannot_be_is_refused_with_a_remedy() {
+        for (change, remedy) in [
+            ("passages = 0", "take 1 to 10"),
+            ("min_score_percent = 101", "take 0 to 100"),
+            ("pdf_command = [\"pdftotext\"]", "does not name \"{file}\""),
+            ("max_passage_chars = 10", "100 to 2000"),
+        ] {
+            let problem = problem(&format!("[knowledge]\n{change}\n"));
+            assert!(problem.starts_with("2: [knowledge] key ") && problem.contains(remedy), "{change}: {problem}");
+        }
     }
 }

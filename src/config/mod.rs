@@ -24,9 +24,9 @@ mod validate;
 
 pub use context::{Crm, Knowledge};
 pub use load::{ConfigError, Problem, Problems, load, parse};
-pub use recogniser::{Engine, Recogniser};
 pub(crate) use model::is_private_host;
 pub use model::{Chat, Persona, Price};
+pub use recogniser::{Engine, Recogniser};
 pub use secrets::{SecretError, Wanted};
 pub use server::{HostPort, ServerEntry, ServerError};
 pub use template::{Placed, Template, Unplaced};

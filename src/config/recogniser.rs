@@ -91,7 +91,9 @@ pub(super) fn check(found: &mut Complaints, recogniser: &Recogniser) {
     });
     let address = recogniser.address.as_deref();
     let is_good = |address: &str| {
-        address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
+        address
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
     };
     found.unless(address.is_none_or(is_good), SECTION, "address", || {
         "not host and port; write it as in \"127.0.0.1:10300\"".into()
@@ -103,7 +105,9 @@ pub(super) fn check(found: &mut Complaints, recogniser: &Recogniser) {
         "not a model's name; write it as in \"nova-3\", or leave the line out".into()
     });
     let words = &recogniser.vocabulary;
-    found.unless(words.len() <= 100, SECTION, "vocabulary", || format!("{} are too many; take at most 100", words.len()));
+    found.unless(words.len() <= 100, SECTION, "vocabulary", || {
+        format!("{} are too many; take at most 100", words.len())
+    });
     found.unless(words.iter().all(|word| (1..=100).contains(&word.trim().len())), SECTION, "vocabulary", || {
         "each is a word or name of 1 to 100 bytes".into()
     });

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Config, Gemini, Hearing, HostPort, Rtp, Sip, is_private_host};
 
 mod model;
+mod context;
 mod trunk;
 
 /// The most calls that one box takes.
@@ -36,7 +37,13 @@ impl Complaints {
         }
     }
 
-    pub(super) fn within(&mut self, section: &'static str, key: &'static str, value: Duration, ms: std::ops::RangeInclusive<u64>) {
+    pub(super) fn within(
+        &mut self,
+        section: &'static str,
+        key: &'static str,
+        value: Duration,
+        ms: std::ops::RangeInclusive<u64>,
+    ) {
         let good = (Duration::from_millis(*ms.start())..=Duration::from_millis(*ms.end())).contains(&value);
         self.unless(good, section, key, || {
             format!("{} ms is out of range; take {} to {} (milliseconds)", value.as_millis(), ms.start(), ms.end())
@@ -68,6 +75,7 @@ pub(super) fn complaints(config: &Config) -> Vec<Complaint> {
         found.within("conversation", "silence_prompt_ms", config.conversation.silence_prompt, 2000..=120_000);
     }
     transfer(&mut found, config);
+    context::context(&mut found, config);
     found.0
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::Check;
 use crate::config::{Config, SecretError};
+use crate::context;
 use crate::gemini;
 use crate::privacy::Secret;
 
@@ -36,6 +37,12 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
         "write it into a file and name that in [gemini] api_key_file, or into the credential gemini.key".to_owned();
     let key = gemini::key(&config.gemini);
     checks.push(one("gemini key".into(), key, config.gemini.api_key_file.as_deref(), remedy, needed));
+    if config.crm.url.is_some() {
+        let remedy = "write it into a file and name that in [crm] key_file, or into the credential crm.key".to_owned();
+        let texts = config.crm.headers.values().chain(&config.crm.url).chain(&config.crm.body);
+        let needed = texts.into_iter().any(|text| text.contains("{{key}}"));
+        checks.push(one("CRM key".into(), context::key(&config.crm), config.crm.key_file.as_deref(), remedy, needed));
+    }
     checks
 }
 

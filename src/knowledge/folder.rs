@@ -6,7 +6,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -49,6 +49,8 @@ pub(super) type Fingerprint = [u8; 32];
 /// The texts of a folder.
 pub(super) struct Listed {
     pub print: Fingerprint,
+    /// When a text was last changed.
+    pub newest: SystemTime,
     files: Vec<(String, PathBuf, u64)>,
     left: Vec<Left>,
 }
@@ -62,7 +64,7 @@ pub(super) struct Texts {
 
 /// Looks which texts there are, in the order of their names.
 pub(super) fn list(folder: &Path, config: &config::Knowledge) -> Result<Listed, KnowledgeError> {
-    let mut listed = Listed { print: Fingerprint::default(), files: Vec::new(), left: Vec::new() };
+    let mut listed = Listed { print: Fingerprint::default(), newest: UNIX_EPOCH, files: Vec::new(), left: Vec::new() };
     let mut hash = Sha256::new();
     let failed = |source| KnowledgeError::Folder { path: folder.into(), source };
     let mut todo = vec![(folder.to_owned(), 0)];
@@ -80,7 +82,9 @@ pub(super) fn list(folder: &Path, config: &config::Knowledge) -> Result<Listed, 
             if about.is_dir() && depth < DEEPEST && !hidden {
                 todo.push((path, depth + 1));
             } else if about.is_file() && !hidden && kind(&path).is_some() {
-                let changed = about.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+                let modified = about.modified().unwrap_or(UNIX_EPOCH);
+                listed.newest = listed.newest.max(modified);
+                let changed = modified.duration_since(UNIX_EPOCH);
                 hash.update(name.as_bytes());
                 hash.update(about.len().to_le_bytes());
                 hash.update(changed.unwrap_or_default().as_nanos().to_le_bytes());

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -20,6 +21,9 @@ mod words;
 pub use folder::{KnowledgeError, Left};
 pub use index::{Found, Index};
 pub use words::Script;
+
+/// A text that changed so recently may still be being written: what was read before is used.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// A few sentences of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -78,7 +82,7 @@ impl Knowledge {
 
     /// The passages that answer a question best, best first; none when nothing fits.
     pub fn search(&self, question: &str) -> Vec<Passage> {
-        let found = self.index().search(question, self.0.config.passages, self.0.config.min_score);
+        let found = self.index().search(question, self.0.config.passages, self.0.config.min_score());
         found.into_iter().map(|found| found.passage).collect()
     }
 
@@ -108,7 +112,8 @@ impl Knowledge {
             }
         };
         let known = self.0.current.read().unwrap_or_else(PoisonError::into_inner).print;
-        if known == Some(listed.print) {
+        let settled = listed.newest.elapsed().is_ok_and(|age| age >= SETTLED);
+        if known == Some(listed.print) || known.is_some() && !settled {
             return false;
         }
         let read = folder::read(&listed, &self.0.config);

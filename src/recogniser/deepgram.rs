@@ -169,7 +169,9 @@ mod tests {
     #[test]
     fn results_are_interim_settled_or_confirm_the_end() {
         let results = |transcript: &str, flags: &str| {
-            format!(r#"{{"type":"Results","channel":{{"alternatives":[{{"transcript":"{transcript}","confidence":0.9}}]}},{flags}}}"#)
+            format!(
+                r#"{{"type":"Results","channel":{{"alternatives":[{{"transcript":"{transcript}","confidence":0.9}}]}},{flags}}}"#
+            )
         };
         let interim = taken(&results("where is", r#""is_final":false,"speech_final":false"#)).unwrap();
         assert_eq!(interim, [Got::Interim("where is".into())]);

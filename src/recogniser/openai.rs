@@ -107,10 +107,8 @@ impl Inner {
     async fn ask(&self, wav: Vec<u8>) -> Result<Answer, Fault> {
         let file = Part::bytes(wav).file_name("utterance.wav").mime_str("audio/wav");
         let file = file.map_err(|error| self.network(Stage::Request, error))?;
-        let mut form = Form::new()
-            .part("file", file)
-            .text("model", self.settings.model.clone())
-            .text("response_format", "json");
+        let mut form =
+            Form::new().part("file", file).text("model", self.settings.model.clone()).text("response_format", "json");
         if let Some(language) = self.settings.language() {
             form = form.text("language", language.code());
         }
@@ -129,7 +127,12 @@ impl Inner {
             while let Some(bytes) = response.chunk().await.map_err(|error| self.network(Stage::Waiting, error))? {
                 body.extend_from_slice(&bytes);
                 if body.len() > LONGEST_ANSWER_BYTES {
-                    return Err(self.provider.fault(FaultClass::Protocol, Stage::Waiting, None, "the answer has no end"));
+                    return Err(self.provider.fault(
+                        FaultClass::Protocol,
+                        Stage::Waiting,
+                        None,
+                        "the answer has no end",
+                    ));
                 }
             }
             if !status.is_success() {

@@ -200,7 +200,9 @@ impl Decoder {
         let header: Value = serde_json::from_slice(&self.bytes[..end]).map_err(|_| "a header is not JSON")?;
         let length = |key: &str| match header.get(key) {
             None | Some(Value::Null) => Some(0),
-            Some(length) => length.as_u64().and_then(|length| usize::try_from(length).ok()).filter(|n| *n <= LONGEST_BYTES),
+            Some(length) => {
+                length.as_u64().and_then(|length| usize::try_from(length).ok()).filter(|n| *n <= LONGEST_BYTES)
+            }
         };
         let (Some(data), Some(payload)) = (length("data_length"), length("payload_length")) else {
             return Err("an event is too large");
@@ -212,7 +214,8 @@ impl Decoder {
         let kind = header["type"].as_str().ok_or("an event has no type")?.to_owned();
         let mut merged = header["data"].clone();
         if data > 0 {
-            let more: Value = serde_json::from_slice(&self.bytes[data_at..payload_at]).map_err(|_| "data is not JSON")?;
+            let more: Value =
+                serde_json::from_slice(&self.bytes[data_at..payload_at]).map_err(|_| "data is not JSON")?;
             match (merged.as_object_mut(), more) {
                 (Some(merged), Value::Object(more)) => merged.extend(more),
                 (_, more) => merged = more,
@@ -252,7 +255,12 @@ mod tests {
 
     #[test]
     fn what_is_no_event_or_too_large_is_an_error() {
-        for odd in ["nonsense\n", "{}\n", "{\"type\":\"x\",\"payload_length\":-1}\n", "{\"type\":\"x\",\"data_length\":99999999}\n"] {
+        for odd in [
+            "nonsense\n",
+            "{}\n",
+            "{\"type\":\"x\",\"payload_length\":-1}\n",
+            "{\"type\":\"x\",\"data_length\":99999999}\n",
+        ] {
             let mut decoder = Decoder::default();
             decoder.push(odd.as_bytes());
             assert!(decoder.poll().is_err(), "{odd}");

@@ -89,6 +89,7 @@ impl Dialogue {
                 "(The caller has just heard you say \"{clip}\" while you were thinking; do not say it again.)"
             ));
         }
+        briefing::add_facts(&self.briefing, None, &mut contents);
         let ask = Ask { system: self.system.clone(), contents, functions: self.functions.clone() };
         let open = Open::new(generation);
         let stop = open.stop_asking.clone();

@@ -45,6 +45,7 @@ async fn a_call_ends_even_if_the_media_thread_does_not_answer() {
         clips: Clips::open(&config.placeholder, config.voice.level_dbfs).unwrap(),
         model: Arc::new(Gemini::new(&config.gemini, None, &Http::new(config.gemini.connect).unwrap()).unwrap()),
         voice: Arc::new(CommandSynthesizer::new(&config.voice).unwrap()),
+        sources: Arc::default(),
         media: MediaThread::start(1).unwrap(),
         forecast: crate::playout::SharedForecast::default(),
         end_of_turn: None,
@@ -57,7 +58,8 @@ async fn a_call_ends_even_if_the_media_thread_does_not_answer() {
     // Kept from the media thread.
     let (_line, ports) = Line::new(Box::new(Nobody), endpointer, Mixer::new(Duration::ZERO), LET_GO).unwrap();
     let (phrases, work) = (mpsc::channel(1).0, mpsc::channel(1).0);
-    let mut dialogue = Dialogue::new(Arc::new(parts), "call".into(), ports, phrases, work);
+    let briefing = Briefing::without_caller(&parts.sources);
+    let mut dialogue = Dialogue::new(Arc::new(parts), "call".into(), briefing, ports, phrases, work);
     let ended = tokio::time::timeout(LET_GO * 2, dialogue.hung_up(Instant::now())).await;
     assert!(ended.is_ok());
 }

@@ -140,7 +140,8 @@ mod tests {
     #[test]
     fn the_servers_messages_are_read_from_binary_frames_and_unknown_fields_are_passed_over() {
         assert!(told(r#"{"setupComplete":{"sessionId":"x"}}"#).setup_complete.is_some());
-        let content = told(r#"{"serverContent":{"interimInputTranscription":{"text":"where"},"new":1}}"#).server_content;
+        let content =
+            told(r#"{"serverContent":{"interimInputTranscription":{"text":"where"},"new":1}}"#).server_content;
         assert_eq!(content.unwrap().interim_input_transcription.unwrap().text, "where");
         assert_eq!(told(r#"{"goAway":{"timeLeft":"9.5s"}}"#).go_away.unwrap().time_left(), Duration::from_millis(9500));
         for odd in [r#"{"goAway":{}}"#, r#"{"goAway":{"timeLeft":"-1s"}}"#, r#"{"goAway":{"timeLeft":"soon"}}"#] {

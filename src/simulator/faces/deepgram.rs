@@ -18,8 +18,16 @@ use super::ears::{Connection, EarFault, Ears, Say};
 /// Silence on the connection that ends it.
 const QUIET: Duration = Duration::from_secs(10);
 const KEYS: [&str; 10] = [
-    "model", "language", "encoding", "sample_rate", "channels", "interim_results", "endpointing", "utterance_end_ms",
-    "keyterm", "vad_events",
+    "model",
+    "language",
+    "encoding",
+    "sample_rate",
+    "channels",
+    "interim_results",
+    "endpointing",
+    "utterance_end_ms",
+    "keyterm",
+    "vad_events",
 ];
 
 pub(super) fn routes() -> Router<Arc<FaceOptions>> {
@@ -82,7 +90,8 @@ async fn serve(mut socket: WebSocket, ears: Ears, opening: String, bytes_a_secon
     loop {
         let message = match tokio::time::timeout(QUIET, socket.recv()).await {
             Err(_) => {
-                let reason = "NET-0001: Deepgram did not receive audio data or a text message within the timeout window.";
+                let reason =
+                    "NET-0001: Deepgram did not receive audio data or a text message within the timeout window.";
                 return close(&mut socket, 1011, reason).await;
             }
             Ok(Some(Ok(message))) => message,

@@ -90,7 +90,8 @@ async fn serve(speaker: &mut Speaker, options: &FaceOptions, key: &str) -> Resul
     let setup = only(&first, &["setup"])?["setup"].clone();
     let model = setup["model"].as_str().and_then(|model| model.strip_prefix("models/")).unwrap_or_default().to_owned();
     if !model.ends_with("-transcribe-live") {
-        let reason = format!("models/{model} is not found for API version v1beta, or is not supported for bidiGenerateContent.");
+        let reason =
+            format!("models/{model} is not found for API version v1beta, or is not supported for bidiGenerateContent.");
         return Err((1008, reason));
     }
     only(&setup, &["model", "inputAudioTranscription"])?;

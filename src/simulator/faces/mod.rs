@@ -16,6 +16,7 @@ mod live;
 mod transcription;
 pub mod wyoming_asr;
 pub mod chat;
+pub mod crm;
 
 /// How the faces behave.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +25,8 @@ pub struct FaceOptions {
     pub ears: ears::Ears,
     /// OpenAI's chat completions.
     pub chat: chat::ChatOptions,
+    /// The CRM.
+    pub crm: crm::CrmOptions,
 }
 
 /// The faces, until they are dropped.
@@ -63,5 +66,10 @@ impl Drop for Faces {
 
 /// What each face serves.
 fn routes() -> Router<Arc<FaceOptions>> {
-    Router::new().merge(deepgram::routes()).merge(live::routes()).merge(transcription::routes()).merge(chat::routes())
+    Router::new()
+        .merge(deepgram::routes())
+        .merge(live::routes())
+        .merge(transcription::routes())
+        .merge(chat::routes())
+        .merge(crm::routes())
 }

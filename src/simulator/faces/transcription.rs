@@ -49,8 +49,7 @@ async fn transcribe(State(options): State<Arc<FaceOptions>>, headers: HeaderMap,
         return bad("Invalid file format. Supported formats: ['flac', 'm4a', 'mp3', 'wav', 'webm']");
     };
     let text = |name: &str| field(name).map(|value| String::from_utf8_lossy(value).into_owned());
-    let opening: Vec<String> =
-        FIELDS[1..].iter().filter_map(|name| Some(format!("{name}={}", text(name)?))).collect();
+    let opening: Vec<String> = FIELDS[1..].iter().filter_map(|name| Some(format!("{name}={}", text(name)?))).collect();
     let (mut connection, fault) = options.ears.connected(opening.join("&"));
     connection.heard(Duration::from_secs_f64(sound.samples.len() as f64 / f64::from(sound.rate)));
     match fault {
