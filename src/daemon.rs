@@ -13,11 +13,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::call::{self, Parts, prompt};
 use crate::chat::{self, Chat};
-use crate::config::{Config, SecretError, Trunk};
+use crate::config::{Config, Language, SecretError, Trunk, VoicePreset};
 use crate::context::{Sources, SourcesError};
 use crate::gemini::{self, Gemini, SetupError};
 use crate::hearing::EndOfTurn;
@@ -26,9 +26,10 @@ use crate::media::{MediaCounters, MediaThread};
 use crate::model::{Declining, FirstOf, LanguageModel};
 use crate::playout::SharedForecast;
 use crate::playout::clips::{ClipError, Clips};
+use crate::privacy::Secret;
 use crate::sip::{InboundUsers, InboundUsersError, IncomingCall, SipError, TrunkOptions, UserAgent, UserAgentOptions};
 use crate::timeline::TurnReport;
-use crate::tts::{self, CommandSynthesizer};
+use crate::tts::{self, Cached, Voices};
 
 /// Reports of turns that may wait to be written.
 const REPORTS: usize = 256;
@@ -113,10 +114,15 @@ impl Daemon {
         let language = config.conversation.language;
         let clips = Clips::open(&config.placeholder, config.voice.level_dbfs)?;
         clips.check(language)?;
-        let voice = CommandSynthesizer::new(&config.voice)?;
-        voice.check(language).await?;
+        let key = gemini::key(&config.gemini)?;
         let http = Http::new(config.gemini.connect)?;
-        let model = model(&config, &http)?;
+        let Voices { voice, cache } = tts::open(&config, voice_key(&config, key.as_ref())?, &http)?;
+        voice.check(language).await?;
+        if let Some(cache) = cache {
+            let texts = clips.iter().filter(|clip| clip.language == language).map(|clip| clip.text.clone());
+            keep_phrases(cache, language, texts.chain(config.voice.cache_phrases.iter().cloned()).collect());
+        }
+        let model = model(&config, key, &http)?;
         let sources = Sources::open(&config, &http).await?;
         let media = MediaThread::start(config.sip.max_calls).map_err(StartError::Media)?;
         if !media.counters().realtime.load(Relaxed) {
@@ -151,7 +157,7 @@ impl Daemon {
             config,
             clips,
             model,
-            voice: Arc::new(voice),
+            voice,
             sources: Arc::new(sources),
             media,
             forecast: SharedForecast::default(),
@@ -249,9 +255,9 @@ impl Daemon {
 }
 
 /// The models of the configuration as one, each asked when those before it do not answer.
-fn model(config: &Config, http: &Http) -> Result<Arc<dyn LanguageModel>, StartError> {
+fn model(config: &Config, key: Option<Secret>, http: &Http) -> Result<Arc<dyn LanguageModel>, StartError> {
     let chat = Chat::new(&config.chat, chat::key(&config.chat)?, http)?;
-    let gemini = Gemini::with_prices(&config.gemini, &config.price, gemini::key(&config.gemini)?, http);
+    let gemini = Gemini::with_prices(&config.gemini, &config.price, key, http);
     let mut candidates = match (gemini, &chat) {
         (Ok(gemini), _) => gemini.candidates(),
         (Err(SetupError::NoKey), Some(_)) => {
@@ -278,6 +284,22 @@ fn inbound_users(path: &Path) -> Result<InboundUsers, StartError> {
 }
 
 /// The trunks of the configuration with their passwords.
+/// The key of the voice over the network; Gemini's voices take the key of its models, too.
+fn voice_key(config: &Config, gemini: Option<&Secret>) -> Result<Option<Secret>, SecretError> {
+    let gemini = gemini.filter(|_| config.network_voice.preset == Some(VoicePreset::Gemini));
+    Ok(config.network_voice.key()?.or_else(|| gemini.cloned()))
+}
+
+/// Fills the voice's cache, in the background.
+fn keep_phrases(cache: Cached, language: Language, phrases: Vec<String>) {
+    tokio::spawn(async move {
+        match cache.fill(language, &phrases).await {
+            Ok(there) => debug!(there, "phrases are kept"),
+            Err(fault) => warn!(%fault, "not all phrases could be kept; they are spoken when they are needed"),
+        }
+    });
+}
+
 fn trunks(config: &Config) -> Result<Vec<TrunkOptions>, SecretError> {
     let with_password = |(name, trunk): (&String, &Trunk)| {
         let password = trunk.password(name)?;

@@ -21,6 +21,7 @@ mod template;
 mod tests;
 mod trunk;
 mod validate;
+mod voice;
 
 pub use context::{Crm, Knowledge};
 pub use load::{ConfigError, Problem, Problems, load, parse};
@@ -33,6 +34,7 @@ pub use template::{Placed, Template, Unplaced};
 pub use trunk::{
     Answering, HeaderCharset, IdentityHeader, Keepalive, Policy, Refresher, Transferring, Transport, Trunk, TrunkMode,
 };
+pub use voice::{AnswerForm, Coding, JsonSound, NetworkVoice, PLACEHOLDERS, Voice, VoicePreset};
 
 /// A duration written as whole milliseconds.
 mod ms {
@@ -117,6 +119,8 @@ pub struct Config {
     pub persona: Persona,
     /// The voice.
     pub voice: Voice,
+    /// The voice over the network.
+    pub network_voice: NetworkVoice,
     /// The dialogue.
     pub conversation: Conversation,
     /// The business's texts.
@@ -357,50 +361,6 @@ impl Default for Gemini {
     }
 }
 
-/// `[voice]`
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Voice {
-    /// A program that reads text on standard input and writes a WAV file to standard output; `{voice}` becomes the voice's name.
-    pub command: Vec<String>,
-    /// Voice for English.
-    pub en: String,
-    /// Voice for Hebrew.
-    pub he: String,
-    /// Voice for Russian.
-    pub ru: String,
-    /// Level that speech and clips are matched to, in dBFS over the voiced parts.
-    pub level_dbfs: f32,
-    /// Silence after a clause.
-    #[serde(rename = "pause_after_clause_ms", with = "ms")]
-    pub pause_after_clause: Duration,
-    /// Silence after a sentence.
-    #[serde(rename = "pause_after_sentence_ms", with = "ms")]
-    pub pause_after_sentence: Duration,
-    /// Time from the text to the first sound.
-    #[serde(rename = "first_audio_ms", with = "ms")]
-    pub first_audio: Duration,
-    /// Time between two pieces of sound.
-    #[serde(rename = "stall_ms", with = "ms")]
-    pub stall: Duration,
-}
-
-impl Default for Voice {
-    fn default() -> Self {
-        Self {
-            command: ["espeak-ng", "-v", "{voice}", "-z", "--stdin", "--stdout"].map(String::from).to_vec(),
-            en: "en-us".into(),
-            he: "he".into(),
-            ru: "ru".into(),
-            level_dbfs: -20.0,
-            pause_after_clause: Duration::from_millis(80),
-            pause_after_sentence: Duration::from_millis(200),
-            first_audio: Duration::from_millis(1500),
-            stall: Duration::from_millis(400),
-        }
-    }
-}
-
 /// A language that callers speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -476,15 +436,4 @@ impl Default for Conversation {
 pub struct Log {
     /// A file that gets one JSON object a turn, appended.
     pub timeline_file: Option<PathBuf>,
-}
-
-impl Voice {
-    /// The name of the voice for a language.
-    pub fn name(&self, language: Language) -> &str {
-        match language {
-            Language::En => &self.en,
-            Language::He => &self.he,
-            Language::Ru => &self.ru,
-        }
-    }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Config, Gemini, Hearing, HostPort, Rtp, Sip, is_private_host};
+use super::{Config, Gemini, Hearing, HostPort, Rtp, Sip, VoicePreset, is_private_host};
 
 mod model;
 mod context;
@@ -66,6 +66,7 @@ pub(super) fn complaints(config: &Config) -> Vec<Complaint> {
     model::price(&mut found, &config.price);
     model::persona(&mut found, &config.persona);
     voice(&mut found, &config.voice);
+    network_voice(&mut found, &config.network_voice);
     let exchanges = config.conversation.history_exchanges;
     found.unless(exchanges <= 200, "conversation", "history_exchanges", || {
         format!("{exchanges} is too many; take at most 200")
@@ -230,6 +231,50 @@ fn voice(found: &mut Complaints, voice: &super::Voice) {
     found.within("voice", "pause_after_sentence_ms", voice.pause_after_sentence, 0..=2000);
     found.within("voice", "first_audio_ms", voice.first_audio, 50..=30_000);
     found.within("voice", "stall_ms", voice.stall, 50..=10_000);
+    let size = voice.cache_mb;
+    found.unless(size <= 10_240, "voice", "cache_mb", || format!("{size} is too much; take at most 10240"));
+    let phrases = &voice.cache_phrases;
+    found.unless(
+        phrases.len() <= 500 && phrases.iter().all(|phrase| phrase.len() <= 1000),
+        "voice",
+        "cache_phrases",
+        || "more than 500 phrases, or one of more than 1000 bytes; take fewer or shorter ones".into(),
+    );
+}
+
+fn network_voice(found: &mut Complaints, voice: &super::NetworkVoice) {
+    const SECTION: &str = "network_voice";
+    let needs_url = matches!(voice.preset, Some(VoicePreset::Wyoming | VoicePreset::Custom));
+    found.unless(!needs_url || voice.url.is_some(), SECTION, "url", || {
+        "this preset has no address of its own; write one, such as \"tcp://127.0.0.1:10200\" for wyoming".into()
+    });
+    let headers = voice.headers.iter().map(|header| ("headers", header));
+    let templates = [("url", &voice.url), ("body", &voice.body)];
+    let templates = templates.into_iter().filter_map(|(key, template)| Some((key, template.as_ref()?)));
+    for (key, template) in templates.chain(headers) {
+        if let Some(message) = super::voice::template_fault(template) {
+            found.unless(false, SECTION, key, || message);
+        }
+    }
+    let named = |header: &String| {
+        header.split_once(':').is_some_and(|(name, _)| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        })
+    };
+    found.unless(voice.headers.iter().all(named), SECTION, "headers", || {
+        "not all are headers; write each as in \"Content-Type: application/json\", keys as {{key}}".into()
+    });
+    let plain = |region: &String| region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    found.unless(voice.region.as_ref().is_none_or(plain), SECTION, "region", || {
+        "a region is letters, digits and hyphens, such as \"westeurope\"".into()
+    });
+    let parallel = voice.parallel;
+    found.unless((1..=8).contains(&parallel), SECTION, "parallel", || {
+        format!("{parallel} is out of range; take 1 to 8")
+    });
+    found.within(SECTION, "first_audio_ms", voice.first_audio, 50..=30_000);
+    found.within(SECTION, "stall_ms", voice.stall, 50..=10_000);
+    found.within(SECTION, "rest_ms", voice.rest, 1000..=3_600_000);
 }
 
 /// `https` anywhere, `http` on this machine (and, if `private`, in private networks) only, and nothing but scheme, host, port and path.

@@ -9,7 +9,7 @@ mod speakable;
 mod words;
 
 pub use cutter::{Cutter, Options, Timer};
-pub use speakable::speakable;
+pub use speakable::{Digits, speakable, speakable_with};
 
 /// How a piece ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,12 +12,26 @@ use super::{numbers, words};
 /// Markdown, emoji, control and direction marks go; addresses of the web become host names; `&`, `%`, currency and number signs
 /// become words; the digits of telephone numbers are said one by one. In Hebrew all numbers become words.
 pub fn speakable(text: &str, language: Language) -> Option<String> {
+    speakable_with(text, language, Digits::Words)
+}
+
+/// What a voice makes of digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Digits {
+    /// It is silent where Hebrew has digits, and gets words.
+    Words,
+    /// It reads them, and in the right gender.
+    Kept,
+}
+
+/// [`speakable`] for a voice of which it is known what it makes of digits.
+pub fn speakable_with(text: &str, language: Language, digits: Digits) -> Option<String> {
     let text: String = text.chars().filter_map(keep).collect();
     let text = links(&text);
     let text: Vec<String> = text.split_whitespace().filter_map(|token| token_words(token, language)).collect();
     let text = telephone_numbers(&text.join(" "), language);
     let text = signs(&text, language);
-    let text = if language == Language::He { hebrew_numbers(&text) } else { text };
+    let text = if language == Language::He && digits == Digits::Words { hebrew_numbers(&text) } else { text };
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let text = tidy(&text);
     text.contains(char::is_alphanumeric).then_some(text)

@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Language};
 use crate::pcm;
-use crate::sentence::{Ends, speakable};
+use crate::sentence::{Digits, Ends, speakable_with};
 
 use super::shape::Gain;
 use super::stream::{Reader, Trimmer};
-use super::{Fault, Fut, Say, Synthesizer};
+use super::{Fault, Fut, Say, Synthesizer, known_sentence};
 
 /// No phrase of a telephone answer is longer.
 const MAX_PHRASE: Duration = Duration::from_secs(60);
@@ -63,9 +63,12 @@ impl CommandSynthesizer {
         Ok(Self { shared: Arc::new(Shared { voice: voice.clone(), program, voices: Default::default() }) })
     }
 
-    /// Speaks a known sentence to nobody: proves that program and voice work, and measures the voice's level.
-    pub async fn check(&self, language: Language) -> Result<(), Fault> {
-        self.shared.measure(language).await
+    /// The version of espeak-ng, when the program is that: `1.51`.
+    async fn espeak_version(&self) -> Option<String> {
+        let asking = Command::new(&self.shared.program).arg("--version").kill_on_drop(true).output();
+        let output = timeout(self.shared.voice.first_audio, asking).await.ok()?.ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.split_once("text-to-speech: ")?.1.split_whitespace().next().map(str::to_owned)
     }
 }
 
@@ -85,16 +88,40 @@ impl Synthesizer for CommandSynthesizer {
         })
     }
 
+    fn identity(&self, language: Language) -> Option<String> {
+        // It is quicker than the disk.
+        let voice = &self.shared.voice;
+        (!self.shared.is_espeak()).then(|| {
+            let pauses = (voice.pause_after_clause.as_millis(), voice.pause_after_sentence.as_millis());
+            format!(
+                "{:?} {} {} {} {pauses:?}",
+                voice.command,
+                voice.command_answer,
+                voice.name(language),
+                voice.level_dbfs
+            )
+        })
+    }
+
+    /// Measures the voice's level, too.
+    fn check(&self, language: Language) -> Fut<'_, Result<(), Fault>> {
+        Box::pin(self.shared.measure(language))
+    }
+
     fn warm(&self, language: Language) -> Fut<'_, Result<(), Fault>> {
         Box::pin(async move {
             let slot = self.shared.slot(language);
             if slot.gain.get().is_none() {
-                let name = self.shared.program.rsplit('/').next().unwrap_or_default();
-                if language == Language::He && name.starts_with("espeak") {
-                    tracing::warn!(
-                        program = name,
-                        "this voice cannot read Hebrew without vowel points: answers will be hard to understand; set voice.command to another one"
-                    );
+                if language == Language::He && self.shared.is_espeak() {
+                    let version = self.espeak_version().await;
+                    if version.as_deref().is_none_or(|version| is_before(version, (1, 53))) {
+                        tracing::warn!(
+                            program = self.shared.program,
+                            version = version.unwrap_or_default(),
+                            "this voice cannot read Hebrew without vowel points: answers will be hard to understand; \
+                             set voice.command to another one, or a [network_voice]"
+                        );
+                    }
                 }
                 self.shared.measure(language).await?;
             }
@@ -109,6 +136,15 @@ impl Shared {
         &self.voices[language as usize]
     }
 
+    fn is_espeak(&self) -> bool {
+        self.program.rsplit('/').next().is_some_and(|name| name.starts_with("espeak"))
+    }
+
+    /// espeak-ng before 1.53 is silent where Hebrew has digits.
+    fn digits(&self) -> Digits {
+        if self.is_espeak() { Digits::Words } else { Digits::Kept }
+    }
+
     /// Starts a process that waits for its text.
     fn start(&self, language: Language) -> Result<Process, Fault> {
         let name = self.voice.name(language);
@@ -119,6 +155,7 @@ impl Shared {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .env_remove("GEMINI_API_KEY")
+            .env_remove("OFFHOOK_VOICE_KEY")
             .kill_on_drop(true);
         let mut child = command.spawn().map_err(|cause| match cause.kind() {
             std::io::ErrorKind::NotFound => Fault::Missing { program: self.program.clone() },
@@ -157,7 +194,7 @@ impl Shared {
     }
 
     async fn speak(&self, say: &Say, out: &mpsc::Sender<Vec<i16>>) -> Result<(), Fault> {
-        let Some(text) = speakable(&say.text, say.language) else { return Ok(()) };
+        let Some(text) = speakable_with(&say.text, say.language, self.digits()) else { return Ok(()) };
         let gain = self.slot(say.language).gain.get().copied().unwrap_or_else(|| Gain::db(UNMEASURED_DB));
         let pause = match say.ends {
             Ends::Clause => self.voice.pause_after_clause,
@@ -213,7 +250,7 @@ impl Shared {
             child,
             stdout,
             note,
-            reader: Reader::new(),
+            reader: Reader::new(self.voice.command_answer),
             first_by: Some(first_by),
             samples: 0,
             bytes: vec![0; 8192],
@@ -301,11 +338,19 @@ async fn tail_of(mut stderr: ChildStderr) -> String {
     String::from_utf8_lossy(&tail).trim().to_owned()
 }
 
-/// A sentence by which a voice's level is measured; written as a model writes, in Hebrew without vowel points.
-const fn known_sentence(language: Language) -> &'static str {
-    match language {
-        Language::En => "Good morning, how can I help you today?",
-        Language::He => "שלום, רגע אחד בבקשה, אני כבר בודק.",
-        Language::Ru => "Доброе утро, чем я могу вам помочь сегодня?",
+/// Whether a version such as `1.51` or `1.52.0` is an older one. One that cannot be read is.
+fn is_before(version: &str, (major, minor): (u32, u32)) -> bool {
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (major, minor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        assert!(is_before("1.51", (1, 53)) && is_before("1.52.0", (1, 53)) && is_before("dev", (1, 53)));
+        assert!(!is_before("1.53", (1, 53)) && !is_before("2.0", (1, 53)) && !is_before("1.100", (1, 53)));
     }
 }

@@ -1,7 +1,11 @@
-//! Text to speech: what a voice is to the rest of the house, and the voice that is a program on this machine.
+//! Text to speech: what a voice is to the rest of the house, voices that are programs on this machine, and voices over the network.
 //!
-//! Not implemented: cloud voices, a fallback voice, a cache.
+//! ```text
+//! Fallback ─┬─ Cached ─ HttpVoice | WyomingVoice      the better voice, while it works
+//!           └─ CommandSynthesizer                     the rest of an answer in which it failed
+//! ```
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,16 +15,25 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Language;
+use crate::config::{self, Config, Language};
+use crate::http::Http;
 pub use crate::model::Fut;
 use crate::pcm::wav::WavError;
+use crate::privacy::Secret;
 use crate::sentence::Ends;
 
+mod breaker;
+pub mod cache;
 pub mod command;
+mod fallback;
+pub mod network;
 pub mod shape;
 mod stream;
 
+pub use cache::{Cached, Store};
 pub use command::CommandSynthesizer;
+pub use fallback::Fallback;
+pub use network::{HttpVoice, NetworkFault, WyomingVoice};
 
 /// A phrase to be spoken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +96,47 @@ pub trait Synthesizer: Send + Sync {
     fn warm(&self, language: Language) -> Fut<'_, Result<(), Fault>>;
 }
 
+/// The voices of a configuration, put together.
+pub struct Voices {
+    /// What speaks.
+    pub voice: Arc<dyn Synthesizer>,
+    /// What is to be filled with phrases, if anything is kept.
+    pub cache: Option<Cached>,
+}
+
+/// Puts together what `[voice]` and `[network_voice]` describe. `key` is the network voice's. Speaks to nobody yet; opens the cache.
+///
+/// # Errors
+/// When one of them cannot be used as it is configured. A cache that cannot be opened is only logged.
+pub fn open(config: &Config, key: Option<Secret>, http: &Http) -> Result<Voices, Fault> {
+    let store = store(&config.voice);
+    let keep = |voice: Arc<dyn Synthesizer>| store.clone().map(|store| Cached::new(voice, store));
+    let command: Arc<dyn Synthesizer> = Arc::new(CommandSynthesizer::new(&config.voice)?);
+    let Some(network) = network::open(&config.network_voice, &config.voice, key, http)? else {
+        let cache = keep(command.clone());
+        return Ok(Voices { voice: cache.clone().map_or(command, |cached| Arc::new(cached)), cache });
+    };
+    let cache = keep(network.clone());
+    let first = cache.clone().map_or(network, |cached| Arc::new(cached));
+    Ok(Voices { voice: Arc::new(Fallback::new(first, command, config.network_voice.rest)), cache })
+}
+
+/// The folder of kept phrases: the configured one, or one in what systemd gives to the service.
+fn store(voice: &config::Voice) -> Option<Store> {
+    let of_systemd = || std::env::var_os("CACHE_DIRECTORY").map(|folder| PathBuf::from(folder).join("voice"));
+    let folder = voice.cache_dir.clone().or_else(of_systemd)?;
+    if voice.cache_mb == 0 {
+        return None;
+    }
+    match Store::open(&folder, u64::from(voice.cache_mb) << 20) {
+        Ok(store) => Some(store),
+        Err(error) => {
+            tracing::warn!(folder = %folder.display(), %error, "no phrases are kept: check voice.cache_dir and who may write there");
+            None
+        }
+    }
+}
+
 /// Why a phrase was not spoken. Never holds the phrase.
 #[derive(Debug, Error)]
 pub enum Fault {
@@ -91,6 +145,17 @@ pub enum Fault {
         "voice.command is empty; leave the key out to use espeak-ng, or name a program that reads text and writes WAV"
     )]
     NoCommand,
+    /// A voice over the network failed.
+    #[error(transparent)]
+    Network(#[from] NetworkFault),
+    /// `[network_voice]` cannot be used as it is.
+    #[error("network_voice.{key}: {problem}")]
+    Setup {
+        /// The key of the configuration.
+        key: &'static str,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// The program is not on this machine.
     #[error("voice.command: the program {program:?} is not installed{}", remedy(.program))]
     Missing {
@@ -167,5 +232,14 @@ fn remedy(program: &str) -> String {
     match program.rsplit('/').next() {
         Some(name @ ("espeak-ng" | "flite" | "festival")) => format!("; install it: `apt-get install {name}`"),
         _ => "; install it, or change `voice.command`".into(),
+    }
+}
+
+/// A sentence by which a voice's level is measured; written as a model writes, in Hebrew without vowel points.
+const fn known_sentence(language: Language) -> &'static str {
+    match language {
+        Language::En => "Good morning, how can I help you today?",
+        Language::He => "שלום, רגע אחד בבקשה, אני כבר בודק.",
+        Language::Ru => "Доброе утро, чем я могу вам помочь сегодня?",
     }
 }

@@ -1,5 +1,7 @@
-//! From the bytes of a WAV file, as they arrive, to pieces for the line: 8 kHz, level-matched, silence trimmed.
+//! From the bytes of a sound, as they arrive, to pieces for the line: 8 kHz, level-matched, silence trimmed.
 
+use crate::codec::Codec;
+use crate::config::Coding;
 use crate::pcm::resample::StreamResampler;
 use crate::pcm::wav::{self, Header, WavError};
 use crate::pcm::{FRAME_SAMPLES, RATE};
@@ -11,41 +13,46 @@ const MAX_HEADER: usize = 64 * 1024;
 /// Samples in a piece; the last one takes what would be less than a frame behind it.
 const PIECE: usize = 2 * FRAME_SAMPLES;
 
-/// Reads a WAV file that arrives in parts.
+/// Reads a sound that arrives in parts.
 pub(super) struct Reader {
     /// Bytes of the header, later those of a sample that is not whole yet.
     bytes: Vec<u8>,
+    coding: Coding,
     body: Option<Body>,
 }
 
 struct Body {
-    header: Header,
+    channels: u16,
+    /// One byte a sample.
+    companded: Option<Codec>,
     /// Bytes of samples that may still come.
     left: usize,
     resampler: StreamResampler,
 }
 
 impl Reader {
-    pub fn new() -> Self {
-        Self { bytes: Vec::new(), body: None }
+    /// A reader of what is written so. A WAV file is known for one whatever was announced.
+    pub fn new(coding: Coding) -> Self {
+        Self { bytes: Vec::new(), coding, body: None }
     }
 
     /// Takes bytes, appends to `out` the samples at the line's rate.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<i16>) -> Result<(), WavError> {
         self.bytes.extend_from_slice(bytes);
-        if self.body.is_none() {
-            let Some(header) = wav::header(&self.bytes)? else {
-                return if self.bytes.len() > MAX_HEADER { Err(WavError::Missing("data")) } else { Ok(()) };
-            };
-            // A data chunk of size 0 is what a pipe writer leaves that meant to come back.
-            let left = if header.data_bytes == 0 { usize::MAX } else { header.data_bytes };
-            self.bytes.drain(..header.data_at.min(self.bytes.len()));
-            self.body = Some(Body { header, left, resampler: StreamResampler::new(header.rate, RATE) });
+        if self.body.is_none() && !self.begin()? {
+            return Ok(());
         }
         if let Some(body) = &mut self.body {
-            let group = 2 * usize::from(body.header.channels);
+            let group = if body.companded.is_some() { 1 } else { 2 * usize::from(body.channels) };
             let usable = self.bytes.len().min(body.left) / group * group;
-            let mixed: Vec<i16> = self.bytes[..usable].chunks_exact(group).map(mix).collect();
+            let mixed: Vec<i16> = match body.companded {
+                Some(codec) => {
+                    let mut samples = vec![0; usable];
+                    codec.decode(&self.bytes[..usable], &mut samples);
+                    samples
+                }
+                None => self.bytes[..usable].chunks_exact(group).map(mix).collect(),
+            };
             body.resampler.push(&mixed, out);
             body.left -= usable;
             self.bytes.drain(..usable);
@@ -56,14 +63,41 @@ impl Reader {
         Ok(())
     }
 
-    /// Appends the last samples. An error when there was not even a header.
+    /// Whether the samples have begun.
+    fn begin(&mut self) -> Result<bool, WavError> {
+        const RIFF: &[u8] = b"RIFF";
+        let may_be_wav = RIFF.starts_with(&self.bytes[..self.bytes.len().min(RIFF.len())]);
+        let (rate, companded) = match self.coding {
+            _ if may_be_wav && self.bytes.len() < RIFF.len() => return Ok(false),
+            Coding::Raw { rate } if !may_be_wav => (rate, None),
+            Coding::Ulaw if !may_be_wav => (RATE, Some(Codec::Pcmu)),
+            Coding::Alaw if !may_be_wav => (RATE, Some(Codec::Pcma)),
+            _ => return self.begin_wav(),
+        };
+        let resampler = StreamResampler::new(rate, RATE);
+        self.body = Some(Body { channels: 1, companded, left: usize::MAX, resampler });
+        Ok(true)
+    }
+
+    fn begin_wav(&mut self) -> Result<bool, WavError> {
+        let Some(Header { rate, channels, data_at, data_bytes }) = wav::header(&self.bytes)? else {
+            return if self.bytes.len() > MAX_HEADER { Err(WavError::Missing("data")) } else { Ok(false) };
+        };
+        // A data chunk of size 0 is what a pipe writer leaves that meant to come back.
+        let left = if data_bytes == 0 { usize::MAX } else { data_bytes };
+        self.bytes.drain(..data_at.min(self.bytes.len()));
+        self.body = Some(Body { channels, companded: None, left, resampler: StreamResampler::new(rate, RATE) });
+        Ok(true)
+    }
+
+    /// Appends the last samples. An error when a WAV file had not even a header.
     pub fn finish(&mut self, out: &mut Vec<i16>) -> Result<(), WavError> {
-        let body = self.body.as_mut().ok_or(if self.bytes.starts_with(b"RIFF") {
-            WavError::Missing("data")
-        } else {
-            WavError::NotWav
-        })?;
-        body.resampler.finish(out);
+        match &mut self.body {
+            Some(body) => body.resampler.finish(out),
+            None if self.bytes.starts_with(b"RIFF") => return Err(WavError::Missing("data")),
+            None if self.coding == Coding::Wav => return Err(WavError::NotWav),
+            None => {}
+        }
         Ok(())
     }
 }
@@ -147,7 +181,7 @@ mod tests {
     use crate::tts::shape;
 
     fn read(bytes: &[u8], step: usize) -> Result<Vec<i16>, WavError> {
-        let mut reader = Reader::new();
+        let mut reader = Reader::new(Coding::Wav);
         let mut out = Vec::new();
         for part in bytes.chunks(step) {
             reader.push(part, &mut out)?;
