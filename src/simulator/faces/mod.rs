@@ -17,6 +17,7 @@ mod transcription;
 pub mod wyoming_asr;
 pub mod chat;
 pub mod crm;
+pub mod voices;
 
 /// How the faces behave.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +28,8 @@ pub struct FaceOptions {
     pub chat: chat::ChatOptions,
     /// The CRM.
     pub crm: crm::CrmOptions,
+    /// The voices.
+    pub voices: voices::VoiceOptions,
 }
 
 /// The faces, until they are dropped.
@@ -72,4 +75,5 @@ fn routes() -> Router<Arc<FaceOptions>> {
         .merge(transcription::routes())
         .merge(chat::routes())
         .merge(crm::routes())
+        .merge(voices::routes())
 }
