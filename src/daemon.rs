@@ -27,6 +27,7 @@ use crate::model::{Declining, FirstOf, LanguageModel};
 use crate::playout::SharedForecast;
 use crate::playout::clips::{ClipError, Clips};
 use crate::privacy::Secret;
+use crate::recogniser;
 use crate::sip::{InboundUsers, InboundUsersError, IncomingCall, SipError, TrunkOptions, UserAgent, UserAgentOptions};
 use crate::timeline::TurnReport;
 use crate::tts::{self, Cached, Voices};
@@ -67,6 +68,9 @@ pub enum StartError {
     /// The section `[crm]` is wrong.
     #[error(transparent)]
     Sources(#[from] SourcesError),
+    /// The section `[recogniser]` is wrong.
+    #[error(transparent)]
+    Recogniser(#[from] recogniser::SetupError),
     /// No media thread.
     #[error("the media thread cannot be started: {0}")]
     Media(std::io::Error),
@@ -124,6 +128,7 @@ impl Daemon {
         }
         let model = model(&config, key, &http)?;
         let sources = Sources::open(&config, &http).await?;
+        let recogniser = recogniser::from_config(&config, &http)?;
         let media = MediaThread::start(config.sip.max_calls).map_err(StartError::Media)?;
         if !media.counters().realtime.load(Relaxed) {
             warn!(
@@ -162,6 +167,7 @@ impl Daemon {
             media,
             forecast: SharedForecast::default(),
             end_of_turn,
+            recogniser,
             reports: report_in,
         };
         Ok(Self {

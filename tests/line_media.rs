@@ -530,6 +530,7 @@ async fn parts(folder: &std::path::Path) -> Arc<Parts> {
         bind_address: LOOPBACK,
         forecast: SharedForecast::default(),
         end_of_turn: None,
+        recogniser: None,
         reports: tokio::sync::mpsc::channel(8).0,
         config,
     })

@@ -17,6 +17,7 @@ use crate::sdp;
 use crate::timeline::{Mark, TurnOutcome, TurnTimeline};
 use crate::tts::{AnswerId, Say};
 
+use super::listening::Ear;
 use super::open::Open;
 use super::recordings::Recordings;
 use super::speaker::Phrase;
@@ -24,6 +25,7 @@ use super::tally::Tally;
 use super::{Parts, Work, answer, briefing, prompt};
 
 mod performing;
+mod recognising;
 
 /// Phrases that may wait to be spoken.
 pub(super) const PHRASES: usize = 64;
@@ -37,6 +39,7 @@ pub(super) struct Dialogue {
     ports: Ports,
     conversation: Conversation,
     recordings: Recordings,
+    ear: Ear,
     open: Option<Open>,
     timeline: Option<TurnTimeline>,
     placeholders: PlaceholderPolicy,
@@ -70,6 +73,7 @@ impl Dialogue {
         Self {
             conversation: Conversation::new(Limits::from(config)),
             recordings: Recordings::new(config),
+            ear: Ear::open(&parts, &work),
             system: prompt::system_instruction(config).into(),
             functions: if config.conversation.end_call { [model::END_CALL].into() } else { [].into() },
             acknowledged: None,
@@ -96,10 +100,13 @@ impl Dialogue {
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.conversation.poll_timeout().map(|(at, _)| at)
+        let conversation = self.conversation.poll_timeout().map(|(at, _)| at);
+        conversation.into_iter().chain(self.ear.poll_timeout()).min()
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.ear.handle_timeout(now);
+        self.listened(now);
         if let Some((_, timer)) =
             self.conversation.poll_timeout().filter(|(at, timer)| *at <= now && timer.is_in_vain())
         {
@@ -206,6 +213,7 @@ impl Dialogue {
     fn take_sound(&mut self) {
         while let Some(frame) = self.ports.heard() {
             self.recordings.push(&frame);
+            self.ear.hear(frame);
         }
     }
 
@@ -228,15 +236,18 @@ impl Dialogue {
             Heard::Onset { .. } | Heard::Dismissed { .. } => {}
             Heard::Started { onset_sample, onset, .. } => {
                 self.recordings.began(onset_sample);
+                self.ear.began(onset_sample);
                 self.tell(at, Input::CallerStarted { onset });
             }
             Heard::ProbableEnd { speech_end, end_sample } => {
                 self.recordings.ended(end_sample);
+                self.ear.ended();
                 self.tell(at, Input::ProbableEnd { speech_end });
                 self.have_judged();
             }
             Heard::SoftEnd { speech_end, end_sample } => {
                 self.recordings.ended(end_sample);
+                self.ear.ended();
                 self.tell(at, Input::SoftEnd { speech_end });
                 if self.conversation.expects_answer_to(speech_end) {
                     self.mark(Mark::EndOfUtterance, at);
@@ -244,24 +255,29 @@ impl Dialogue {
             }
             Heard::Resumed { .. } => {
                 self.recordings.resumed();
+                self.ear.resumed();
                 self.tell(at, Input::Resumed);
             }
             Heard::HardEnd { onset_sample, end_sample } | Heard::TooLong { onset_sample, end_sample } => {
                 self.recordings.finished(onset_sample, end_sample);
+                self.ear.finished(onset_sample);
                 self.tell(at, Input::HardEnd);
                 self.recordings.utterance_over();
+                self.ear.utterance_over();
             }
         }
+        self.listened(at);
     }
 
     /// Asks whether the caller sounds finished, if there is somebody to ask and no question is open.
     fn have_judged(&mut self) {
         let Some(model) = self.parts.end_of_turn.clone().filter(|_| !self.judging) else { return };
         self.judging = true;
-        let (samples, language) = (self.recordings.utterance(), self.parts.config.conversation.language);
+        let (samples, text) = (self.recordings.utterance(), self.ear.text());
+        let language = self.parts.config.conversation.language;
         let work = self.work.clone();
         tokio::task::spawn_blocking(move || {
-            let hint = model.judge(Spoken { samples: &samples, text: None, language });
+            let hint = model.judge(Spoken { samples: &samples, text: text.as_deref(), language });
             // The call may be over.
             let _ = work.blocking_send(Work::Judged { hint });
         });
@@ -320,6 +336,7 @@ impl Dialogue {
     pub fn work(&mut self, work: Work) {
         let now = Instant::now();
         match work {
+            Work::Recognised(recognition) => self.recognised(now, recognition),
             Work::Judged { hint } => {
                 self.judging = false;
                 if hint != Hint::Unknown {

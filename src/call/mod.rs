@@ -20,6 +20,7 @@ use crate::model::{self, LanguageModel};
 use crate::playout::SharedForecast;
 use crate::playout::clips::Clips;
 use crate::privacy::redact_number;
+use crate::recogniser::{Recogniser, Recognition};
 use crate::sdp;
 use crate::sentence::Piece;
 use crate::sip::{ByeReason, Dialog, DialogEvent, EndReason, IncomingCall, UserAgent};
@@ -31,6 +32,7 @@ mod bridge;
 mod briefing;
 mod dialogue;
 mod incoming;
+mod listening;
 mod media;
 mod open;
 mod outgoing;
@@ -65,6 +67,8 @@ pub struct Parts {
     pub forecast: SharedForecast,
     /// Judges whether a caller has finished, besides silence.
     pub end_of_turn: Option<Arc<dyn EndOfTurn>>,
+    /// Turns the caller's words into text, besides the model that can be given the sound.
+    pub recogniser: Option<Arc<dyn Recogniser>>,
     /// The language model.
     pub model: Arc<dyn LanguageModel>,
     /// The voice.
@@ -84,6 +88,7 @@ pub struct Parts {
 /// What a call's own tasks tell it.
 pub(crate) enum Work {
     Judged { hint: Hint },
+    Recognised(Recognition),
     GeminiMark { generation: Generation, mark: model::Mark, at: Instant },
     Token { generation: Generation },
     Clause { generation: Generation, at: Instant, piece: Piece },

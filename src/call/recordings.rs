@@ -24,6 +24,9 @@ pub(super) struct Recordings {
     end: u64,
     kept: VecDeque<(Turn, Arc<[u8]>)>,
     keep: usize,
+    /// What was said in turns that are over, where that is known.
+    texts: VecDeque<(Turn, String)>,
+    keep_texts: usize,
 }
 
 impl Recordings {
@@ -37,6 +40,8 @@ impl Recordings {
             end: 0,
             kept: VecDeque::new(),
             keep: config.gemini.history_audio_turns,
+            texts: VecDeque::new(),
+            keep_texts: config.conversation.history_exchanges,
         }
     }
 
@@ -93,20 +98,31 @@ impl Recordings {
         self.onset = self.utterance;
     }
 
-    /// What the model is asked with: the exchanges so far, and the sound of this turn.
-    pub fn contents(&mut self, turn: Turn, history: &[Exchange]) -> Vec<Content> {
+    /// What was said in a turn that is over.
+    pub fn said(&mut self, turn: Turn, text: String) {
+        self.texts.push_back((turn, text));
+        while self.texts.len() > self.keep_texts {
+            self.texts.pop_front();
+        }
+    }
+
+    /// What the model is asked with: the exchanges so far, and the words of this turn, or its sound where there are none.
+    pub fn contents(&mut self, turn: Turn, history: &[Exchange], text: Option<String>) -> Vec<Content> {
         let onset = self.onset.or(self.passed_over).unwrap_or(self.end);
         let wav: Arc<[u8]> = to_wav(&self.heard.take(onset, self.end)).into();
         let mut contents = Vec::with_capacity(history.len() * 2 + 1);
         for exchange in history {
-            let sound = self.kept.iter().find(|(turn, _)| *turn == exchange.turn).map(|(_, wav)| wav.clone());
-            let text = sound.is_none().then(|| NOT_KEPT.to_owned());
+            let said = self.texts.iter().find(|(turn, _)| *turn == exchange.turn).map(|(_, text)| text.clone());
+            let kept = self.kept.iter().find(|(turn, _)| *turn == exchange.turn).map(|(_, wav)| wav.clone());
+            let sound = kept.filter(|_| said.is_none());
+            let text = said.or_else(|| sound.is_none().then(|| NOT_KEPT.to_owned()));
             contents.push(Content::Caller { audio: sound.into_iter().collect(), text });
             if !exchange.heard.is_empty() {
                 contents.push(Content::Model { text: exchange.heard.clone() });
             }
         }
-        contents.push(Content::Caller { audio: vec![wav.clone()], text: None });
+        let audio = if text.is_none() { vec![wav.clone()] } else { Vec::new() };
+        contents.push(Content::Caller { audio, text });
         self.kept.retain(|(kept, _)| *kept != turn);
         self.kept.push_back((turn, wav));
         while self.kept.len() > self.keep + 1 {

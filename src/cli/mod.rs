@@ -92,6 +92,7 @@ impl From<StartError> for Failure {
             | StartError::Gemini(_)
             | StartError::Chat(_)
             | StartError::Sources(_)
+            | StartError::Recogniser(_)
             | StartError::InboundUsers { .. } => Exit::Config,
             StartError::Media(_) | StartError::Sip(_) => Exit::Os,
         };

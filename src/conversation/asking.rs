@@ -82,6 +82,22 @@ impl Conversation {
         self.settle(now);
     }
 
+    /// Asks again in place of an answer that was asked for with other words, unless something of it may be heard already.
+    pub(super) fn heard_otherwise(&mut self, now: Instant, generation: Generation) {
+        if !matches!(&self.floor, Floor::Answering(answer)
+            if answer.generation == generation && !(answer.committed && answer.is_said()))
+        {
+            return;
+        }
+        let Floor::Answering(answer) = mem::replace(&mut self.floor, Floor::Listening) else { return };
+        self.cancel(&answer);
+        self.generate(now, answer.speech_end, answer.speculative);
+        if let (true, Floor::Answering(again)) = (answer.committed, &mut self.floor) {
+            again.commit(now);
+            self.commands.push_back(Command::Commit { generation: again.generation });
+        }
+    }
+
     fn generate(&mut self, now: Instant, speech_end: Instant, speculative: bool) {
         self.turn_open = true;
         self.silent_since = None;

@@ -82,6 +82,11 @@ pub enum Input {
     Resumed,
     /// The caller has finished.
     HardEnd,
+    /// The words with which an answer was asked for are not what the caller said, as it turned out.
+    HeardOtherwise {
+        /// The answer.
+        generation: Generation,
+    },
     /// The caller is there without speaking: a key was pressed.
     KeyPressed,
     /// The first voiced frame of the answer has left.

@@ -1,6 +1,7 @@
 //! What the conversation commands, done.
 
 use super::*;
+use crate::call::listening::Wanted;
 
 impl Dialogue {
     pub(super) fn perform(&mut self, command: Command) {
@@ -21,11 +22,14 @@ impl Dialogue {
             }
             Command::Generate { generation, turn, speech_end, speculative, history } => {
                 self.take_sound();
-                let contents = self.recordings.contents(turn, &history);
                 self.asked(turn, speech_end, speculative);
-                self.generate(generation, turn, contents);
+                self.open = Some(Open::new(generation));
+                let now = Instant::now();
+                self.ear.ask(now, Wanted { generation, turn, speech_end, speculative, history });
+                self.listened(now);
             }
             Command::Cancel { generation } => {
+                self.ear.cancel(generation);
                 if let Some(open) = self.open.as_ref().filter(|open| open.generation == generation) {
                     open.stop.cancel();
                     if let (false, Some(timeline)) = (open.committed, &mut self.timeline) {
@@ -52,6 +56,7 @@ impl Dialogue {
             }
             Command::ResumePlayout => {
                 self.recordings.forget();
+                self.ear.forget();
                 self.ports.command(media::Command::Resume);
             }
             Command::HangUp { why } => self.hang_up = Some(why),
@@ -83,18 +88,25 @@ impl Dialogue {
         timeline.asked(speculative);
     }
 
-    fn generate(&mut self, generation: Generation, turn: Turn, mut contents: Vec<Content>) {
+    /// Makes the request of the open answer.
+    pub(super) fn generate(&mut self, generation: Generation, turn: Turn, mut contents: Vec<Content>) {
+        let said = match contents.last() {
+            Some(Content::Caller { text, .. }) => text.clone(),
+            _ => None,
+        };
         if let (Some(clip), Some(Content::Caller { text, .. })) = (&self.acknowledged, contents.last_mut()) {
-            *text = Some(format!(
-                "(The caller has just heard you say \"{clip}\" while you were thinking; do not say it again.)"
-            ));
+            let note =
+                format!("(The caller has just heard you say \"{clip}\" while you were thinking; do not say it again.)");
+            *text = Some(match text.take() {
+                Some(said) => format!("{said}\n{note}"),
+                None => note,
+            });
         }
-        briefing::add_facts(&self.briefing, None, &mut contents);
+        briefing::add_facts(&self.briefing, said.as_deref(), &mut contents);
         let ask = Ask { system: self.system.clone(), contents, functions: self.functions.clone() };
-        let open = Open::new(generation);
+        let Some(open) = self.open.as_ref().filter(|open| open.generation == generation) else { return };
         let stop = open.stop_asking.clone();
         let fetching = answer::fetch(self.parts.model.clone(), ask, generation, self.work.clone(), stop);
-        self.open = Some(open);
         tokio::spawn(fetching.instrument(error_span!("turn", n = turn)));
     }
 
@@ -112,6 +124,9 @@ impl Dialogue {
     fn turn_ended(&mut self, turn: Turn, outcome: TurnOutcome) {
         self.cut_off = outcome == TurnOutcome::Interrupted;
         self.recordings.turn_over();
+        if let Some(text) = self.ear.turn_over() {
+            self.recordings.said(turn, text);
+        }
         self.open = None;
         self.acknowledged = None;
         let Some(timeline) = self.timeline.take() else { return };

@@ -94,3 +94,22 @@ fn what_the_model_wants_done_waits_for_the_commit_and_is_forgotten_with_its_answ
         .soft(1300, "")
         .at(1700, HardEnd, "goodbye");
 }
+
+#[test]
+fn an_answer_to_words_that_were_not_said_is_asked_for_again_as_long_as_none_of_it_may_be_heard() {
+    let otherwise = |generation| Input::HeardOtherwise { generation };
+    let mut call = speculating();
+    call.probable(1120, "speculate 1 for 1")
+        .at(1200, clause(1, "Sure,"), "speak 1.0 Sure,")
+        .at(1300, otherwise(1), "cancel 1, speculate 2 for 1")
+        .at(1310, clause(1, "of course."), "")
+        .at(1320, otherwise(1), "")
+        .soft(1330, "")
+        .at(1700, HardEnd, "commit 2")
+        .at(1710, otherwise(2), "cancel 2, speculate 3 for 1, commit 3")
+        .at(1800, clause(3, "No."), "speak 3.0 No.")
+        .at(1810, otherwise(3), "")
+        .at(1820, ended(3, Outcome::Complete), "")
+        .at(2300, heard(3, 0, 1.0), "turn 1 Answered, arm 2")
+        .at(2310, otherwise(3), "");
+}

@@ -174,7 +174,7 @@ impl Connection {
 
     /// The whole text of the utterance, and after what time; `None` when there never is one.
     pub(super) fn whole(&mut self) -> Option<(String, Duration)> {
-        if matches!(self.fault, EarFault::Mute | EarFault::NeverFinal) {
+        if matches!(self.fault, EarFault::Mute | EarFault::NeverFinal | EarFault::Garbage) {
             return None;
         }
         let text = self.text();
