@@ -16,9 +16,16 @@ use offhook::privacy::Secret;
 use offhook::simulator::faces::chat::{ChatFault, ChatOptions};
 use offhook::simulator::faces::{FaceOptions, Faces};
 use offhook::simulator::{self, Options, Simulator};
+use offhook::timeline::TurnOutcome;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+#[path = "support/house.rs"]
+#[allow(dead_code)]
+mod house;
+use house::Sound::{Answer, Placeholder, Second};
+use house::{House, say};
 
 /// Long enough for a loaded machine; nothing here waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -282,4 +289,23 @@ async fn a_call_that_gemini_made_can_be_answered_by_the_own_model() {
         assert_eq!((came.result, came.text.as_str()), (Ok(Finish::Stop), first_answer()));
     }
     assert_eq!((gemini.counts().requests, own.seen().len()), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_is_answered_by_the_own_model_when_gemini_is_gone() {
+    let own = Server::with(ChatOptions { hears: true, ..ChatOptions::default() }).await;
+    let chat = config::Chat { audio: true, ..own.config() };
+    let house = House::open(|config, cloud| {
+        config.chat = chat;
+        cloud.faults = vec!["503".parse().unwrap()];
+    })
+    .await;
+    let utterances = vec![say("Are you open on Friday afternoon?"), say("How do I find you in the city?")];
+    let call = house.call(house.options(utterances)).await.unwrap();
+    // It answers at once, so that a placeholder may not be needed.
+    let answers = call.sounds().into_iter().filter(|sound| *sound != Placeholder);
+    assert_eq!(answers.collect::<Vec<_>>(), [Answer, Second], "{:?}", call.heard);
+    let outcomes: Vec<TurnOutcome> = house.close().await.iter().map(|turn| turn.outcome).collect();
+    assert_eq!(outcomes, [TurnOutcome::Answered, TurnOutcome::Answered]);
+    assert!(own.seen().len() >= 2);
 }

@@ -506,3 +506,24 @@ async fn what_streams_say_in_three_languages_is_cut_where_people_pause() {
         assert_eq!(spoken(stream).await, expected);
     }
 }
+
+#[tokio::test]
+async fn every_level_of_thinking_suits_every_model() {
+    let models =
+        ["gemini-2.5-flash", "gemini-3.5-flash-lite", "gemini-3.6-flash", "gemini-3.8-flash", "gemini-flash-latest"];
+    for (model, level) in
+        models.iter().flat_map(|model| ["minimal", "low", "medium", "high"].map(|level| (model, level)))
+    {
+        let asking = asking(&[]).await;
+        let config = config::Gemini {
+            base_url: asking.simulator.base_url(),
+            models: vec![model.to_string()],
+            thinking_level: Some(level.into()),
+            ..Default::default()
+        };
+        let gemini = Gemini::new(&config, None, &Http::new(PATIENCE).unwrap()).unwrap();
+        assert_eq!(asked(&gemini, question()).await.0, Ok(Finish::Stop), "{model} {level}");
+        let json = asking.simulator.seen().remove(0).json;
+        assert!(json.contains("thinkingLevel") != json.contains("thinkingBudget"), "{json}");
+    }
+}

@@ -31,3 +31,18 @@ impl Tally {
         (self.usage.micros > 0).then(|| self.usage.micros as f64 / 1e6)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_is_told_only_when_prices_are_known() {
+        let mut tally = Tally::default();
+        tally.usage.add(Usage { prompt: 1000, answer: 40, ..Usage::default() });
+        assert_eq!(tally.price(), None);
+        tally.usage.add(Usage { micros: 1500, ..Usage::default() });
+        tally.usage.add(Usage { micros: 500, ..Usage::default() });
+        assert_eq!(tally.price(), Some(0.002));
+    }
+}

@@ -113,8 +113,8 @@ impl<'a> Reading<'a> {
     async fn say(&mut self, text: String) -> Result<(), Wrong> {
         let spoke = self.stage == Stage::Answering;
         // White space before the first word is not an answer yet.
-        let speaks = if spoke { !text.is_empty() } else { !text.trim().is_empty() };
-        if !speaks {
+        let text = if spoke { text } else { text.trim_start().to_owned() };
+        if text.is_empty() {
             return Ok(());
         }
         self.stage = Stage::Answering;

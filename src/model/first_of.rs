@@ -156,7 +156,7 @@ async fn all<T>(mut futures: Vec<Fut<'_, T>>) -> Vec<T> {
     results.into_iter().flatten().collect()
 }
 
-/// A model that is being asked. When it is dropped without a word about how it ended, a long silence is held against it.
+/// A model that is being asked. When it is dropped before it has ended, it did well if it spoke, and a long silence is held against it.
 struct Attempt<'a> {
     inner: &'a Inner,
     model: usize,
@@ -167,6 +167,8 @@ struct Attempt<'a> {
     drained: bool,
     /// Calls that were not passed on yet.
     held: Vec<FunctionCall>,
+    /// It has said something.
+    spoke: bool,
     /// How it did is known, or does not matter.
     settled: bool,
 }
@@ -181,7 +183,18 @@ impl<'a> Attempt<'a> {
         let (out, events) = mpsc::channel(EVENTS);
         let asking = inner.candidates[model].model.ask(ask, out, CancellationToken::new());
         let began = Instant::now();
-        Self { inner, model, began, asking, events, ended: None, drained: false, held: Vec::new(), settled: false }
+        Self {
+            inner,
+            model,
+            began,
+            asking,
+            events,
+            ended: None,
+            drained: false,
+            held: Vec::new(),
+            spoke: false,
+            settled: false,
+        }
     }
 
     /// What happens next; its end after all its events. Cancel-safe.
@@ -210,8 +223,12 @@ impl<'a> Attempt<'a> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        if !self.settled && self.began.elapsed() >= self.inner.patience.silent {
-            self.note(Ended::Silent);
+        match self.settled {
+            true => {}
+            // The caller has cut it off.
+            false if self.spoke => self.note(Ended::Well),
+            false if self.began.elapsed() >= self.inner.patience.silent => self.note(Ended::Silent),
+            false => {}
         }
     }
 }
@@ -341,7 +358,7 @@ impl<'a> Race<'a> {
                 self.alone(slot);
                 self.stage = Stage::Answering;
                 if let Some(attempt) = &mut self.running[slot] {
-                    attempt.settled = true;
+                    attempt.spoke = true;
                 }
                 self.release(slot).await?;
                 self.pass(event).await
@@ -408,7 +425,11 @@ impl<'a> Race<'a> {
             None => self.next(&fault),
         };
         if let Some(next) = next {
-            warn!(%fault, next = %self.inner.candidates[next].name, "a model did not answer; the next one is asked");
+            let next = &self.inner.candidates[next].name;
+            match fault.class {
+                FaultClass::NoText => debug!(%fault, %next, "a model takes no sound; another is asked"),
+                _ => warn!(%fault, %next, "a model did not answer; another is asked"),
+            }
         }
         // That a model does not take sound is no reason for there being no answer.
         if self.fault.as_ref().is_none_or(|fault| fault.class == FaultClass::NoText) {

@@ -302,7 +302,7 @@ fn results(parts: &[Value], called: &[&Value]) -> Result<(), Refusal> {
                 "* GenerateContentRequest.contents.parts[{at}].function_response.name: Name cannot be empty.\n"
             ));
         }
-        if result.get("id") != call.get("id") || result["name"] != call["name"] {
+        if result.get("id").is_some_and(|id| Some(id) != call.get("id")) || result["name"] != call["name"] {
             return refuse(format!("Function response `{name}` does not belong to the function call at its place."));
         }
     }
@@ -536,7 +536,11 @@ mod tests {
         assert!(refused(LITE, &echo(json!([signed]), &user)).contains("followed immediately"));
         let mut named = signed.clone();
         named["functionCall"]["id"] = "a1".into();
-        assert!(refused(LITE, &echo(json!([named]), &result)).contains("does not belong"));
+        accepted(&echo(json!([named]), &result));
+        let mut other = response.clone();
+        other["functionResponse"]["id"] = "a2".into();
+        let other = json!({"role": "user", "parts": [other]});
+        assert!(refused(LITE, &echo(json!([named]), &other)).contains("does not belong"));
         let whole = accepted(&echo(json!([signed, call]), &two));
         assert!(whole.function_result);
         assert_eq!(whole.caller_turns, 1);

@@ -10,6 +10,8 @@ use crate::model::{Content, Usage};
 enum Does {
     /// Speaks after so long.
     Speaks(Duration),
+    /// Speaks, and does not end.
+    SpeaksOn,
     /// Speaks, and fails in mid-answer.
     BreaksOff,
     /// Fails after so long.
@@ -63,6 +65,10 @@ impl LanguageModel for Fake {
                     tokio::time::sleep(after).await;
                     out.send(Event::Mark(Mark::FirstToken, now())).await.unwrap();
                     out.send(Event::Delta(Delta::Text(name.into()))).await.unwrap();
+                }
+                SpeaksOn => {
+                    out.send(Event::Delta(Delta::Text(name.into()))).await.unwrap();
+                    std::future::pending().await
                 }
                 BreaksOff => {
                     out.send(Event::Delta(Delta::Text(name.into()))).await.unwrap();
@@ -268,6 +274,17 @@ async fn a_request_that_is_taken_back_soon_says_nothing_of_the_model() {
         assert_eq!(line.ask_for(2 * SECOND).await.result, Err(FaultClass::Cancelled));
     }
     assert_eq!(line.asked(), [10, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_the_caller_cuts_off_forgives_earlier_failures() {
+    let ill = fails(FaultClass::Overloaded);
+    let line = line(&[&[ill.clone(), SpeaksOn, ill, Speaks(AT_ONCE)], &[Speaks(AT_ONCE)]], None);
+    assert_eq!(line.ask().await.text, "second");
+    let cut_off = line.ask_for(4 * SECOND).await;
+    assert_eq!((cut_off.result, cut_off.text.as_str()), (Err(FaultClass::Cancelled), "first"));
+    assert_eq!(line.ask().await.text, "second");
+    assert_eq!(line.ask().await.text, "first");
 }
 
 #[tokio::test(start_paused = true)]
