@@ -4,7 +4,7 @@
 //! synthesised ahead is thrown away when the answer has meanwhile gone over to another voice.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ringbuf::HeapProd;
@@ -14,9 +14,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
+use crate::config::Language;
 use crate::conversation::{Generation, Seq};
 use crate::pcm::{FRAME_SAMPLES, Frame, SILENCE, level};
 use crate::playout::SpeechFrame;
+use crate::sentence::language_of;
 use crate::tts::{AnswerId, Fault, Say, Synthesizer};
 
 use super::Work;
@@ -35,7 +37,7 @@ pub(super) struct Phrase {
     pub stop: CancellationToken,
 }
 
-/// Speaks what comes through `phrases` until that is closed.
+/// Speaks what comes through `phrases` until that is closed. Each phrase is spoken in the language that it is written in.
 pub(super) async fn speak(
     voice: Arc<dyn Synthesizer>,
     mut phrases: mpsc::Receiver<Phrase>,
@@ -45,25 +47,30 @@ pub(super) async fn speak(
     let parallel = voice.parallel().max(1);
     // With one place a phrase is synthesised when the one before it is; with more, while it is.
     let most_ahead = if parallel > 1 { 2 } else { 1 };
-    let places = Arc::new(Semaphore::new(parallel));
-    let mut speaker = Speaker { voice, call: AnswerId::new_call(), places, ring, work };
+    let beginner = Arc::new(Beginner {
+        voice,
+        call: AnswerId::new_call(),
+        places: Arc::new(Semaphore::new(parallel)),
+        work,
+        language: Mutex::default(),
+    });
+    let mut speaker = Speaker { beginner: beginner.clone(), ring };
     let mut ahead = VecDeque::new();
     loop {
         let next = match ahead.pop_front() {
             Some(underway) => underway,
             None => match phrases.recv().await {
-                Some(phrase) => speaker.begin(phrase),
+                Some(phrase) => beginner.begin(phrase),
                 None => return,
             },
         };
-        let begin = speaker.beginner();
         let playing = speaker.play(next);
         tokio::pin!(playing);
         let goes_on = loop {
             tokio::select! {
                 biased;
                 goes_on = &mut playing => break goes_on,
-                Some(phrase) = phrases.recv(), if ahead.len() < most_ahead => ahead.push_back(begin.begin(phrase)),
+                Some(phrase) = phrases.recv(), if ahead.len() < most_ahead => ahead.push_back(beginner.begin(phrase)),
             }
         };
         if !goes_on {
@@ -72,23 +79,21 @@ pub(super) async fn speak(
     }
 }
 
-/// What is needed to begin a synthesis.
-#[derive(Clone)]
+/// Begins syntheses.
 struct Beginner {
-    voice: Arc<dyn Synthesizer>,
-    call: u64,
-    places: Arc<Semaphore>,
-    work: mpsc::Sender<Work>,
-}
-
-struct Speaker {
     voice: Arc<dyn Synthesizer>,
     /// Tells this call's answers from those of others.
     call: u64,
     /// One for each phrase that the voice may speak at the same time.
     places: Arc<Semaphore>,
-    ring: HeapProd<SpeechFrame>,
     work: mpsc::Sender<Work>,
+    /// The language of the last phrase.
+    language: Mutex<Option<Language>>,
+}
+
+struct Speaker {
+    beginner: Arc<Beginner>,
+    ring: HeapProd<SpeechFrame>,
 }
 
 /// A phrase that is being synthesised. Dropping it ends that.
@@ -111,6 +116,11 @@ impl Drop for Synthesis {
 impl Beginner {
     fn begin(&self, mut phrase: Phrase) -> Underway {
         phrase.say.answer = AnswerId { call: self.call, answer: phrase.generation.into() };
+        {
+            let mut last = self.language.lock().unwrap_or_else(PoisonError::into_inner);
+            phrase.say.language = language_of(&phrase.say.text, last.unwrap_or(phrase.say.language));
+            *last = Some(phrase.say.language);
+        }
         let changed_voice = self.voice.changed_voice(phrase.say.answer);
         let (piece_in, pieces) = mpsc::channel(PIECES);
         let (voice, places, work) = (self.voice.clone(), self.places.clone(), self.work.clone());
@@ -130,24 +140,16 @@ impl Beginner {
 }
 
 impl Speaker {
-    fn beginner(&self) -> Beginner {
-        Beginner { voice: self.voice.clone(), call: self.call, places: self.places.clone(), work: self.work.clone() }
-    }
-
-    fn begin(&self, phrase: Phrase) -> Underway {
-        self.beginner().begin(phrase)
-    }
-
     /// Brings a phrase into the ring and reports it; false when nobody listens to reports any more.
     async fn play(&mut self, mut underway: Underway) -> bool {
         if underway.phrase.stop.is_cancelled() {
             return true;
         }
-        if !underway.changed_voice && self.voice.changed_voice(underway.phrase.say.answer) {
+        if !underway.changed_voice && self.beginner.voice.changed_voice(underway.phrase.say.answer) {
             let Underway { phrase, synthesis, .. } = underway;
             // Its place is free for the new one.
             drop(synthesis);
-            underway = self.begin(phrase);
+            underway = self.beginner.begin(phrase);
         }
         let (generation, seq) = (underway.phrase.generation, underway.phrase.seq);
         let stop = underway.phrase.stop.clone();
@@ -156,7 +158,7 @@ impl Speaker {
             Err(_) if stop.is_cancelled() => return true,
             Err(fault) => Work::PhraseFailed { generation, seq, fault },
         };
-        self.work.send(report).await.is_ok()
+        self.beginner.work.send(report).await.is_ok()
     }
 
     /// What was queued, the end of the phrase behind it.
@@ -169,7 +171,8 @@ impl Speaker {
                 break;
             }
             if !std::mem::replace(&mut sounds, true) {
-                let _ = self.work.send(Work::PhraseSounds { generation: phrase.generation, at: Instant::now() }).await;
+                let sounds = Work::PhraseSounds { generation: phrase.generation, at: Instant::now() };
+                let _ = self.beginner.work.send(sounds).await;
             }
             for sample in piece {
                 frame[filled] = sample;

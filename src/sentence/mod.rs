@@ -4,11 +4,14 @@
 //! gets is [`speakable()`] of it.
 
 mod cutter;
+mod expansions;
 mod numbers;
+mod script;
 mod speakable;
 mod words;
 
 pub use cutter::{Cutter, Options, Timer};
+pub use script::language_of;
 pub use speakable::{Digits, speakable, speakable_with};
 
 /// How a piece ends.

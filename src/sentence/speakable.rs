@@ -1,11 +1,10 @@
 //! Makes a piece of the answer speakable: what a voice would spell out, garble or swallow becomes words, or goes.
 //!
-//! The prompt asks for plain spoken text; this is the net below it. Not implemented: dates, ordinals, units, inflection beyond the
-//! Russian plural.
+//! The prompt asks for plain spoken text; this is the net below it. Not implemented: ordinals, inflection beyond the Russian plural.
 
 use crate::config::Language;
 
-use super::{numbers, words};
+use super::{expansions, numbers, words};
 
 /// What a voice should say for `text`; `None` when nothing in it can be said.
 ///
@@ -29,7 +28,8 @@ pub fn speakable_with(text: &str, language: Language, digits: Digits) -> Option<
     let text: String = text.chars().filter_map(keep).collect();
     let text = links(&text);
     let text: Vec<String> = text.split_whitespace().filter_map(|token| token_words(token, language)).collect();
-    let text = telephone_numbers(&text.join(" "), language);
+    let text = expansions::expand(&text.join(" "), language);
+    let text = telephone_numbers(&text, language);
     let text = signs(&text, language);
     let text = if language == Language::He && digits == Digits::Words { hebrew_numbers(&text) } else { text };
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -104,11 +104,6 @@ fn token_words(token: &str, language: Language) -> Option<String> {
     {
         return Some(format!("שקלים{tail}"));
     }
-    if language == Language::Ru
-        && let Some(words) = russian_abbreviation(bare)
-    {
-        return Some(words.into());
-    }
     let mut out = String::with_capacity(token.len());
     let characters: Vec<char> = token.chars().collect();
     for (n, &c) in characters.iter().enumerate() {
@@ -128,21 +123,6 @@ fn token_words(token: &str, language: Language) -> Option<String> {
         }
     }
     Some(out)
-}
-
-fn russian_abbreviation(token: &str) -> Option<&'static str> {
-    Some(match token {
-        "т.е." => "то есть",
-        "т.к." => "так как",
-        "т.д." => "так далее",
-        "т.п." => "тому подобное",
-        "руб." => "рублей",
-        "тыс." => "тысяч",
-        "ул." => "улица",
-        "др." => "другие",
-        "тел." => "телефон",
-        _ => return None,
-    })
 }
 
 /// Endings by which a bare host is told from two sentences without a space.
@@ -547,7 +527,7 @@ mod tests {
                 ("Call +972 50 123 4567 now", "Call plus 9 7 2, 5 0, 1 2 3, 4 5 6 7 now"),
                 ("(212) 555-0199", "2 1 2, 5 5 5, 0 1 9 9"),
                 ("Order 123456789", "Order 1 2 3 4 5 6 7 8 9"),
-                ("On 2026-11-05 it was 1,000,000", "On 2026-11-05 it was 1,000,000"),
+                ("On 2026-11-05 it was 1,000,000", "On November 5 2026 it was 1,000,000"),
                 ("1 000 000", "1 000 000"),
                 ("Order 4721", "Order 4721"),
             ],

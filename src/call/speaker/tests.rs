@@ -1,12 +1,9 @@
 //! The speaker with scripted voices, in virtual time.
 
-use std::sync::Mutex;
-
 use ringbuf::HeapRb;
 use ringbuf::traits::{Consumer, Split};
 
 use super::*;
-use crate::config::Language;
 use crate::pcm::{self, PTIME};
 use crate::sentence::Ends;
 use crate::tts::Fut;
@@ -232,4 +229,34 @@ async fn a_phrase_synthesised_ahead_in_a_voice_that_was_given_up_is_spoken_anew(
         assert_eq!(frame.samples[0], expected, "phrase {}", frame.seq);
     }
     assert_eq!(begun.lock().unwrap().0.len(), 3);
+}
+
+/// Makes no sound, and notes in which language it was to.
+struct Languages(Arc<Mutex<Vec<Language>>>);
+
+impl Synthesizer for Languages {
+    fn say(&self, say: Say, _: mpsc::Sender<Vec<i16>>, _: CancellationToken) -> Fut<'static, Result<(), Fault>> {
+        self.0.lock().unwrap().push(say.language);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn warm(&self, _: Language) -> Fut<'_, Result<(), Fault>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[tokio::test]
+async fn a_caller_is_answered_in_the_voice_of_the_language_that_is_spoken() {
+    let languages = Arc::new(Mutex::new(Vec::new()));
+    let (ring_in, _ring_out) = HeapRb::new(50).split();
+    let (work_in, _work_out) = mpsc::channel(50);
+    let (phrases_in, phrases_out) = mpsc::channel(8);
+    let stop = CancellationToken::new();
+    for (seq, text) in ["14.", "Конечно,", "03-1234567.", "בטח.", "OK."].into_iter().enumerate() {
+        phrases_in.send(phrase(1, seq as Seq, text, &stop)).await.ok();
+    }
+    drop(phrases_in);
+    speak(Arc::new(Languages(languages.clone())), phrases_out, ring_in, work_in).await;
+    let [en, he, ru] = Language::ALL;
+    assert_eq!(*languages.lock().unwrap(), [en, ru, ru, he, en]);
 }
