@@ -291,7 +291,7 @@ fn inbound_users(path: &Path) -> Result<InboundUsers, StartError> {
 
 /// The trunks of the configuration with their passwords.
 /// The key of the voice over the network; Gemini's voices take the key of its models, too.
-fn voice_key(config: &Config, gemini: Option<&Secret>) -> Result<Option<Secret>, SecretError> {
+pub(crate) fn voice_key(config: &Config, gemini: Option<&Secret>) -> Result<Option<Secret>, SecretError> {
     let gemini = gemini.filter(|_| config.network_voice.preset == Some(VoicePreset::Gemini));
     Ok(config.network_voice.key()?.or_else(|| gemini.cloned()))
 }

@@ -3,8 +3,8 @@
 //! Everything is asked at once and bounded: the whole takes 20 s at most. Nothing that is asked changes anything: the registration
 //! of a running service stays as it is. No secret and no whole number is in what is said.
 //!
-//! So far only the line is looked at: configuration, secrets, clock, ports, and for each trunk DNS, reachability, certificate,
-//! password and NAT; and a call of the box to itself.
+//! So far the line is looked at: configuration, secrets, clock, ports, and for each trunk DNS, reachability, certificate,
+//! password and NAT; a call of the box to itself; and the voices.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -25,6 +25,7 @@ mod own_call;
 mod ports;
 mod secrets;
 mod trunk;
+mod voice;
 mod way;
 
 /// Everything that is not finished then is said to hang.
@@ -133,6 +134,9 @@ pub async fn examine(file: &Path) -> Vec<Check> {
     let place = names.len() - 1;
     let looked_up = config.clone();
     asked.spawn(async move { (place, (context::checks(looked_up).await, Vec::new())) });
+    names.push("voice".into());
+    let (place, all) = (names.len() - 1, config.clone());
+    asked.spawn(async move { (place, (voice::checks(&all).await, Vec::new())) });
     names.push("test call".into());
     let place = names.len() - 1;
     asked.spawn(async move { (place, (vec![own_call::check().await], Vec::new())) });

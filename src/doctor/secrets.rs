@@ -43,6 +43,9 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
         let needed = texts.into_iter().any(|text| text.contains("{{key}}"));
         checks.push(one("CRM key".into(), context::key(&config.crm), config.crm.key_file.as_deref(), remedy, needed));
     }
+    if let Some(file) = &config.network_voice.api_key_file {
+        checks.push(file_only("voice key".into(), file));
+    }
     checks
 }
 
