@@ -100,6 +100,21 @@ async fn any_rate_comes_out_at_eight_kilohertz() {
 }
 
 #[tokio::test]
+async fn a_voice_that_writes_bare_samples_is_understood() {
+    let folder = tempfile::tempdir().unwrap();
+    let sine = tone::sine(500.0 * 8000.0 / 22050.0, -12.0, 22050);
+    let file = wav_file(folder.path(), 22050, &sine);
+    // As Piper does with --output-raw.
+    let command_answer = "raw:22050".parse().unwrap();
+    let voice = Voice { command_answer, ..script(&format!("cat >/dev/null; tail -c +45 {file}")) };
+    let voice = CommandSynthesizer::new(&voice).unwrap();
+    voice.check(Language::En).await.unwrap();
+    let sound = spoken(&voice, say("x", Ends::Clause)).await.unwrap().concat();
+    assert!(sound.len().abs_diff(8000 + 640) <= 2, "{}", sound.len());
+    assert!(tone::share_of(500.0, &sound[100..7900]) > 0.99);
+}
+
+#[tokio::test]
 async fn the_sound_is_given_while_the_program_still_writes() {
     let folder = tempfile::tempdir().unwrap();
     let file = wav_file(folder.path(), 8000, &[9000; 8000]);

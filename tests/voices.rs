@@ -382,3 +382,18 @@ async fn a_request_that_is_not_wanted_any_more_is_dropped() {
         assert!(receiver.recv().await.is_none());
     }
 }
+
+#[tokio::test]
+async fn a_voice_that_cannot_be_reached_while_it_rings_costs_the_caller_no_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::of(VoicePreset::Azure, VoiceOptions::default()).await;
+    let voice: Arc<dyn Synthesizer> =
+        Arc::new(Fallback::new(house.voice.clone(), offline(folder.path()), Duration::from_secs(30)));
+    let House { _faces: faces, options, .. } = house;
+    drop(faces);
+    voice.warm(Language::En).await.unwrap();
+    let (result, heard) = spoken(&voice, say("Hello there.", Language::En, 1)).await;
+    result.unwrap();
+    assert!(is_offline(&heard.sound) && options.seen.all().is_empty());
+    assert!(!voice.changed_voice(AnswerId { call: 1, answer: 1 }), "the answer began in the other voice");
+}

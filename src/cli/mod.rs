@@ -11,6 +11,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::prelude::*;
 
 use crate::daemon::StartError;
+use crate::tts;
 
 mod call;
 mod check;
@@ -87,6 +88,7 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let exit = match &error {
             StartError::Clips(_) | StartError::Secret(_) | StartError::InboundUsersFile { .. } => Exit::NoInput,
+            StartError::Voice(tts::Fault::Setup { .. }) => Exit::Config,
             StartError::Voice(_) => Exit::Unavailable,
             StartError::Http(_)
             | StartError::Gemini(_)

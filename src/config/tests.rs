@@ -175,7 +175,7 @@ fn what_cannot_work_is_refused_with_a_remedy() {
         ),
         ("network_voice", "headers = [\"no header\"]", "2: [network_voice] key headers: not all are headers"),
         ("network_voice", "answer = \"mp3\"", "2: [network_voice] key answer: \"mp3\" is no way"),
-        ("network_voice", "region = \"a/b\"", "2: [network_voice] key region: a region is letters"),
+        ("network_voice", "region = \"a/b\"", "2: [network_voice] key region: not the name of a region"),
         ("network_voice", "parallel = 0", "2: [network_voice] key parallel: 0 is out of range"),
         ("network_voice", "first_audio_ms = 1", "2: [network_voice] key first_audio_ms: 1 ms"),
         ("network_voice", "stall_ms = 1", "2: [network_voice] key stall_ms: 1 ms"),

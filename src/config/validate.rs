@@ -266,7 +266,7 @@ fn network_voice(found: &mut Complaints, voice: &super::NetworkVoice) {
     });
     let plain = |region: &String| region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     found.unless(voice.region.as_ref().is_none_or(plain), SECTION, "region", || {
-        "a region is letters, digits and hyphens, such as \"westeurope\"".into()
+        "not the name of a region; take letters, digits and hyphens, such as \"westeurope\"".into()
     });
     let parallel = voice.parallel;
     found.unless((1..=8).contains(&parallel), SECTION, "parallel", || {

@@ -32,7 +32,6 @@ enum Given {
 enum State {
     Closed,
     Open { until: Instant },
-    Probing,
     Permanent,
 }
 
@@ -68,9 +67,15 @@ impl Breaker {
     pub fn begin_probe(&mut self, now: Instant) -> bool {
         let due = matches!(self.state, State::Open { until } if until <= now);
         if due {
-            self.state = State::Probing;
+            // If nobody tells how it went, it is tried again after as long.
+            self.state = State::Open { until: now + self.rest };
         }
         due
+    }
+
+    /// Whether the first voice is left alone.
+    pub fn rests(&self) -> bool {
+        self.state != State::Closed
     }
 
     /// Whether an answer went over from the first voice to the second.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{AnswerId, Fault, Fut, Say, Synthesizer};
 use crate::config::Language;
 use crate::pcm::FRAME_SAMPLES;
-use crate::sentence::{Digits, Ends, speakable_with};
+use crate::sentence::{Digits, Ends, language_of, speakable_with};
 
 /// What a file begins with; another version is another sound.
 const MAGIC: &[u8; 8] = b"OHVOICE1";
@@ -279,13 +279,18 @@ impl Cached {
     /// # Errors
     /// What kept the voice from speaking.
     pub async fn fill(&self, language: Language, phrases: &[String]) -> Result<usize, Fault> {
-        let mut there = 0;
+        let (mut there, mut warmed) = (0, false);
         for phrase in phrases {
-            let say = Say { text: phrase.as_str().into(), language, ends: Ends::Sentence, answer: AnswerId::default() };
+            let (text, language) = (phrase.as_str().into(), language_of(phrase, language));
+            let say = Say { text, language, ends: Ends::Sentence, answer: AnswerId::default() };
             let Some(key) = self.key(&say).filter(|key| !self.store.holds(key)) else {
                 there += 1;
                 continue;
             };
+            // A level that was not measured would be kept, too.
+            if !std::mem::replace(&mut warmed, true) {
+                self.voice.warm(language).await?;
+            }
             let (nobody, mut heard) = mpsc::channel::<Vec<i16>>(PIECES);
             let speaking = self.voice.say(say, nobody, CancellationToken::new());
             let listening = async {

@@ -62,14 +62,6 @@ impl CommandSynthesizer {
         let program = voice.command.first().filter(|program| !program.is_empty()).ok_or(Fault::NoCommand)?.clone();
         Ok(Self { shared: Arc::new(Shared { voice: voice.clone(), program, voices: Default::default() }) })
     }
-
-    /// The version of espeak-ng, when the program is that: `1.51`.
-    async fn espeak_version(&self) -> Option<String> {
-        let asking = Command::new(&self.shared.program).arg("--version").kill_on_drop(true).output();
-        let output = timeout(self.shared.voice.first_audio, asking).await.ok()?.ok()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.split_once("text-to-speech: ")?.1.split_whitespace().next().map(str::to_owned)
-    }
 }
 
 impl Synthesizer for CommandSynthesizer {
@@ -105,24 +97,17 @@ impl Synthesizer for CommandSynthesizer {
 
     /// Measures the voice's level, too.
     fn check(&self, language: Language) -> Fut<'_, Result<(), Fault>> {
-        Box::pin(self.shared.measure(language))
+        Box::pin(async move {
+            self.shared.warn_of_hebrew(language).await;
+            self.shared.measure(language).await
+        })
     }
 
     fn warm(&self, language: Language) -> Fut<'_, Result<(), Fault>> {
         Box::pin(async move {
             let slot = self.shared.slot(language);
             if slot.gain.get().is_none() {
-                if language == Language::He && self.shared.is_espeak() {
-                    let version = self.espeak_version().await;
-                    if version.as_deref().is_none_or(|version| is_before(version, (1, 53))) {
-                        tracing::warn!(
-                            program = self.shared.program,
-                            version = version.unwrap_or_default(),
-                            "this voice cannot read Hebrew without vowel points: answers will be hard to understand; \
-                             set voice.command to another one, or a [network_voice]"
-                        );
-                    }
-                }
+                self.shared.warn_of_hebrew(language).await;
                 self.shared.measure(language).await?;
             }
             self.shared.restock(language);
@@ -134,6 +119,25 @@ impl Synthesizer for CommandSynthesizer {
 impl Shared {
     fn slot(&self, language: Language) -> &PerLanguage {
         &self.voices[language as usize]
+    }
+
+    /// Tells that espeak-ng before 1.53 is not to be understood in Hebrew.
+    async fn warn_of_hebrew(&self, language: Language) {
+        if language != Language::He || !self.is_espeak() {
+            return;
+        }
+        let asking = Command::new(&self.program).arg("--version").kill_on_drop(true).output();
+        let said = timeout(self.voice.first_audio, asking).await.ok().and_then(Result::ok);
+        let said = said.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let version = said.split_once("text-to-speech: ").and_then(|(_, version)| version.split_whitespace().next());
+        if version.is_none_or(|version| is_before(version, (1, 53))) {
+            tracing::warn!(
+                program = self.program,
+                version = version.unwrap_or_default(),
+                "this voice cannot read Hebrew without vowel points: answers will be hard to understand; \
+                 set voice.command to another one, or a [network_voice]"
+            );
+        }
     }
 
     fn is_espeak(&self) -> bool {

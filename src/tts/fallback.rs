@@ -59,6 +59,15 @@ impl Fallback {
         spoken.map_err(|fault| (fault, passed))
     }
 
+    /// A voice that fails before anybody needs it costs no caller its time.
+    fn note_trial(&self, tried: &Result<(), Fault>) {
+        if let Err(fault) = tried
+            && !is_of_the_language(fault)
+        {
+            self.breaker().probed(Instant::now(), Some((rest_of(fault), is_permanent(fault))));
+        }
+    }
+
     /// Tries the first voice by a sentence that nobody hears.
     async fn probe(self, language: Language) {
         let tried = self.first.check(language).await;
@@ -112,6 +121,7 @@ impl Synthesizer for Fallback {
     fn check(&self, language: Language) -> Fut<'_, Result<(), Fault>> {
         Box::pin(async move {
             let (first, second) = tokio::join!(self.first.check(language), self.second.check(language));
+            self.note_trial(&first);
             either(first, second)
         })
     }
@@ -119,15 +129,20 @@ impl Synthesizer for Fallback {
     fn warm(&self, language: Language) -> Fut<'_, Result<(), Fault>> {
         Box::pin(async move {
             // A call that rings is the occasion to try a voice that has rested.
-            let probe = self.breaker().begin_probe(Instant::now());
+            let (probe, rests) = {
+                let mut breaker = self.breaker();
+                (breaker.begin_probe(Instant::now()), breaker.rests())
+            };
             let first = async {
-                match probe {
-                    true => {
-                        self.clone().probe(language).await;
-                        Ok(())
-                    }
-                    false => self.first.warm(language).await,
+                if probe {
+                    self.clone().probe(language).await;
                 }
+                if rests {
+                    return Ok(());
+                }
+                let warmed = self.first.warm(language).await;
+                self.note_trial(&warmed);
+                warmed
             };
             let (first, second) = tokio::join!(first, self.second.warm(language));
             either(first, second)
