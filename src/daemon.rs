@@ -10,18 +10,19 @@ use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::call::{self, Parts, prompt};
+use crate::call::{self, Mailbox, Parts, prompt};
 use crate::chat::{self, Chat};
 use crate::config::{Config, Language, SecretError, Trunk, VoicePreset};
 use crate::context::{Sources, SourcesError};
 use crate::gemini::{self, Gemini, SetupError};
 use crate::hearing::EndOfTurn;
 use crate::http::{Http, HttpError};
+use crate::limits::{Day, DayError};
 use crate::media::{MediaCounters, MediaThread};
 use crate::model::{Declining, FirstOf, LanguageModel};
 use crate::playout::SharedForecast;
@@ -30,7 +31,9 @@ use crate::privacy::Secret;
 use crate::recogniser;
 use crate::sip::{InboundUsers, InboundUsersError, IncomingCall, SipError, TrunkOptions, UserAgent, UserAgentOptions};
 use crate::timeline::TurnReport;
+use crate::tools::{self, ToolError, Toolbox};
 use crate::tts::{self, Cached, Voices};
+use crate::voicemail::{Poster, PosterError, Store, StoreError};
 
 /// Reports of turns that may wait to be written.
 const REPORTS: usize = 256;
@@ -71,6 +74,18 @@ pub enum StartError {
     /// The section `[recogniser]` is wrong.
     #[error(transparent)]
     Recogniser(#[from] recogniser::SetupError),
+    /// A function that the model may have done is wrong.
+    #[error(transparent)]
+    Tools(#[from] ToolError),
+    /// Messages cannot be kept.
+    #[error(transparent)]
+    Voicemail(#[from] StoreError),
+    /// Nobody can be told of messages.
+    #[error(transparent)]
+    Webhook(#[from] PosterError),
+    /// What the day has cost is not known.
+    #[error(transparent)]
+    Day(#[from] DayError),
     /// No media thread.
     #[error("the media thread cannot be started: {0}")]
     Media(std::io::Error),
@@ -101,6 +116,7 @@ pub struct Daemon {
     agent: Arc<UserAgent>,
     incoming: mpsc::Receiver<IncomingCall>,
     reports: mpsc::Receiver<TurnReport>,
+    poster: Option<Poster>,
     stop: CancellationToken,
 }
 
@@ -127,8 +143,16 @@ impl Daemon {
             keep_phrases(cache, language, texts.chain(config.voice.cache_phrases.iter().cloned()).collect());
         }
         let model = model(&config, key, &http)?;
-        let sources = Sources::open(&config, &http).await?;
+        let sources = Arc::new(Sources::open(&config, &http).await?);
         let recogniser = recogniser::from_config(&config, &http)?;
+        let store = config.voicemail.enabled.then(|| Store::open(&config.voicemail)).transpose()?.map(Arc::new);
+        let saved = Arc::new(Notify::new());
+        let poster = match &store {
+            Some(store) => Poster::new(&config.voicemail, store.clone(), saved.clone(), &http)?,
+            None => None,
+        };
+        let tools = Toolbox::new(&config, &http, store.clone(), search(&sources))?;
+        let day = Day::open(config.limits.state_file.as_deref())?;
         let media = MediaThread::start(config.sip.max_calls).map_err(StartError::Media)?;
         if !media.counters().realtime.load(Relaxed) {
             warn!(
@@ -163,7 +187,10 @@ impl Daemon {
             clips,
             model,
             voice,
-            sources: Arc::new(sources),
+            sources,
+            tools: Arc::new(tools),
+            voicemail: store.map(|store| Arc::new(Mailbox::new(store, saved))),
+            day,
             media,
             forecast: SharedForecast::default(),
             end_of_turn,
@@ -174,6 +201,7 @@ impl Daemon {
             parts: Arc::new(parts),
             agent: Arc::new(agent),
             incoming,
+            poster,
             reports: report_out,
             stop: CancellationToken::new(),
         })
@@ -222,7 +250,8 @@ impl Daemon {
     /// # Errors
     /// When no calls can come any more, though nobody asked for the end.
     pub async fn serve(self, each: impl FnMut(&TurnReport) + Send + 'static) -> Result<(), AgentEnded> {
-        let Self { parts, agent, mut incoming, reports, stop } = self;
+        let Self { parts, agent, mut incoming, reports, poster, stop } = self;
+        let poster = poster.map(|poster| tokio::spawn(poster.run()));
         let writer = tokio::spawn(write_reports(reports, parts.config.log.timeline_file.clone(), each));
         let watchdog = tokio::spawn(feed_watchdog(parts.clone()));
         notify(&[NotifyState::Ready]);
@@ -252,6 +281,9 @@ impl Daemon {
         let farewell = tokio::time::timeout(FAREWELL, async { while calls.join_next().await.is_some() {} });
         let _ = tokio::join!(farewell, agent.shutdown());
         calls.shutdown().await;
+        if let Some(poster) = poster {
+            poster.abort();
+        }
         watchdog.abort();
         let _ = watchdog.await;
         drop(parts);
@@ -289,7 +321,12 @@ fn inbound_users(path: &Path) -> Result<InboundUsers, StartError> {
     }
 }
 
-/// The trunks of the configuration with their passwords.
+/// What the model searches the business's texts with; nothing where there are none.
+fn search(sources: &Arc<Sources>) -> Option<tools::Search> {
+    let sources = sources.has_knowledge().then(|| sources.clone())?;
+    Some(Arc::new(move |question: &str| sources.look_up(question).into_iter().collect()))
+}
+
 /// The key of the voice over the network; Gemini's voices take the key of its models, too.
 pub(crate) fn voice_key(config: &Config, gemini: Option<&Secret>) -> Result<Option<Secret>, SecretError> {
     let gemini = gemini.filter(|_| config.network_voice.preset == Some(VoicePreset::Gemini));
@@ -306,6 +343,7 @@ fn keep_phrases(cache: Cached, language: Language, phrases: Vec<String>) {
     });
 }
 
+/// The trunks of the configuration with their passwords.
 fn trunks(config: &Config) -> Result<Vec<TrunkOptions>, SecretError> {
     let with_password = |(name, trunk): (&String, &Trunk)| {
         let password = trunk.password(name)?;

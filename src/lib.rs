@@ -32,6 +32,9 @@ pub mod chat;
 pub mod context;
 pub mod sentence;
 pub mod tts;
+pub mod voicemail;
+pub mod limits;
+pub mod tools;
 // speaking
 pub mod playout;
 pub mod leg;

@@ -1,87 +1,283 @@
-//! Fetches one answer: the model's text as it is written, through the cutter, to the conversation.
+//! Fetches one answer: the model's text as it is written, through the cutter, to the conversation; and what it wants done on the way.
+//!
+//! Functions that change nothing begin when the model names them. What has side effects begins when the model has ended that part of its
+//! answer (a second model may have been asked meanwhile) and the caller's turn is committed; an answer that is dropped before has done
+//! nothing. With the results the model is asked again, under the same name, [`MOST_ROUNDS`] times at most, and the last time without
+//! functions to call.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::conversation::{Generation, Outcome};
-use crate::model::{Ask, Delta, Event, Fault, Finish, LanguageModel};
-use crate::sentence::{Cutter, Options, Piece};
+use crate::model::{
+    Ask, Content, Delta, Event, Fault, FaultClass, Finish, FunctionCall, FunctionResult, LanguageModel,
+};
+use crate::sentence::{Cutter, Ends, Options, Piece};
+use crate::tools::{self, Guard, Occasion, Sorted, Toolbox};
 
 use super::{Work, until};
 
 /// Deltas between the model's reader and the cutter.
 const DELTAS: usize = 64;
+/// How often an answer may want something done before it is given.
+const MOST_ROUNDS: usize = 4;
+/// Functions of one round; more are refused.
+const MOST_CALLS: usize = 8;
+/// A function that takes longer is bridged with words of its own.
+const SAY_AFTER: Duration = Duration::from_millis(500);
+
+/// What an answer is made with.
+pub(super) struct Fetch {
+    pub model: Arc<dyn LanguageModel>,
+    pub ask: Ask,
+    pub generation: Generation,
+    pub work: mpsc::Sender<Work>,
+    /// Ends it.
+    pub stop: CancellationToken,
+    /// Whether the caller's turn is committed.
+    pub committed: watch::Receiver<bool>,
+    pub toolbox: Arc<Toolbox>,
+    pub occasion: Occasion,
+    /// What must not be said.
+    pub guard: Option<Guard>,
+}
+
+/// What one request came to.
+struct Round {
+    text: String,
+    calls: Vec<Called>,
+    /// What changes nothing and runs already: the places of its calls, and what came of them.
+    running: JoinSet<(usize, Value)>,
+    controls: bool,
+    result: Result<Finish, Fault>,
+    revealed: bool,
+}
+
+/// A function that was called.
+struct Called {
+    call: FunctionCall,
+    sorted: Sorted,
+}
+
+impl Called {
+    /// Whether the model waits for what comes of it.
+    fn is_awaited(&self) -> bool {
+        !matches!(self.sorted, Sorted::Control(_))
+    }
+}
 
 /// Asks, and reports everything through `work`; returns when the answer is whole, has failed, or is not wanted any more.
-pub(super) async fn fetch(
-    model: Arc<dyn LanguageModel>,
-    ask: Ask,
-    generation: Generation,
-    work: mpsc::Sender<Work>,
-    stop: CancellationToken,
-) {
-    let (delta_in, mut delta_out) = mpsc::channel(DELTAS);
-    let mut cutter = Cutter::new(Options::default());
-    let asking = model.ask(ask, delta_in, stop.clone());
-    tokio::pin!(asking);
-    let mut ended: Option<Result<Finish, Fault>> = None;
-    let (mut spoke, mut called) = (false, false);
-    loop {
-        while let Some(piece) = cutter.poll() {
-            spoke = true;
-            clause(&work, generation, piece).await;
+pub(super) async fn fetch(mut fetch: Fetch) {
+    let (mut spoke_ever, mut said) = (false, HashSet::new());
+    for round_number in 0.. {
+        let Some(round) = fetch.round(round_number).await else { return };
+        let spoke = !round.text.trim().is_empty();
+        spoke_ever |= spoke;
+        let goes_on = round.result.is_ok() && !round.revealed && round.calls.iter().any(Called::is_awaited);
+        if !goes_on || round_number == MOST_ROUNDS {
+            let outcome = outcome(&round, spoke, spoke_ever);
+            let fault = round.result.err();
+            fetch.report(Work::AnswerEnded { generation: fetch.generation, outcome, fault }).await;
+            return;
         }
-        let deadline = cutter.poll_timeout().map(|(at, _)| at);
-        tokio::select! {
-            // Text before the end of the text.
-            biased;
-            event = delta_out.recv() => match event {
-                Some(Event::Delta(Delta::Text(text))) => {
-                    let now = Instant::now();
-                    let _ = work.send(Work::Token { generation }).await;
-                    cutter.push(now, &text);
-                }
-                Some(Event::Mark(mark, at)) => {
-                    let _ = work.send(Work::GeminiMark { generation, mark, at }).await;
-                }
-                Some(Event::Delta(Delta::Call(call))) => {
-                    called = true;
-                    let _ = work.send(Work::FunctionCalled { generation, name: call.name }).await;
-                }
-                Some(Event::Delta(Delta::Usage(usage))) => drop(work.send(Work::Usage(usage)).await),
-                Some(Event::Delta(Delta::Finished(_))) => {}
-                None => break,
-            },
-            result = &mut asking, if ended.is_none() => ended = Some(result),
-            () = until(deadline) => cutter.handle_timeout(Instant::now()),
+        let generation = fetch.generation;
+        fetch.report(Work::ToolsRun { generation }).await;
+        let stop = fetch.stop.clone();
+        let contents = tokio::select! {
+            // What changes nothing is dropped; what has side effects is done to its end.
+            () = stop.cancelled() => return,
+            contents = fetch.run(round, &mut said) => contents,
+        };
+        fetch.ask.contents.extend(contents);
+        if round_number + 1 == MOST_ROUNDS {
+            fetch.ask.functions = [].into();
         }
+        fetch.report(Work::ToolsDone { generation }).await;
     }
-    let result = match ended {
-        Some(result) => result,
-        None => asking.await,
-    };
-    if stop.is_cancelled() {
-        return;
-    }
-    match &result {
-        Ok(Finish::MaxTokens) | Err(_) => cutter.finish_at_sentence(),
-        Ok(_) => cutter.finish(),
-    }
-    while let Some(piece) = cutter.poll() {
-        spoke = true;
-        clause(&work, generation, piece).await;
-    }
-    let outcome = match &result {
-        Ok(_) if spoke || called => Outcome::Complete,
-        Err(_) if spoke => Outcome::Truncated,
-        _ => Outcome::Failed,
-    };
-    let _ = work.send(Work::AnswerEnded { generation, outcome, fault: result.err() }).await;
 }
 
-async fn clause(work: &mpsc::Sender<Work>, generation: Generation, piece: Piece) {
-    let _ = work.send(Work::Clause { generation, at: Instant::now(), piece }).await;
+fn outcome(round: &Round, spoke: bool, spoke_ever: bool) -> Outcome {
+    match &round.result {
+        _ if round.revealed && spoke => Outcome::Truncated,
+        _ if round.revealed => Outcome::Refused,
+        Ok(Finish::Safety) if !spoke => Outcome::Refused,
+        Ok(_) if spoke_ever || round.controls => Outcome::Complete,
+        Ok(_) => Outcome::Failed,
+        Err(_) if spoke => Outcome::Truncated,
+        Err(fault) => match fault.class {
+            FaultClass::Auth | FaultClass::Gone => Outcome::Hopeless,
+            FaultClass::Blocked(_) => Outcome::Refused,
+            _ => Outcome::Failed,
+        },
+    }
 }
+
+impl Fetch {
+    /// One request. `None` when nobody wants it any more.
+    async fn round(&mut self, number: usize) -> Option<Round> {
+        let (delta_in, mut delta_out) = mpsc::channel(DELTAS);
+        let mut cutter = Cutter::new(Options::default());
+        let generation = self.generation;
+        let asking = self.model.ask(self.ask.clone(), delta_in, self.stop.clone());
+        tokio::pin!(asking);
+        let mut ended: Option<Result<Finish, Fault>> = None;
+        let mut round = Round {
+            text: String::new(),
+            calls: Vec::new(),
+            running: JoinSet::new(),
+            controls: false,
+            result: Ok(Finish::Stop),
+            revealed: false,
+        };
+        loop {
+            if !self.speak(&mut cutter, &mut round).await {
+                return Some(round);
+            }
+            let deadline = cutter.poll_timeout().map(|(at, _)| at);
+            tokio::select! {
+                // Text before the end of the text.
+                biased;
+                event = delta_out.recv() => match event {
+                    Some(Event::Delta(Delta::Text(text))) => {
+                        let now = Instant::now();
+                        self.report(Work::Token { generation }).await;
+                        cutter.push(now, &text);
+                    }
+                    Some(Event::Mark(mark, at)) if number == 0 => {
+                        self.report(Work::GeminiMark { generation, mark, at }).await;
+                    }
+                    Some(Event::Mark(..)) => {}
+                    Some(Event::Delta(Delta::Call(call))) => self.called(&mut round, call).await,
+                    Some(Event::Delta(Delta::Usage(usage))) => self.report(Work::Used { usage }).await,
+                    Some(Event::Delta(Delta::Finished(_))) => {}
+                    None => break,
+                },
+                result = &mut asking, if ended.is_none() => ended = Some(result),
+                () = until(deadline) => cutter.handle_timeout(Instant::now()),
+            }
+        }
+        round.result = match ended {
+            Some(result) => result,
+            None => asking.await,
+        };
+        if self.stop.is_cancelled() {
+            return None;
+        }
+        match &round.result {
+            Ok(Finish::MaxTokens) | Err(_) => cutter.finish_at_sentence(),
+            Ok(_) => cutter.finish(),
+        }
+        self.speak(&mut cutter, &mut round).await;
+        Some(round)
+    }
+
+    /// Passes on what can be spoken. False when it must not be.
+    async fn speak(&mut self, cutter: &mut Cutter, round: &mut Round) -> bool {
+        while let Some(piece) = cutter.poll() {
+            if self.guard.as_mut().is_some_and(|guard| guard.reveals(&piece.text)) {
+                warn!("an answer that repeats the system instruction is cut off: [limits] guarded_words");
+                round.revealed = true;
+                return false;
+            }
+            round.text.push_str(&piece.text);
+            round.text.push(' ');
+            self.report(Work::Clause { generation: self.generation, at: Instant::now(), piece }).await;
+        }
+        true
+    }
+
+    /// The model wants something done.
+    async fn called(&self, round: &mut Round, mut call: FunctionCall) {
+        // It comes again when a second model had to be asked: the last one gets the result.
+        if let Some(known) =
+            round.calls.iter_mut().find(|known| known.call.name == call.name && known.call.args == call.args)
+        {
+            known.call = call;
+            return;
+        }
+        let place = round.calls.len();
+        if call.id.is_empty() {
+            call.id = format!("call-{}-{}-{place}", self.generation, self.ask.contents.len());
+        }
+        let mut sorted = self.toolbox.sort(&call);
+        if place >= MOST_CALLS {
+            sorted = Sorted::Refused(tools::error("too many functions at once"));
+        }
+        match &sorted {
+            Sorted::Control(control) => {
+                round.controls = true;
+                self.report(Work::Controlled { generation: self.generation, control: control.clone() }).await;
+            }
+            Sorted::Run { effects: false } => self.start(&mut round.running, place, &call),
+            Sorted::Run { effects: true } | Sorted::Refused(_) => {}
+        }
+        round.calls.push(Called { call, sorted });
+    }
+
+    fn start(&self, running: &mut JoinSet<(usize, Value)>, place: usize, call: &FunctionCall) {
+        let (toolbox, call, occasion) = (self.toolbox.clone(), call.clone(), self.occasion.clone());
+        running.spawn(async move { (place, toolbox.run(&call, &occasion).await) });
+    }
+
+    /// Runs what was called, says something meanwhile, and gives what the model is told of it.
+    async fn run(&mut self, mut round: Round, said: &mut HashSet<String>) -> [Content; 2] {
+        let mut results: Vec<Option<Value>> = vec![None; round.calls.len()];
+        for (place, called) in round.calls.iter().enumerate() {
+            match &called.sorted {
+                Sorted::Refused(told) => results[place] = Some(told.clone()),
+                Sorted::Control(_) => results[place] = Some(self.toolbox.run(&called.call, &self.occasion).await),
+                Sorted::Run { .. } => {}
+            }
+        }
+        let with_effects = |called: &Called| called.sorted == Sorted::Run { effects: true };
+        if round.calls.iter().any(with_effects) {
+            // An answer that is dropped before drops this with it; a sender that is gone means the same.
+            if self.committed.wait_for(|committed| *committed).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            for (place, called) in round.calls.iter().enumerate().filter(|(_, called)| with_effects(called)) {
+                self.start(&mut round.running, place, &called.call);
+            }
+        }
+        let say_at = Instant::now() + SAY_AFTER;
+        let mut saying = round.calls.iter().find_map(|called| self.toolbox.say(&called.call.name)).map(str::to_owned);
+        saying = saying.filter(|text| !said.contains(text));
+        loop {
+            tokio::select! {
+                joined = round.running.join_next() => match joined {
+                    Some(Ok((place, told))) => results[place] = Some(told),
+                    Some(Err(problem)) => warn!(%problem, "a function of the model's broke off"),
+                    None => break,
+                },
+                () = until(Some(say_at)), if saying.is_some() => if let Some(text) = saying.take() {
+                    said.insert(text.clone());
+                    let piece = Piece { text, ends: Ends::Sentence };
+                    self.report(Work::Aside { generation: self.generation, piece }).await;
+                },
+            }
+        }
+        let told = round.calls.iter().zip(results).map(|(called, told)| FunctionResult {
+            id: called.call.id.clone(),
+            name: called.call.name.clone(),
+            response: told.unwrap_or_else(|| tools::error("it failed")),
+        });
+        let told = told.collect();
+        let calls = round.calls.into_iter().map(|called| called.call).collect();
+        [Content::Calls { text: round.text.trim().to_owned(), calls }, Content::Results(told)]
+    }
+
+    async fn report(&self, work: Work) {
+        // The call may be over.
+        let _ = self.work.send(work).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,15 +7,18 @@ use tokio::sync::mpsc;
 use tracing::{Instrument, debug, error_span, warn};
 
 use crate::context::Briefing;
-use crate::conversation::{Command, Conversation, Ending, Generation, Input, Limits, Seq, Turn};
+use crate::conversation::{Command, Conversation, Ending, Generation, Input, Limits, MAX_PHRASES, Outcome, Seq, Turn};
 use crate::hearing::{Heard, Hint, Spoken};
 use crate::leg::LegMedia;
+use crate::limits::{self, Bound, Spent};
 use crate::media::{self, Event, Occurrence, Ports};
-use crate::model::{self, Ask, Content, Function};
+use crate::model::{self, Ask, Content};
 use crate::playout::{ClipKind, Forecast, Occasion, PlaceholderPolicy, Played};
 use crate::sdp;
 use crate::timeline::{Mark, TurnOutcome, TurnTimeline};
+use crate::tools::{self, Control, Doings, Guard};
 use crate::tts::{AnswerId, Say};
+use crate::voicemail::{Note, Recorder};
 
 use super::listening::Ear;
 use super::open::Open;
@@ -24,11 +27,15 @@ use super::speaker::Phrase;
 use super::tally::Tally;
 use super::{Parts, Work, answer, briefing, prompt};
 
+mod messages;
 mod performing;
+mod reciting;
 mod recognising;
+mod sentences;
+mod spending;
 
-/// Phrases that may wait to be spoken.
-pub(super) const PHRASES: usize = 64;
+/// Phrases that may wait to be spoken: an answer has no more.
+pub(super) const PHRASES: usize = MAX_PHRASES;
 /// How long the media thread may take to let go of a call; it needs a ptime, unless the order or its answer found a ring full.
 const LET_GO: Duration = Duration::from_millis(500);
 /// The driver of one call's conversation.
@@ -50,7 +57,19 @@ pub(super) struct Dialogue {
     phrases: mpsc::Sender<Phrase>,
     work: mpsc::Sender<Work>,
     system: Arc<str>,
-    functions: Arc<[Function]>,
+    /// Who calls.
+    from: Note,
+    /// What was done for the caller.
+    doings: Arc<Doings>,
+    guard: Option<Guard>,
+    spent: Spent,
+    /// Why nothing more is asked.
+    bound: Option<Bound>,
+    /// A message that is being left.
+    message: Option<Recorder>,
+    saving: Option<tokio::task::JoinHandle<()>>,
+    /// How often a wait was bridged.
+    bridges: usize,
     /// What was said of a placeholder in this turn.
     acknowledged: Option<String>,
     tally: Tally,
@@ -64,18 +83,27 @@ impl Dialogue {
     pub fn new(
         parts: Arc<Parts>,
         call: String,
+        caller: String,
         briefing: Briefing,
         ports: Ports,
         phrases: mpsc::Sender<Phrase>,
         work: mpsc::Sender<Work>,
     ) -> Self {
         let config = &parts.config;
+        let system = prompt::system_instruction(config);
         Self {
             conversation: Conversation::new(Limits::from(config)),
             recordings: Recordings::new(config),
             ear: Ear::open(&parts, &work),
-            system: prompt::system_instruction(config).into(),
-            functions: if config.conversation.end_call { [model::END_CALL].into() } else { [].into() },
+            guard: Guard::new(&system, config.limits.guarded_words),
+            system: system.into(),
+            from: Note { caller, call: call.clone() },
+            doings: Doings::new(config.limits.side_effects_per_call),
+            spent: Spent::default(),
+            bound: None,
+            message: None,
+            saving: None,
+            bridges: 0,
             acknowledged: None,
             tally: Tally::default(),
             transfer: None,
@@ -100,11 +128,13 @@ impl Dialogue {
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
+        let message = self.message.as_ref().and_then(Recorder::poll_timeout);
         let conversation = self.conversation.poll_timeout().map(|(at, _)| at);
-        conversation.into_iter().chain(self.ear.poll_timeout()).min()
+        conversation.into_iter().chain(self.ear.poll_timeout()).chain(message).min()
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.message_timeout(now);
         self.ear.handle_timeout(now);
         self.listened(now);
         if let Some((_, timer)) =
@@ -123,11 +153,14 @@ impl Dialogue {
 
     /// Ends everything that belongs to the call, and waits until the media thread has let go of it.
     pub async fn hung_up(&mut self, now: Instant) {
+        self.take_sound();
+        self.message_over(now, Recorder::hung_up);
         self.tell(now, Input::HungUp);
         self.ports.command(media::Command::Stop);
         if tokio::time::timeout(LET_GO, self.stopped()).await.is_err() {
             warn!("the media thread does not let go of the call");
         }
+        self.saved().await;
     }
 
     async fn stopped(&mut self) {
@@ -168,6 +201,7 @@ impl Dialogue {
 
     fn key(&mut self, digit: char) {
         debug!(%digit, "key");
+        self.message_over(Instant::now(), |message| message.key(digit));
         self.tell(Instant::now(), Input::KeyPressed);
         if digit == self.parts.config.conversation.transfer_key {
             self.tell(Instant::now(), Input::PersonWanted);
@@ -213,6 +247,9 @@ impl Dialogue {
     fn take_sound(&mut self) {
         while let Some(frame) = self.ports.heard() {
             self.recordings.push(&frame);
+            if let Some(message) = &mut self.message {
+                message.push(frame.first_sample, &frame.samples);
+            }
             self.ear.hear(frame);
         }
     }
@@ -232,6 +269,7 @@ impl Dialogue {
     }
 
     fn heard(&mut self, at: Instant, heard: Heard) {
+        self.message_heard(at, &heard);
         match heard {
             Heard::Onset { .. } | Heard::Dismissed { .. } => {}
             Heard::Started { onset_sample, onset, .. } => {
@@ -284,6 +322,7 @@ impl Dialogue {
     }
 
     fn played(&mut self, at: Instant, played: Played) {
+        self.bridging(at, &played);
         match played {
             Played::ClipStarted { kind: kind @ ClipKind::Placeholder, index, at } => {
                 self.placeholders.clip_started(kind, index, at);
@@ -360,11 +399,26 @@ impl Dialogue {
                     self.tell(at, Input::Clause { generation, text: piece.text });
                 }
             }
-            Work::FunctionCalled { generation, name } if name == model::END_CALL.name => {
-                self.tell(now, Input::EndCallWanted { generation });
+            Work::Controlled { generation, control } => self.tell(
+                now,
+                match control {
+                    Control::EndCall => Input::EndCallWanted { generation },
+                    Control::Transfer(to) => Input::TransferWanted { generation, to },
+                    Control::TakeMessage => Input::MessageWanted { generation },
+                },
+            ),
+            Work::ToolsRun { generation } => self.tell(now, Input::ToolsRun { generation }),
+            Work::ToolsDone { generation } => {
+                self.spent.request();
+                self.tell(now, Input::ToolsDone { generation });
             }
-            Work::FunctionCalled { name, .. } => debug!(name, "the model wants something done that nobody offered"),
-            Work::Usage(usage) => self.tally.usage.add(usage),
+            Work::Aside { generation, piece } => {
+                if let Some(open) = self.open.as_mut().filter(|open| open.generation == generation) {
+                    open.add(&piece);
+                    self.tell(now, Input::Aside { generation, text: piece.text });
+                }
+            }
+            Work::Used { usage } => self.used(&usage),
             Work::AnswerEnded { generation, outcome, fault } => {
                 if let Some(fault) = fault {
                     warn!(%fault, ?outcome, "no whole answer");

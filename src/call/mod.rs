@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::context::{Briefing, Sources};
 use crate::conversation::{Generation, Outcome, Seq};
 use crate::hearing::{EndOfTurn, Hint};
+use crate::limits::Day;
 use crate::media::{Join, MediaThread};
 use crate::model::{self, LanguageModel};
 use crate::playout::SharedForecast;
@@ -25,6 +26,7 @@ use crate::sdp;
 use crate::sentence::Piece;
 use crate::sip::{ByeReason, Dialog, DialogEvent, EndReason, IncomingCall, UserAgent};
 use crate::timeline::TurnReport;
+use crate::tools::{Control, Toolbox};
 use crate::tts::{self, Synthesizer};
 
 mod answer;
@@ -33,6 +35,7 @@ mod briefing;
 mod dialogue;
 mod incoming;
 mod listening;
+mod mailbox;
 mod media;
 mod open;
 mod outgoing;
@@ -45,6 +48,7 @@ mod transfer;
 
 use bridge::Near;
 use dialogue::Dialogue;
+pub use mailbox::Mailbox;
 use media::{StartedLeg, StartedMedia};
 pub use outgoing::place;
 use succession::{Origin, Succession, Successor};
@@ -75,6 +79,12 @@ pub struct Parts {
     pub voice: Arc<dyn Synthesizer>,
     /// Where callers and questions are looked up.
     pub sources: Arc<Sources>,
+    /// What the model may have done.
+    pub tools: Arc<Toolbox>,
+    /// Messages that callers leave.
+    pub voicemail: Option<Arc<Mailbox>>,
+    /// What the day has cost.
+    pub day: Day,
     /// The media thread.
     pub media: MediaThread,
     /// The address that SDP offers media on.
@@ -92,8 +102,11 @@ pub(crate) enum Work {
     GeminiMark { generation: Generation, mark: model::Mark, at: Instant },
     Token { generation: Generation },
     Clause { generation: Generation, at: Instant, piece: Piece },
-    FunctionCalled { generation: Generation, name: String },
-    Usage(model::Usage),
+    Controlled { generation: Generation, control: Control },
+    ToolsRun { generation: Generation },
+    ToolsDone { generation: Generation },
+    Aside { generation: Generation, piece: Piece },
+    Used { usage: model::Usage },
     AnswerEnded { generation: Generation, outcome: Outcome, fault: Option<model::Fault> },
     PhraseStarted { generation: Generation, at: Instant },
     PhraseSounds { generation: Generation, at: Instant },
@@ -107,7 +120,8 @@ pub async fn run(parts: Arc<Parts>, agent: Arc<UserAgent>, incoming: IncomingCal
     async {
         info!(peer = %incoming.peer, caller = redact_number(&incoming.caller.user), "rings");
         let briefing = Briefing::begin(&parts.sources, &incoming.caller, Instant::now());
-        let origin = Origin { trunk: incoming.trunk.clone(), peer: incoming.peer.ip() };
+        let caller = incoming.caller.user.as_str().into();
+        let origin = Origin { trunk: incoming.trunk.clone(), peer: incoming.peer.ip(), caller };
         match incoming::answer(&parts, incoming, &stop).await {
             Ok(up) => {
                 converse(&parts, agent, origin, up, briefing, stop).await;
@@ -184,7 +198,8 @@ async fn converse(
     let (phrases_in, phrases_out) = mpsc::channel(dialogue::PHRASES);
     let speech = ports.take_speech().expect("a new call's speech ring has not been taken");
     let speaker = AbortOnDrop(tokio::spawn(speaker::speak(parts.voice.clone(), phrases_out, speech, work_in.clone())));
-    let mut dialogue = Dialogue::new(parts.clone(), dialog.id().to_owned(), briefing, ports, phrases_in, work_in);
+    let (id, caller) = (dialog.id().to_owned(), origin.caller.to_string());
+    let mut dialogue = Dialogue::new(parts.clone(), id, caller, briefing, ports, phrases_in, work_in);
     if let Some(agreed) = agreement.agreed() {
         dialogue.described(Instant::now(), &agreed);
     }

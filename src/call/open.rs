@@ -1,5 +1,6 @@
 //! The answer that is being asked for or spoken: what ends it, and how long its phrases are.
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::conversation::{Generation, Seq};
@@ -15,8 +16,7 @@ pub(super) struct Open {
     pub stop: CancellationToken,
     /// Ends the asking alone.
     pub stop_asking: CancellationToken,
-    /// It may be heard.
-    pub committed: bool,
+    committed: watch::Sender<bool>,
     phrases: Vec<Phrase>,
 }
 
@@ -32,7 +32,22 @@ impl Open {
     pub fn new(generation: Generation) -> Self {
         let stop = CancellationToken::new();
         let stop_asking = stop.child_token();
-        Self { generation, stop, stop_asking, committed: false, phrases: Vec::new() }
+        Self { generation, stop, stop_asking, committed: watch::Sender::new(false), phrases: Vec::new() }
+    }
+
+    /// It may be heard, and what it wants done may be done.
+    pub fn commit(&mut self) {
+        self.committed.send_replace(true);
+    }
+
+    /// Whether it may be heard.
+    pub fn is_committed(&self) -> bool {
+        *self.committed.borrow()
+    }
+
+    /// Tells when it may.
+    pub fn commitment(&self) -> watch::Receiver<bool> {
+        self.committed.subscribe()
     }
 
     /// The next piece of text that is to be spoken.

@@ -34,15 +34,15 @@ pub async fn place(
     let trunk = dial.trunk.as_ref().and_then(|name| parts.config.trunk.get(name));
     let mut media = BoundMedia::bind(&parts, peer, trunk, MediaSecurity::through(trunk)?)?;
     let through = dial.trunk.as_deref().map(Arc::from);
-    let offer = media.exchange().offer();
+    let (offer, number) = (media.exchange().offer(), dial.to.clone());
     let call = agent.dial(Dial { offer, ..dial }).await?;
     let span = info_span!("call", id = %call.id);
     async {
         info!("places a call");
         warm(&parts);
         let up = answered(&parts, call, media, &stop).await?;
-        Ok(converse(&parts, agent, Origin { trunk: through, peer }, up, Briefing::without_caller(&parts.sources), stop)
-            .await)
+        let origin = Origin { trunk: through, peer, caller: number.into() };
+        Ok(converse(&parts, agent, origin, up, Briefing::without_caller(&parts.sources), stop).await)
     }
     .instrument(span)
     .await

@@ -67,6 +67,11 @@ impl Recordings {
         self.heard.take(self.utterance.unwrap_or(self.end), self.end)
     }
 
+    /// What the caller has said since the utterance began that has not ended.
+    pub fn since_began(&self) -> Vec<i16> {
+        self.utterance.map(|onset| self.heard.take(onset, self.heard.end())).unwrap_or_default()
+    }
+
     /// The caller goes on within the utterance.
     pub fn resumed(&mut self) {
         self.onset = self.onset.or(self.utterance);

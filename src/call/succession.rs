@@ -27,6 +27,8 @@ pub(super) struct Origin {
     pub trunk: Option<Arc<str>>,
     /// Where its signalling comes from.
     pub peer: IpAddr,
+    /// The number at the other end, as signalling told it.
+    pub caller: Arc<str>,
 }
 
 /// A call that is up and takes over the conversation.

@@ -20,6 +20,7 @@ mod demo;
 mod doctor;
 mod evaluate;
 mod knowledge;
+mod messages;
 mod run;
 mod simulator;
 
@@ -49,6 +50,8 @@ enum Command {
     Evaluate(evaluate::Arguments),
     /// Search the folder of texts with a caller's question, and show what the model would be told
     Knowledge(knowledge::Arguments),
+    /// Show the messages that callers have left, and take them off the box
+    Messages(messages::Arguments),
     /// Stand in for the cloud: Gemini's wire format, with delays and faults to order
     Simulator(simulator::Args),
 }
@@ -95,7 +98,10 @@ impl From<StartError> for Failure {
             | StartError::Chat(_)
             | StartError::Sources(_)
             | StartError::Recogniser(_)
-            | StartError::InboundUsers { .. } => Exit::Config,
+            | StartError::InboundUsers { .. }
+            | StartError::Tools(_)
+            | StartError::Webhook(_) => Exit::Config,
+            StartError::Voicemail(_) | StartError::Day(_) => Exit::CannotCreate,
             StartError::Media(_) | StartError::Sip(_) => Exit::Os,
         };
         Self::new(exit, error)
@@ -120,6 +126,7 @@ pub fn main() -> ExitCode {
         }),
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Knowledge(arguments) => knowledge::run(arguments),
+        Command::Messages(arguments) => messages::run(arguments),
         Command::Simulator(arguments) => with_runtime(async {
             let served = simulator::run(arguments).await;
             served.map(|()| ExitCode::SUCCESS).map_err(|error| Failure::new(Exit::Os, error))

@@ -12,7 +12,7 @@ use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
-use super::{Config, Trunk};
+use super::{Config, HttpTool, Trunk};
 
 /// No configuration is larger; more is a wrong file.
 const MAX_BYTES: u64 = 1 << 20;
@@ -155,8 +155,8 @@ impl<'t> Text<'t> {
         let mut problems = Vec::new();
         for (name, content) in document.iter() {
             let section = name.get_ref().as_ref();
-            if section == TRUNK {
-                self.check_trunks(name, content.get_ref(), &known, &mut problems);
+            if let Some(named) = NAMED.iter().find(|named| named.section == section) {
+                self.check_named(named, name, content.get_ref(), &known, &mut problems);
                 continue;
             }
             let Some((_, defaults)) = known.iter().find(|(known, _)| known == section) else {
@@ -170,38 +170,44 @@ impl<'t> Text<'t> {
         problems
     }
 
-    /// `[trunk.NAME]`: the names are the installer's, the keys are ours.
-    fn check_trunks(
+    /// `[trunk.NAME]` and the like: the names are the installer's, the keys are ours.
+    fn check_named(
         &self,
+        Named { section: outer, home, what }: &Named,
         name: &Spanned<Cow<'t, str>>,
         content: &DeValue<'t>,
         known: &Keys,
         problems: &mut Vec<Problem>,
     ) {
         let line = self.line(Some(name.span()));
-        let DeValue::Table(trunks) = content else {
-            let message =
-                "trunk: each trunk is a section of its own; write [trunk.NAME] on a line of its own and its keys below";
-            problems.push(Problem { line, message: message.into() });
+        let DeValue::Table(all) = content else {
+            let message = format!(
+                "{outer}: each {what} is a section of its own; write [{home}] on a line of its own and its keys below"
+            );
+            problems.push(Problem { line, message });
             return;
         };
-        let defaults = known.iter().find(|(section, _)| section == TRUNK_NAME).map(|(_, keys)| keys.as_slice());
-        for (trunk, content) in trunks.iter() {
-            let shown = trunk.get_ref().as_ref();
-            let line = self.line(Some(trunk.span()));
+        let defaults = known.iter().find(|(section, _)| section == home).map(|(_, keys)| keys.as_slice());
+        for (one, content) in all.iter() {
+            let shown = one.get_ref().as_ref();
+            let line = self.line(Some(one.span()));
             if !content.get_ref().is_table() {
-                let message = format!("[trunk] key {shown}: a trunk needs a name; write [trunk.NAME] above its keys");
+                let message = format!("[{outer}] key {shown}: a {what} needs a name; write [{home}] above its keys");
                 problems.push(Problem { line, message });
                 continue;
             }
-            let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            let good = |byte: u8| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == if *outer == TRUNK { b'-' } else { b'_' }
+            };
             if shown.is_empty() || shown.len() > 32 || !shown.bytes().all(good) {
-                let message = "[trunk.…]: a trunk's name is 1 to 32 lower-case letters, digits and hyphens".to_owned();
+                let joints = if *outer == TRUNK { "hyphens" } else { "underscores" };
+                let message =
+                    format!("[{outer}.…]: a {what}'s name is 1 to 32 lower-case letters, digits and {joints}");
                 problems.push(Problem { line, message });
                 continue;
             }
-            let section = format!("trunk.{shown}");
-            let place = Place { section: &section, home: TRUNK_NAME, path: &[name, trunk] };
+            let section = format!("{outer}.{shown}");
+            let place = Place { section: &section, home, path: &[name, one] };
             self.check_keys(place, content.get_ref(), defaults.unwrap_or_default(), known, problems);
         }
     }
@@ -269,17 +275,34 @@ struct Place<'p, 't> {
     path: &'p [&'p Spanned<Cow<'t, str>>],
 }
 
-/// The section that holds a section for each trunk, and how such a one is called among the known ones.
+/// A section that holds sections with the installer's names.
+struct Named {
+    section: &'static str,
+    /// How such a one is called among the known ones.
+    home: &'static str,
+    what: &'static str,
+}
+
 const TRUNK: &str = "trunk";
-const TRUNK_NAME: &str = "trunk.NAME";
+const NAMED: [Named; 2] = [
+    Named { section: TRUNK, home: "trunk.NAME", what: "trunk" },
+    Named { section: "tools", home: "tools.NAME", what: "tool" },
+];
 
 type Keys = Vec<(String, Vec<(String, Value)>)>;
 
 /// Every section with its keys and their defaults.
 pub(super) fn known_keys() -> Keys {
     let Ok(Value::Object(mut sections)) = serde_json::to_value(Config::default()) else { return Vec::new() };
-    sections.remove(TRUNK);
-    sections.insert(TRUNK_NAME.into(), serde_json::to_value(Trunk::default()).unwrap_or_default());
+    for Named { section, home, .. } in NAMED {
+        sections.remove(section);
+        let one = if section == TRUNK {
+            serde_json::to_value(Trunk::default())
+        } else {
+            serde_json::to_value(HttpTool::default())
+        };
+        sections.insert(home.into(), one.unwrap_or_default());
+    }
     let keys = |section| match section {
         Value::Object(keys) => keys.into_iter().collect(),
         _ => Vec::new(),

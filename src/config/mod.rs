@@ -11,6 +11,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 mod context;
+mod ladder;
+mod limits;
 mod load;
 mod recogniser;
 mod model;
@@ -19,11 +21,14 @@ mod server;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod trunk;
 mod validate;
 mod voice;
 
 pub use context::{Crm, Knowledge};
+pub use ladder::{Ladder, Remedy, Voicemail};
+pub use limits::Limits;
 pub use load::{ConfigError, Problem, Problems, load, parse};
 pub(crate) use model::is_private_host;
 pub use model::{Chat, Persona, Price};
@@ -31,6 +36,7 @@ pub use recogniser::{Engine, Recogniser};
 pub use secrets::{SecretError, Wanted};
 pub use server::{HostPort, ServerEntry, ServerError};
 pub use template::{Placed, Template, Unplaced};
+pub use tools::{Functions, HttpTool};
 pub use trunk::{
     Answering, HeaderCharset, IdentityHeader, Keepalive, Policy, Refresher, Transferring, Transport, Trunk, TrunkMode,
 };
@@ -127,6 +133,16 @@ pub struct Config {
     pub knowledge: Knowledge,
     /// Who the caller is.
     pub crm: Crm,
+    /// What the model may have done.
+    pub functions: Functions,
+    /// The installer's own functions, by name.
+    pub tools: BTreeMap<String, HttpTool>,
+    /// What is done for a caller who is not answered.
+    pub ladder: Ladder,
+    /// Messages that callers leave.
+    pub voicemail: Voicemail,
+    /// What a call, and a day, may cost.
+    pub limits: Limits,
     /// What is written down.
     pub log: Log,
 }
@@ -299,7 +315,7 @@ impl Default for Placeholder {
             clip: None,
             preset: Preset::Instant,
             grace: Duration::from_millis(150),
-            second_after: Duration::from_secs(4),
+            second_after: Duration::from_millis(2900),
         }
     }
 }
@@ -353,7 +369,7 @@ impl Default for Gemini {
             service_tier: None,
             history_audio_turns: 3,
             connect: Duration::from_millis(800),
-            first_token: Duration::from_millis(4000),
+            first_token: Duration::from_millis(3500),
             hedge: Duration::from_millis(1800),
             between_tokens: Duration::from_millis(3000),
             whole_answer: Duration::from_millis(20_000),

@@ -77,6 +77,9 @@ pub(super) fn complaints(config: &Config) -> Vec<Complaint> {
     }
     transfer(&mut found, config);
     context::context(&mut found, config);
+    super::tools::complaints(&mut found, config);
+    super::ladder::complaints(&mut found, config);
+    super::limits::complaints(&mut found, config);
     found.0
 }
 
@@ -86,7 +89,18 @@ fn transfer(found: &mut Complaints, config: &Config) {
         format!("{key:?} is no key of a telephone; take one of 0 to 9, * or #")
     });
     let Some(to) = config.conversation.transfer_to.as_deref() else { return };
-    let good = match to.strip_prefix("sip:") {
+    let good = is_dialable(to);
+    found.unless(good, "conversation", "transfer_to", || {
+        "neither a number nor a SIP URI; write it as in \"+97235551234\" or \"sip:620@192.168.1.1\"".into()
+    });
+    found.unless(!good || to.starts_with("sip:") || !config.trunk.is_empty(), "conversation", "transfer_to", || {
+        "a number is called through a trunk, and there is none; write a SIP URI, as in \"sip:620@192.168.1.1\"".into()
+    });
+}
+
+/// A number or a SIP URI.
+pub(super) fn is_dialable(to: &str) -> bool {
+    match to.strip_prefix("sip:") {
         Some(uri) => {
             let host = uri.rsplit('@').next().unwrap_or_default().split([';', '?']).next().unwrap_or_default();
             host.parse::<HostPort>().is_ok() && !to.contains([' ', '<', '>', '"', '?'])
@@ -95,13 +109,7 @@ fn transfer(found: &mut Complaints, config: &Config) {
             let is_number = |char: char| char.is_ascii_digit() || "+*# -.()/".contains(char);
             to.contains(|char: char| char.is_ascii_digit()) && to.chars().all(is_number)
         }
-    };
-    found.unless(good, "conversation", "transfer_to", || {
-        "neither a number nor a SIP URI; write it as in \"+97235551234\" or \"sip:620@192.168.1.1\"".into()
-    });
-    found.unless(!good || to.starts_with("sip:") || !config.trunk.is_empty(), "conversation", "transfer_to", || {
-        "a number is called through a trunk, and there is none; write a SIP URI, as in \"sip:620@192.168.1.1\"".into()
-    });
+    }
 }
 
 fn sip(found: &mut Complaints, sip: &Sip, no_trunks: bool) {

@@ -3,19 +3,25 @@
 use std::time::{Duration, Instant};
 
 use super::floor::Timer;
+use super::reciting::Afterwards;
 use super::words::{WHOLE, words_within};
 use super::{Generation, Limits, Outcome, Seq};
 
 /// Phrases an answer may have; an answer with more is cut off there.
-const MAX_PHRASES: usize = 128;
+pub const MAX_PHRASES: usize = 128;
 
 /// How long a queued phrase may take to be reported as heard. A phrase is at most some 20 s of speech, so a longer silence means that the report was lost.
 pub(super) const PLAYOUT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Speech that a voice makes of a character, about.
+const SPEECH_PER_CHARACTER: Duration = Duration::from_millis(65);
 
 #[derive(Debug)]
 struct Phrase {
     text: String,
     fate: Fate,
+    /// It was said on the way to an answer.
+    aside: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,14 +52,28 @@ pub(super) struct Answer {
     pub(super) speculative: bool,
     /// The caller has finished: it may be heard.
     pub(super) committed: bool,
-    /// The call ends with it.
-    pub(super) ends_call: bool,
+    committed_at: Instant,
+    /// What follows when it was heard.
+    pub(super) then: Option<Afterwards>,
+    /// Words of ours, which no model writes.
+    pub(super) recital: bool,
     /// When the caller's end was last reported.
     pub(super) reported: Instant,
     /// When its first voiced frame left.
     sounds_since: Option<Instant>,
     phrases: Vec<Phrase>,
+    /// When the first of them was wanted.
+    first_phrase: Option<Instant>,
+    /// About how much speech they are.
+    speech: Duration,
+    /// When the model was asked, the last time.
     requested: Instant,
+    /// Since when functions run that it called.
+    tools_since: Option<Instant>,
+    /// A clip plays that bridges the wait.
+    bridged: bool,
+    /// Since when nothing of ours was heard.
+    quiet_since: Instant,
     last_text: Option<Instant>,
     ended: Option<Outcome>,
     /// When something last moved: the end of the text, the commit, or a phrase's report.
@@ -67,11 +87,18 @@ impl Answer {
             speech_end,
             speculative,
             committed: false,
-            ends_call: false,
+            committed_at: now,
+            then: None,
+            recital: false,
             reported: now,
             sounds_since: None,
             phrases: Vec::new(),
+            first_phrase: None,
+            speech: Duration::ZERO,
             requested: now,
+            tools_since: None,
+            bridged: false,
+            quiet_since: now,
             last_text: None,
             ended: None,
             last_progress: now,
@@ -80,7 +107,9 @@ impl Answer {
 
     pub(super) fn commit(&mut self, now: Instant) {
         self.committed = true;
+        self.committed_at = now;
         self.last_progress = now;
+        self.quiet_since = now;
     }
 
     /// Its first voiced frame has left.
@@ -101,10 +130,39 @@ impl Answer {
         self.ended.is_none()
     }
 
-    /// Takes the next phrase; `None` when there is no room for it.
-    pub(super) fn add_phrase(&mut self, text: String) -> Option<Seq> {
+    /// The model waits for functions that it called: what it said before was not its answer yet.
+    pub(super) fn tools_run(&mut self, now: Instant) {
+        if self.ended.is_none() {
+            self.tools_since = Some(now);
+            self.phrases.iter_mut().for_each(|phrase| phrase.aside = true);
+        }
+    }
+
+    /// It was asked again with what came of them.
+    pub(super) fn tools_done(&mut self, now: Instant) {
+        if self.tools_since.take().is_some() {
+            self.requested = now;
+            self.last_text = None;
+        }
+    }
+
+    /// A clip that bridges the wait begins, or ends.
+    pub(super) fn bridge(&mut self, now: Instant, plays: bool) {
+        self.bridged = plays;
+        self.quiet_since = now;
+    }
+
+    /// Whether as much speech was asked for as an answer may have.
+    pub(super) fn is_too_long(&self, longest: Duration) -> bool {
+        !longest.is_zero() && self.speech >= longest
+    }
+
+    /// Takes the next phrase; `None` when there is no room for it. `aside`: it is no part of the answer.
+    pub(super) fn add_phrase(&mut self, text: String, aside: bool, now: Instant) -> Option<Seq> {
         let seq = Seq::try_from(self.phrases.len()).ok().filter(|_| self.phrases.len() < MAX_PHRASES)?;
-        self.phrases.push(Phrase { text, fate: Fate::Queued });
+        self.speech += SPEECH_PER_CHARACTER * u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
+        self.phrases.push(Phrase { text, fate: Fate::Queued, aside });
+        self.first_phrase.get_or_insert(now);
         Some(seq)
     }
 
@@ -112,6 +170,7 @@ impl Answer {
     pub(super) fn end(&mut self, outcome: Outcome, now: Instant) {
         if self.ended.is_none() {
             self.ended = Some(outcome);
+            self.tools_since = None;
             self.last_progress = now;
         }
     }
@@ -126,6 +185,7 @@ impl Answer {
             (_, None) => Fate::Failed,
         };
         self.last_progress = now;
+        self.quiet_since = now;
     }
 
     /// Gives up on phrases that nobody reported.
@@ -142,6 +202,21 @@ impl Answer {
         self.phrases.iter().any(|phrase| phrase.fate != Fate::Failed)
     }
 
+    /// Whether something of it is heard or about to be that is more than a word on the way.
+    pub(super) fn is_answered(&self) -> bool {
+        self.phrases.iter().any(|phrase| phrase.fate != Fate::Failed && !phrase.aside)
+    }
+
+    /// Whether it ended without anything to be said, in a way that another request may not.
+    pub(super) fn has_failed(&self) -> bool {
+        self.ended == Some(Outcome::Failed) && !self.is_said()
+    }
+
+    /// How it ended.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        self.ended
+    }
+
     /// Whether somebody still works on it.
     pub(super) fn is_running(&self) -> bool {
         self.ended.is_none() || self.phrases.iter().any(|phrase| phrase.fate == Fate::Queued)
@@ -150,7 +225,7 @@ impl Answer {
     pub(super) fn verdict(&self) -> Verdict {
         if !self.committed || self.is_running() {
             Verdict::Open
-        } else if self.is_said() {
+        } else if self.is_answered() || (self.is_said() && self.is_complete()) {
             Verdict::Said
         } else {
             Verdict::Nothing
@@ -190,12 +265,31 @@ impl Answer {
 
     /// The next deadline.
     pub(super) fn deadline(&self, limits: &Limits) -> Option<(Instant, Timer)> {
+        let queued = self.phrases.iter().any(|phrase| phrase.fate == Fate::Queued);
+        let heard = || self.phrases.iter().any(|phrase| matches!(phrase.fate, Fate::Heard(_)));
+        let silent = (self.committed && self.sounds_since.is_none() && queued && !heard())
+            .then(|| self.first_phrase.map(|first| first.max(self.committed_at)))
+            .flatten()
+            .and_then(|since| since.checked_add(limits.first_sound))
+            .map(|at| (at, Timer::FirstSound));
+        let quiet = (limits.placeholder && self.committed && self.ended.is_none() && !queued && !self.bridged)
+            .then(|| self.quiet_since.checked_add(limits.quiet))
+            .flatten()
+            .map(|at| (at, Timer::Quiet));
+        silent.into_iter().chain(quiet).chain(self.awaited(limits)).min_by_key(|(at, _)| *at)
+    }
+
+    /// How long the model, its functions or the playout are waited for.
+    fn awaited(&self, limits: &Limits) -> Option<(Instant, Timer)> {
         if self.ended.is_some() {
             let waiting = self.committed && self.is_running();
             return waiting
                 .then(|| self.last_progress.checked_add(PLAYOUT_PATIENCE))
                 .flatten()
                 .map(|at| (at, Timer::Playout));
+        }
+        if let Some(since) = self.tools_since {
+            return since.checked_add(limits.tools).map(|at| (at, Timer::Tools));
         }
         let text = match self.last_text {
             None => self.requested.checked_add(limits.first_token).map(|at| (at, Timer::FirstToken)),

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use super::answer::{Answer, Verdict};
 use super::floor::Floor;
 use super::interruption::PassedOver;
+use super::ladder::Trouble;
+use super::reciting::Afterwards;
 use super::yielding::OVERLAP;
 use super::{Command, Conversation, Ending, Exchange, Generation, Outcome};
 use crate::timeline::TurnOutcome;
@@ -47,11 +49,13 @@ impl Conversation {
         if let Floor::Answering(answer) = &mut self.floor
             && !answer.committed
             && speech_end <= answer.speech_end + if answer.speculative { SAME_END } else { Duration::ZERO }
+            && !(answer.speculative && answer.has_failed())
         {
             answer.reported = now;
             return;
         }
-        if self.floor.answered().is_some_and(|answered| speech_end <= answered) {
+        let asked_in_vain = matches!(&self.floor, Floor::Answering(answer) if answer.speculative && !answer.committed && answer.has_failed());
+        if !asked_in_vain && self.floor.answered().is_some_and(|answered| speech_end <= answered) {
             return;
         }
         // The caller's start may have been lost on the way; while listening this does nothing.
@@ -64,6 +68,11 @@ impl Conversation {
             return;
         }
         match &self.floor {
+            // It was asked early, in vain: nothing of it was heard, so it may be asked once more.
+            Floor::Answering(answer) if !answer.committed && answer.speculative && answer.has_failed() => {
+                let speech_end = answer.speech_end;
+                self.generate(now, speech_end, false);
+            }
             Floor::Answering(answer) if !answer.committed => {}
             Floor::Answering(_) | Floor::Apologising { .. } => return,
             Floor::Goodbye { speech_end: Some(_), .. } => return,
@@ -108,12 +117,18 @@ impl Conversation {
         self.floor = Floor::Answering(Answer::new(generation, speech_end, speculative, now));
     }
 
-    pub(super) fn clause(&mut self, now: Instant, generation: Generation, text: String) {
+    /// A piece to be spoken. `aside`: it is said on the way to an answer.
+    pub(super) fn clause(&mut self, now: Instant, generation: Generation, text: String, aside: bool) {
+        let longest = self.limits.longest_answer;
         let Some(answer) = self.current(generation) else { return };
-        if !answer.text_arrived(now) || text.trim().is_empty() {
+        if !(aside || answer.text_arrived(now)) || text.trim().is_empty() {
             return;
         }
-        match answer.add_phrase(text.clone()) {
+        if answer.is_too_long(longest) {
+            self.cut_model_off(now);
+            return;
+        }
+        match answer.add_phrase(text.clone(), aside, now) {
             Some(seq) => self.commands.push_back(Command::Speak { generation, seq, text }),
             None => self.cut_model_off(now),
         }
@@ -142,10 +157,27 @@ impl Conversation {
         let speech_end = answer.speech_end;
         match answer.verdict() {
             Verdict::Open => {}
-            Verdict::Nothing if answer.ends_call => self.say_goodbye(now, Some(speech_end), Ending::Goodbye),
+            Verdict::Said | Verdict::Nothing if answer.recital => {
+                let then = answer.then.clone();
+                self.recital_over();
+                match then {
+                    Some(then) => self.follow(now, then),
+                    None => self.listen(now),
+                }
+            }
+            Verdict::Nothing if matches!(answer.then, Some(Afterwards::HangUp(_))) => {
+                self.say_goodbye(now, Some(speech_end), Ending::Goodbye);
+            }
+            Verdict::Nothing if answer.then.is_some() && answer.is_complete() => {
+                let then = answer.then.clone();
+                self.unanswered_turn_over();
+                if let Some(then) = then {
+                    self.follow(now, then);
+                }
+            }
             Verdict::Nothing => {
-                self.commands.push_back(Command::Apologise);
-                self.floor = Floor::Apologising { since: now, speech_end, for_turn: true };
+                let trouble = Trouble::of(answer.outcome());
+                self.in_trouble(now, speech_end, true, trouble);
             }
             Verdict::Said => {
                 let Floor::Answering(answer) = mem::replace(&mut self.floor, Floor::Listening) else { return };
@@ -154,14 +186,16 @@ impl Conversation {
                     (false, true) => TurnOutcome::Answered,
                     (false, false) => TurnOutcome::Truncated,
                 };
-                let (interrupted, ends_call) = (answer.was_cut(), answer.ends_call);
+                let (interrupted, then) = (answer.was_cut(), answer.then.clone());
+                if outcome != TurnOutcome::Truncated {
+                    self.ladder.answered();
+                }
                 let answered = self.interruption.take_answer(now, |onset| answer.was_heard_for(onset) >= OVERLAP);
                 self.remember(answer, interrupted);
                 self.turn_over(outcome);
-                if ends_call && !interrupted {
-                    self.await_last_word(now, Ending::Goodbye);
-                } else {
-                    self.said(now, answered);
+                match then.filter(|_| !interrupted) {
+                    Some(then) => self.follow(now, then),
+                    None => self.said(now, answered),
                 }
             }
         }
@@ -169,6 +203,10 @@ impl Conversation {
 
     /// We have said everything, and listen, unless the caller has `answered` into our last words.
     pub(super) fn said(&mut self, now: Instant, answered: Option<PassedOver>) {
+        if self.time_is_up && answered.is_none() {
+            self.in_trouble(now, now, false, Trouble::TimeIsUp);
+            return;
+        }
         self.listen(now);
         let Some(answered) = answered else { return };
         self.give_way(now, None);
@@ -182,7 +220,7 @@ impl Conversation {
     pub(super) fn cut_model_off(&mut self, now: Instant) {
         let Floor::Answering(answer) = &mut self.floor else { return };
         let generation = answer.generation;
-        if answer.is_said() {
+        if answer.is_answered() {
             answer.end(Outcome::Truncated, now);
             self.commands.push_back(Command::StopAsking { generation });
         } else {
@@ -198,11 +236,16 @@ impl Conversation {
         }
     }
 
+    /// Whether anything more follows is for whoever calls to see to.
     pub(super) fn apology_over(&mut self, now: Instant, for_turn: bool) {
         self.listen(now);
-        if !for_turn {
-            return;
+        if for_turn {
+            self.unanswered_turn_over();
         }
+    }
+
+    /// The turn is over, and nothing of an answer to it was heard.
+    pub(super) fn unanswered_turn_over(&mut self) {
         self.push_exchange(Exchange { turn: self.turn, heard: String::new(), interrupted: false });
         self.turn_over(TurnOutcome::Apologised);
     }

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::Ending;
 use super::answer::Answer;
+use super::{Ending, Remedy};
 
 /// What a deadline is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,14 @@ pub enum Timer {
     WholeAnswer,
     /// Something was queued and its end was never reported.
     Playout,
+    /// The voice has made no sound of the answer.
+    FirstSound,
+    /// Functions that the model called do not end.
+    Tools,
+    /// Nothing was heard for a while, and more is to come.
+    Quiet,
+    /// The call has lasted as long as it may.
+    LongestCall,
     /// The caller probably ended, and it was never reported that this was so or was not.
     Commit,
     /// A voice over ours has lasted long enough to be meant.
@@ -29,7 +37,7 @@ pub enum Timer {
 impl Timer {
     /// Whether something that was due did not come.
     pub fn is_in_vain(self) -> bool {
-        !matches!(self, Self::BargeIn | Self::Silence | Self::LastWord)
+        !matches!(self, Self::BargeIn | Self::Silence | Self::LastWord | Self::Quiet | Self::LongestCall)
     }
 }
 
@@ -54,6 +62,8 @@ pub enum Phase {
     Closing,
     /// The caller is being handed over.
     Transferring,
+    /// The caller leaves a message.
+    Messaging,
     /// The call is over.
     Ended,
 }
@@ -71,6 +81,7 @@ pub(super) enum Floor {
         since: Instant,
         speech_end: Instant,
         for_turn: bool,
+        then: Option<Remedy>,
     },
     Prompting {
         since: Instant,
@@ -88,7 +99,12 @@ pub(super) enum Floor {
     },
     /// It is being hung up.
     HangingUp,
-    Transferring,
+    /// `helping`: because we could not answer.
+    Transferring {
+        helping: bool,
+    },
+    /// The caller speaks to the machine that takes messages.
+    Messaging,
     Ended,
 }
 
@@ -103,7 +119,8 @@ impl Floor {
             Self::Apologising { .. } => Phase::Apologising,
             Self::Prompting { .. } => Phase::Prompting,
             Self::Goodbye { .. } | Self::Leaving { .. } | Self::HangingUp => Phase::Closing,
-            Self::Transferring => Phase::Transferring,
+            Self::Transferring { .. } => Phase::Transferring,
+            Self::Messaging => Phase::Messaging,
             Self::Ended => Phase::Ended,
         }
     }

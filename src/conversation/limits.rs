@@ -3,7 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Remedy;
 use crate::config::Config;
+
+/// After a voice's own time for its first sound: for another voice that takes its place.
+const OFFLINE_VOICE: Duration = Duration::from_millis(700);
+/// Silence that a caller takes for a dead line; a clip lasts about as long again.
+const QUIET: Duration = Duration::from_millis(1500);
+/// After the time that the functions have themselves.
+const TOOLS_MARGIN: Duration = Duration::from_millis(1000);
 
 /// What the conversation is allowed, and how long it waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +36,22 @@ pub struct Limits {
     pub silence_prompt: Duration,
     /// The person to whom the caller may be handed over.
     pub transfer_to: Option<Arc<str>>,
+    /// From an answer's first phrase to its first sound; then the voice is taken for dead.
+    pub first_sound: Duration,
+    /// A wait in silence is bridged after so long.
+    pub quiet: Duration,
+    /// Functions that the model called may take so long.
+    pub tools: Duration,
+    /// An answer is cut off when about so much speech of it was asked for; zero: never.
+    pub longest_answer: Duration,
+    /// A call is ended after so long; zero: never.
+    pub longest_call: Duration,
+    /// Turns in a row without an answer from which on more is done than to apologise.
+    pub apologies: u32,
+    /// What is done, in its order.
+    pub remedies: [Option<Remedy>; 3],
+    /// Whether a message can be taken.
+    pub voicemail: bool,
 }
 
 impl From<&Config> for Limits {
@@ -43,6 +67,14 @@ impl From<&Config> for Limits {
             barge_in: config.conversation.barge_in,
             silence_prompt: config.conversation.silence_prompt,
             transfer_to: config.conversation.transfer_to.as_deref().map(Arc::from),
+            first_sound: config.voice.first_audio + OFFLINE_VOICE,
+            quiet: QUIET,
+            tools: config.longest_round() + TOOLS_MARGIN,
+            longest_answer: config.limits.longest_answer,
+            longest_call: config.limits.longest_call,
+            apologies: config.ladder.apologies,
+            remedies: std::array::from_fn(|n| config.ladder.remedies.get(n).copied()),
+            voicemail: config.voicemail.enabled,
         }
     }
 }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use super::answer::{Answer, PLAYOUT_PATIENCE};
 use super::floor::{Floor, Hold, Phase, Timer};
 use super::interruption::Interruption;
-use super::{Command, Exchange, Generation, Input, Limits, Turn};
+use super::ladder::{Ladder, Trouble};
+use super::reciting::{Afterwards, OVERTIME};
+use super::{Command, Ending, Exchange, Generation, Input, Limits, Outcome, Remedy, Turn};
 use crate::timeline::TurnOutcome;
 
 /// How long after a probable end its confirmation may take; the longest that can be configured is 5 s, and a caller's pauses may stretch it.
@@ -31,6 +33,13 @@ pub struct Conversation {
     /// Whether the caller was asked for a word since the last one.
     pub(super) prompted: bool,
     pub(super) last_generation: Generation,
+    pub(super) ladder: Ladder,
+    /// When the call is too long.
+    too_long_at: Option<Instant>,
+    /// It has lasted as long as it may.
+    pub(super) time_is_up: bool,
+    /// We take our leave, whatever the caller says.
+    pub(super) parting: bool,
     pub(super) history: VecDeque<Exchange>,
     /// The answer that the caller cut off last, for reports of its phrases that come after the cut.
     pub(super) cut_off: Option<(Turn, Answer)>,
@@ -51,6 +60,10 @@ impl Conversation {
             silent_since: None,
             prompted: false,
             last_generation: 0,
+            ladder: Ladder::default(),
+            too_long_at: None,
+            time_is_up: false,
+            parting: false,
             history: VecDeque::new(),
             cut_off: None,
             commands: VecDeque::new(),
@@ -77,12 +90,14 @@ impl Conversation {
         match input {
             Input::Answered => self.answered(now),
             Input::HungUp => self.hung_up(),
+            Input::MessageTaken => self.message_taken(now),
+            _ if matches!(self.floor, Floor::Messaging) => {}
             Input::Held => self.held(now),
             Input::Retrieved => self.retrieved(now),
             Input::TransferFailed => self.transfer_failed(now),
             _ if matches!(self.floor, Floor::Ringing | Floor::HangingUp | Floor::Ended) => {}
             // The caller is not ours at present.
-            _ if matches!(self.floor, Floor::Transferring) => {}
+            _ if matches!(self.floor, Floor::Transferring { .. }) => {}
             Input::PersonWanted if self.hold != Hold::None => {}
             Input::PersonWanted => self.person_wanted(now),
             Input::GreetingEnded => {
@@ -95,6 +110,9 @@ impl Conversation {
             Input::CallerStarted { .. } | Input::Resumed if self.hold != Hold::None => self.turn_open = true,
             Input::ProbableEnd { .. } | Input::SoftEnd { .. } if self.hold != Hold::None => {}
             Input::HardEnd if self.hold != Hold::None => self.hold = Hold::Answer,
+            Input::CallerStarted { .. } if self.recital_is_cut(now) => {}
+            Input::CallerStarted { .. } if self.parting => self.commands.push_back(Command::ResumePlayout),
+            _ if self.parting && input.is_of_caller() => {}
             Input::CallerStarted { onset } => self.caller_started(now, onset),
             Input::Resumed => self.caller_resumed(now),
             Input::ProbableEnd { speech_end } => self.probable_end(now, speech_end),
@@ -107,10 +125,27 @@ impl Conversation {
                     answer.text_arrived(now);
                 }
             }
-            Input::Clause { generation, text } => self.clause(now, generation, text),
-            Input::EndCallWanted { generation } => {
+            Input::Clause { generation, text } => self.clause(now, generation, text, false),
+            Input::Aside { generation, text } => self.clause(now, generation, text, true),
+            Input::EndCallWanted { generation } => self.wanted(generation, Afterwards::HangUp(Ending::Goodbye)),
+            Input::TransferWanted { generation, to } => self.wanted(generation, Afterwards::Transfer(to)),
+            Input::MessageWanted { generation } if self.limits.voicemail => {
+                self.wanted(generation, Afterwards::Remedy(Remedy::Voicemail));
+            }
+            Input::MessageWanted { .. } => {}
+            Input::ToolsRun { generation } => {
                 if let Some(answer) = self.current(generation) {
-                    answer.ends_call = true;
+                    answer.tools_run(now);
+                }
+            }
+            Input::ToolsDone { generation } => {
+                if let Some(answer) = self.current(generation) {
+                    answer.tools_done(now);
+                }
+            }
+            Input::BridgeStarted | Input::BridgeEnded => {
+                if let Floor::Answering(answer) = &mut self.floor {
+                    answer.bridge(now, input == Input::BridgeStarted);
                 }
             }
             Input::GenerationEnded { generation, outcome } => {
@@ -127,13 +162,11 @@ impl Conversation {
             Input::PhraseHeard { generation, seq, share } => self.phrase_reported(now, generation, seq, Some(share)),
             Input::PhraseFailed { generation, seq } => self.phrase_reported(now, generation, seq, None),
             Input::ApologyEnded => {
-                if let Floor::Apologising { for_turn, .. } = self.floor {
-                    self.apology_over(now, for_turn);
-                }
+                self.apologised(now);
             }
             Input::PromptEnded => {
                 if matches!(self.floor, Floor::Prompting { .. }) {
-                    self.listen(now);
+                    self.said(now, None);
                 }
             }
             Input::GoodbyeEnded => self.goodbye_over(now),
@@ -162,9 +195,10 @@ impl Conversation {
             Floor::Listening | Floor::Leaving { .. } if barge_in.is_some() => None,
             Floor::Listening => self.silence_is_too_long().map(|at| (at, Timer::Silence)),
             Floor::Leaving { at, .. } => Some((*at, Timer::LastWord)),
-            Floor::Ringing | Floor::HangingUp | Floor::Transferring | Floor::Ended => None,
+            Floor::Ringing | Floor::HangingUp | Floor::Transferring { .. } | Floor::Messaging | Floor::Ended => None,
         };
-        barge_in.into_iter().chain(floor).min_by_key(|(at, _)| *at)
+        let too_long = self.is_too_long().map(|at| (at, Timer::LongestCall));
+        barge_in.into_iter().chain(floor).chain(too_long).min_by_key(|(at, _)| *at)
     }
 
     /// Does what is due at `now`; a call too many is harmless.
@@ -175,6 +209,19 @@ impl Conversation {
             (_, Timer::Silence) => self.silence(now),
             (_, Timer::LastWord) => self.leave(),
             (_, Timer::Commit) => self.hard_end(now),
+            (_, Timer::LongestCall) => self.time_is_up(now),
+            (Floor::Answering(answer), Timer::Quiet) => {
+                // Until the clip tells of itself.
+                answer.bridge(now, false);
+                self.commands.push_back(Command::Bridge);
+            }
+            (Floor::Answering(answer), Timer::FirstSound) => {
+                answer.end(Outcome::Failed, now);
+                answer.abandon_queued();
+                let generation = answer.generation;
+                self.commands.extend([Command::Cancel { generation }, Command::FlushPlayout]);
+                self.settle(now);
+            }
             (Floor::Answering(answer), Timer::Playout) => {
                 answer.abandon_queued();
                 let generation = answer.generation;
@@ -183,12 +230,13 @@ impl Conversation {
             }
             (Floor::Answering(_), _) => self.cut_model_off(now),
             (floor, Timer::Playout) => {
-                let apology = if let Floor::Apologising { for_turn, .. } = floor { Some(*for_turn) } else { None };
+                let (apology, goodbye) =
+                    (matches!(floor, Floor::Apologising { .. }), matches!(floor, Floor::Goodbye { .. }));
                 self.commands.push_back(Command::FlushPlayout);
-                match (apology, &self.floor) {
-                    (Some(for_turn), _) => self.apology_over(now, for_turn),
-                    (None, Floor::Goodbye { .. }) => self.goodbye_over(now),
-                    (None, _) => self.listen(now),
+                match (apology, goodbye) {
+                    (true, _) => self.apologised(now),
+                    (_, true) => self.goodbye_over(now),
+                    _ => self.listen(now),
                 }
             }
             _ => {}
@@ -199,6 +247,8 @@ impl Conversation {
         if !matches!(self.floor, Floor::Ringing) {
             return;
         }
+        self.too_long_at =
+            Some(self.limits.longest_call).filter(|longest| !longest.is_zero()).and_then(|l| now.checked_add(l));
         match (self.limits.greeting, self.hold) {
             (true, Hold::None) => {
                 self.floor = Floor::Greeting { since: now };
@@ -219,13 +269,13 @@ impl Conversation {
         }
         // Its end, soft or hard, was heard, or else the media thread will tell of it after the hold.
         let unanswered = matches!(&self.floor, Floor::Answering(answer) if answer.committed && !answer.is_said());
-        if !matches!(self.floor, Floor::Ringing | Floor::Listening | Floor::Transferring) {
+        if !matches!(self.floor, Floor::Ringing | Floor::Listening | Floor::Transferring { .. }) {
             self.fall_silent(now);
         }
         self.interruption.settle();
         self.hold = if unanswered { Hold::Answer } else { Hold::Held };
         // Silencing the playout may have spent the one that was armed.
-        if !matches!(self.floor, Floor::Ringing | Floor::Transferring)
+        if !matches!(self.floor, Floor::Ringing | Floor::Transferring { .. })
             && !matches!(self.commands.back(), Some(Command::ArmPlaceholder { .. }))
         {
             self.arm_placeholder();
@@ -234,7 +284,10 @@ impl Conversation {
 
     fn retrieved(&mut self, now: Instant) {
         match mem::replace(&mut self.hold, Hold::None) {
-            _ if matches!(self.floor, Floor::Ringing | Floor::Transferring | Floor::HangingUp | Floor::Ended) => {}
+            _ if matches!(
+                self.floor,
+                Floor::Ringing | Floor::Transferring { .. } | Floor::HangingUp | Floor::Ended
+            ) => {}
             Hold::None => {}
             // A caller who was heard before is heard again when going on, or has ended soon.
             Hold::Held if self.turn_open => {}
@@ -250,22 +303,45 @@ impl Conversation {
     fn person_wanted(&mut self, now: Instant) {
         let Some(to) = self.limits.transfer_to.clone() else { return };
         self.fall_silent(now);
-        self.interruption.settle();
-        if self.limits.placeholder {
-            self.commands.push_back(Command::DisarmPlaceholder);
+        self.hand_over(to, false);
+    }
+
+    /// What the model wants to follow upon its answer. The first wish counts.
+    fn wanted(&mut self, generation: Generation, then: Afterwards) {
+        if let Some(answer) = self.current(generation) {
+            answer.then.get_or_insert(then);
         }
-        self.floor = Floor::Transferring;
-        self.commands.push_back(Command::Transfer { to });
+    }
+
+    /// When the call is to end for its length; a machine that takes messages, and a person, have their own limits.
+    fn is_too_long(&self) -> Option<Instant> {
+        let at = self.too_long_at?;
+        match (&self.floor, self.time_is_up) {
+            (Floor::Ringing | Floor::HangingUp | Floor::Transferring { .. } | Floor::Messaging | Floor::Ended, _) => {
+                None
+            }
+            (_, false) => Some(at),
+            (_, true) => at.checked_add(OVERTIME),
+        }
+    }
+
+    fn apologised(&mut self, now: Instant) {
+        let Floor::Apologising { for_turn, then, .. } = self.floor else { return };
+        self.apology_over(now, for_turn);
+        match then {
+            Some(remedy) => self.remedy(now, remedy),
+            None if self.time_is_up => self.in_trouble(now, now, false, Trouble::TimeIsUp),
+            None => {}
+        }
     }
 
     fn transfer_failed(&mut self, now: Instant) {
-        if !matches!(self.floor, Floor::Transferring) {
-            return;
-        }
+        let Floor::Transferring { helping } = self.floor else { return };
         self.arm_placeholder();
         if self.hold == Hold::None {
+            let then = if helping { self.ladder.step(Trouble::NobodyThere, &self.limits) } else { None };
             self.commands.push_back(Command::Apologise);
-            self.floor = Floor::Apologising { since: now, speech_end: now, for_turn: false };
+            self.floor = Floor::Apologising { since: now, speech_end: now, for_turn: false, then };
         } else {
             self.listen(now);
         }

@@ -22,12 +22,16 @@
 //! A caller who wants a person is handed over when there is somebody to hand over to: what is said gives way, and nothing is heard or said by
 //! the conversation until that has failed, which is apologised for, or the call is over.
 //!
+//! A model may want functions called in the middle of its answer: its deadlines rest meanwhile, and whoever hears nothing for long is told
+//! that somebody is still there. When there is no answer the ladder decides: an apology, the person of the configuration, a message, goodbye.
+//!
 //! An answer is asked for at the first probable end, if that is wanted, or else at the soft end, and may be synthesised at once; the media
 //! thread holds it back until the hard end commits it. What the model wants to be done takes effect only when its answer was heard.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use crate::config::Remedy;
 use crate::timeline::TurnOutcome;
 
 mod answer;
@@ -35,16 +39,20 @@ mod asking;
 mod ending;
 mod floor;
 mod interruption;
+mod ladder;
 mod limits;
 mod machine;
+mod reciting;
 mod words;
 mod yielding;
 #[cfg(test)]
 mod tests;
 
+pub use answer::MAX_PHRASES;
 pub use floor::{Phase, Timer};
 pub use limits::Limits;
 pub use machine::Conversation;
+pub use reciting::Sentence;
 
 /// Counts the caller's turns in a call, from 1.
 pub type Turn = u32;
@@ -99,6 +107,41 @@ pub enum Input {
         /// The answer.
         generation: Generation,
     },
+    /// The model wants the caller handed over when this answer was heard.
+    TransferWanted {
+        /// The answer.
+        generation: Generation,
+        /// The person: one of the configuration's.
+        to: Arc<str>,
+    },
+    /// The model wants the caller to leave a message when this answer was heard.
+    MessageWanted {
+        /// The answer.
+        generation: Generation,
+    },
+    /// The model waits for functions that it called: it writes nothing meanwhile.
+    ToolsRun {
+        /// The answer.
+        generation: Generation,
+    },
+    /// They are done, and the model is asked again.
+    ToolsDone {
+        /// The answer.
+        generation: Generation,
+    },
+    /// What is said while a function runs. It is no answer.
+    Aside {
+        /// The answer it belongs to.
+        generation: Generation,
+        /// What the history shows.
+        text: String,
+    },
+    /// A placeholder, or a clip that tells that somebody is still there, has begun.
+    BridgeStarted,
+    /// It has ended, or was cut.
+    BridgeEnded,
+    /// A message was recorded, or none was left.
+    MessageTaken,
     /// A piece of the answer, ready to be spoken.
     Clause {
         /// The answer it belongs to.
@@ -153,6 +196,14 @@ pub enum Input {
     HungUp,
 }
 
+impl Input {
+    /// Whether it is the caller who speaks, has spoken, or pressed a key.
+    fn is_of_caller(&self) -> bool {
+        use Input::{CallerStarted, HardEnd, KeyPressed, ProbableEnd, Resumed, SoftEnd};
+        matches!(self, CallerStarted { .. } | ProbableEnd { .. } | SoftEnd { .. } | Resumed | HardEnd | KeyPressed)
+    }
+}
+
 /// How a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -162,6 +213,12 @@ pub enum Outcome {
     Truncated,
     /// There was no usable answer.
     Failed,
+    /// There was none, and there will be none until somebody looks after the box: the key is refused, the model is gone.
+    Hopeless,
+    /// The model will not answer this.
+    Refused,
+    /// The model was not asked: the budget is used up.
+    Unaffordable,
 }
 
 /// Something to do.
@@ -217,6 +274,20 @@ pub enum Command {
     FlushPlayout,
     /// The caller's sound was nothing: go on with what was being played, and forget the sound.
     ResumePlayout,
+    /// Say words of ours as an answer; its clauses and its end are reported like a model's.
+    Recite {
+        /// Name of the answer.
+        generation: Generation,
+        /// The words.
+        sentence: Sentence,
+    },
+    /// Play the clip that tells that somebody is still there.
+    Bridge,
+    /// Record what the caller says from now on.
+    TakeMessage {
+        /// After a tone; without one the caller has begun already.
+        tone: bool,
+    },
     /// Play the apology clip.
     Apologise,
     /// Play the clip that asks whether anybody is there.
@@ -249,6 +320,12 @@ pub enum Ending {
     Silence,
     /// Everything is said, in the model's judgement.
     Goodbye,
+    /// The caller could not be answered.
+    Trouble,
+    /// A message was left, or the chance to leave one.
+    Message,
+    /// The call has lasted as long as it may, and longer.
+    TooLong,
 }
 
 /// A turn as the history keeps it.

@@ -9,10 +9,11 @@ mod barge_in;
 mod ending;
 mod hold;
 mod invariants;
+mod ladder;
 mod speculation;
 mod transfer;
 
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     first_token: Duration::from_millis(4000),
     between_tokens: Duration::from_millis(3000),
     whole_answer: Duration::from_millis(20_000),
@@ -23,6 +24,14 @@ const LIMITS: Limits = Limits {
     barge_in: Duration::ZERO,
     silence_prompt: Duration::ZERO,
     transfer_to: None,
+    first_sound: Duration::from_secs(60),
+    quiet: Duration::from_secs(60),
+    tools: Duration::from_millis(5000),
+    longest_answer: Duration::ZERO,
+    longest_call: Duration::ZERO,
+    apologies: 2,
+    remedies: [None; 3],
+    voicemail: false,
 };
 
 /// A call that is played from a script. Deadlines fire by themselves on the way from one line to the next.
@@ -140,6 +149,9 @@ fn brief(command: &Command) -> String {
         Command::SayGoodbye => "goodbye".into(),
         Command::HangUp { why } => format!("hang up: {why:?}"),
         Command::Apologise => "apologise".into(),
+        Command::Recite { generation, sentence } => format!("recite {generation} {sentence:?}"),
+        Command::Bridge => "bridge".into(),
+        Command::TakeMessage { tone } => format!("take a message{}", if *tone { " after a tone" } else { "" }),
         Command::Transfer { to } => format!("transfer to {to}"),
         Command::TurnEnded { turn, outcome } => format!("turn {turn} {outcome:?}"),
     }

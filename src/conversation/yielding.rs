@@ -105,7 +105,13 @@ impl Conversation {
                 }
             }
             Floor::Listening | Floor::Leaving { .. } => {}
-            floor @ (Floor::Ringing | Floor::HangingUp | Floor::Transferring | Floor::Ended) => self.floor = floor,
+            floor @ (Floor::Ringing
+            | Floor::HangingUp
+            | Floor::Transferring { .. }
+            | Floor::Messaging
+            | Floor::Ended) => {
+                self.floor = floor;
+            }
         }
         self.expect_an_end(now);
     }

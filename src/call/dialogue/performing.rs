@@ -32,7 +32,7 @@ impl Dialogue {
                 self.ear.cancel(generation);
                 if let Some(open) = self.open.as_ref().filter(|open| open.generation == generation) {
                     open.stop.cancel();
-                    if let (false, Some(timeline)) = (open.committed, &mut self.timeline) {
+                    if let (false, Some(timeline)) = (open.is_committed(), &mut self.timeline) {
                         timeline.wasted();
                     }
                 }
@@ -43,10 +43,13 @@ impl Dialogue {
                     open.stop_asking.cancel();
                 }
             }
+            Command::Recite { generation, sentence } => self.recite(generation, sentence),
+            Command::Bridge => self.bridge(),
+            Command::TakeMessage { tone } => self.take_message(tone),
             Command::Commit { generation } => {
                 self.mark(Mark::Committed, Instant::now());
                 if let Some(open) = self.open.as_mut().filter(|open| open.generation == generation) {
-                    open.committed = true;
+                    open.commit();
                 }
                 self.ports.command(media::Command::Release(generation));
             }
@@ -103,10 +106,27 @@ impl Dialogue {
             });
         }
         briefing::add_facts(&self.briefing, said.as_deref(), &mut contents);
-        let ask = Ask { system: self.system.clone(), contents, functions: self.functions.clone() };
+        if let (Some(done), Some(Content::Caller { text, .. })) = (self.doings.so_far(), contents.last_mut()) {
+            *text = Some(text.take().map_or_else(|| done.clone(), |text| format!("{text}\n{done}")));
+        }
+        let ask = Ask { system: self.system.clone(), contents, functions: self.parts.tools.functions() };
         let Some(open) = self.open.as_ref().filter(|open| open.generation == generation) else { return };
-        let stop = open.stop_asking.clone();
-        let fetching = answer::fetch(self.parts.model.clone(), ask, generation, self.work.clone(), stop);
+        let fetching = answer::fetch(answer::Fetch {
+            model: self.parts.model.clone(),
+            ask,
+            generation,
+            work: self.work.clone(),
+            stop: open.stop_asking.clone(),
+            committed: open.commitment(),
+            toolbox: self.parts.tools.clone(),
+            occasion: tools::Occasion { from: self.from.clone(), turn, doings: self.doings.clone() },
+            guard: self.guard.clone(),
+        });
+        if !self.afford() {
+            self.conversation
+                .handle(Instant::now(), Input::GenerationEnded { generation, outcome: Outcome::Unaffordable });
+            return;
+        }
         tokio::spawn(fetching.instrument(error_span!("turn", n = turn)));
     }
 
@@ -127,6 +147,8 @@ impl Dialogue {
         if let Some(text) = self.ear.turn_over() {
             self.recordings.said(turn, text);
         }
+        let heard = !matches!(outcome, TurnOutcome::Apologised | TurnOutcome::HungUp);
+        self.doings.turn_over(turn, heard);
         self.open = None;
         self.acknowledged = None;
         let Some(timeline) = self.timeline.take() else { return };

@@ -44,6 +44,9 @@ async fn a_call_ends_even_if_the_media_thread_does_not_answer() {
     let parts = Parts {
         clips: Clips::open(&config.placeholder, config.voice.level_dbfs).unwrap(),
         model: Arc::new(Gemini::new(&config.gemini, None, &Http::new(config.gemini.connect).unwrap()).unwrap()),
+        tools: Arc::new(tools::Toolbox::new(&config, &Http::new(config.gemini.connect).unwrap(), None, None).unwrap()),
+        voicemail: None,
+        day: limits::Day::open(None).unwrap(),
         voice: Arc::new(CommandSynthesizer::new(&config.voice).unwrap()),
         sources: Arc::default(),
         media: MediaThread::start(1).unwrap(),
@@ -60,7 +63,7 @@ async fn a_call_ends_even_if_the_media_thread_does_not_answer() {
     let (_line, ports) = Line::new(Box::new(Nobody), endpointer, Mixer::new(Duration::ZERO), LET_GO).unwrap();
     let (phrases, work) = (mpsc::channel(1).0, mpsc::channel(1).0);
     let briefing = Briefing::without_caller(&parts.sources);
-    let mut dialogue = Dialogue::new(Arc::new(parts), "call".into(), briefing, ports, phrases, work);
+    let mut dialogue = Dialogue::new(Arc::new(parts), "call".into(), "620".into(), briefing, ports, phrases, work);
     let ended = tokio::time::timeout(LET_GO * 2, dialogue.hung_up(Instant::now())).await;
     assert!(ended.is_ok());
 }

@@ -22,6 +22,15 @@ fn happening() -> impl Strategy<Value = (u16, Happening)> {
     let generation = prop_oneof![8 => Just(0u32), 1 => 1..3u32];
     let outcome = prop_oneof![Just(Outcome::Complete), Just(Outcome::Truncated), Just(Outcome::Failed)];
     let share = prop_oneof![3 => Just(1.0f32), 1 => -0.5f32..1.5, 1 => Just(f32::NAN)];
+    let special = (generation.clone(), 0..7u8).prop_map(|(generation, which)| match which {
+        0 => Input::TransferWanted { generation, to: "621".into() },
+        1 => Input::MessageWanted { generation },
+        2 => Input::ToolsRun { generation },
+        3 => Input::ToolsDone { generation },
+        4 => Input::Aside { generation, text: "one moment".into() },
+        5 => ended(generation, Outcome::Unaffordable),
+        _ => ended(generation, Outcome::Hopeless),
+    });
     let input = prop_oneof![
         1 => Just(Answered),
         1 => Just(GreetingEnded),
@@ -42,6 +51,10 @@ fn happening() -> impl Strategy<Value = (u16, Happening)> {
         2 => Just(Retrieved),
         1 => Just(Input::PersonWanted),
         1 => Just(Input::TransferFailed),
+        1 => Just(Input::MessageTaken),
+        1 => Just(Input::BridgeStarted),
+        1 => Just(Input::BridgeEnded),
+        2 => special,
     ];
     let happening = prop_oneof![
         45 => input.prop_map(Happening::Whatever),
@@ -66,6 +79,11 @@ fn made_real(happening: Happening, latest: Generation, now: Instant) -> Option<I
             Input::Clause { generation, text } => Input::Clause { generation: real(generation), text },
             Input::Token { generation } => token(real(generation)),
             Input::AnswerStarted { generation } => Input::AnswerStarted { generation: real(generation) },
+            Input::TransferWanted { generation, to } => Input::TransferWanted { generation: real(generation), to },
+            Input::MessageWanted { generation } => Input::MessageWanted { generation: real(generation) },
+            Input::ToolsRun { generation } => Input::ToolsRun { generation: real(generation) },
+            Input::ToolsDone { generation } => Input::ToolsDone { generation: real(generation) },
+            Input::Aside { generation, text } => Input::Aside { generation: real(generation), text },
             Input::EndCallWanted { generation } => Input::EndCallWanted { generation: real(generation) },
             Input::GenerationEnded { generation, outcome } => ended(real(generation), outcome),
             Input::PhraseHeard { generation, seq, share } => heard(real(generation), seq, share),
@@ -94,6 +112,8 @@ struct Watch {
     /// A sound that may still turn out to be nothing.
     in_doubt: bool,
     hung_up: bool,
+    messaging: bool,
+    recital: Option<Generation>,
     turns_ended: BTreeSet<Turn>,
     armed: Turn,
 }
@@ -106,6 +126,7 @@ impl Watch {
             HardEnd => (self.hard_end, self.ever_ended) = (true, true),
             // What was over before or during the hold is answered after it.
             Retrieved => self.hard_end |= self.ever_ended,
+            Input::MessageTaken => self.messaging = false,
             Input::CallerStarted { .. } | Resumed => self.in_doubt = true,
             Input::GenerationEnded { generation, .. } if self.open == Some(*generation) => self.open = None,
             _ => {}
@@ -145,7 +166,7 @@ impl Watch {
                 assert_eq!(self.open.take(), Some(generation));
             }
             Command::Commit { generation } => {
-                assert!(self.hard_end, "committed without a hard end");
+                assert!(self.hard_end || self.recital == Some(generation), "committed without a hard end");
                 assert_eq!(self.current, Some(generation));
                 assert_ne!(self.committed.replace(generation), Some(generation), "committed twice");
             }
@@ -183,6 +204,15 @@ impl Watch {
             Command::ResumePlayout => {
                 assert!(std::mem::take(&mut self.in_doubt), "went on though nothing was in doubt");
             }
+            Command::Recite { generation, .. } => {
+                assert!(self.open.is_none() && generation > self.last_generation && !self.messaging);
+                (self.open, self.current, self.recital) = (Some(generation), Some(generation), Some(generation));
+                (self.last_generation, self.next_seq) = (generation, 0);
+            }
+            Command::TakeMessage { .. } => {
+                assert!(!std::mem::replace(&mut self.messaging, true) && self.open.is_none());
+            }
+            Command::Bridge => assert!(self.current.is_some(), "bridged no wait"),
             Command::FlushPlayout | Command::Greet | Command::DisarmPlaceholder => {}
         }
     }
@@ -191,7 +221,7 @@ impl Watch {
 /// Nothing happens any more but deadlines: what comes of it.
 fn left_alone(conversation: &mut Conversation, watch: &mut Watch, mut now: Instant) {
     let since = now;
-    for input in [Input::TransferFailed, Retrieved] {
+    for input in [Input::TransferFailed, Input::MessageTaken, Retrieved] {
         watch.hard_end = false;
         watch.input(&input);
         conversation.handle(now, input);
@@ -209,7 +239,18 @@ fn left_alone(conversation: &mut Conversation, watch: &mut Watch, mut now: Insta
         watch.hard_end = false;
         watch.deadline(timer);
         conversation.handle_timeout(now);
+        while let Some(command) = conversation.poll() {
+            watch.command(command);
+        }
         deadlines += 1;
+        // The driver's part: a transfer comes to an end, and so does a message.
+        for input in [Input::TransferFailed, Input::MessageTaken] {
+            watch.input(&input);
+            conversation.handle(now, input);
+            while let Some(command) = conversation.poll() {
+                watch.command(command);
+            }
+        }
         assert!(deadlines < 50, "{conversation:?}");
     }
     assert!(now.duration_since(since) < Duration::from_secs(400), "{:?}", now.duration_since(since));
@@ -226,6 +267,7 @@ proptest! {
         speculation: bool,
         undo: bool,
         prompts: bool,
+        remedies: bool,
     ) {
         let ms = |yes, ms| Duration::from_millis(if yes { ms } else { 0 });
         let limits = Limits {
@@ -233,6 +275,11 @@ proptest! {
             speculation,
             barge_in: ms(undo, 500),
             silence_prompt: ms(prompts, 8000),
+            quiet: Duration::from_millis(1500),
+            first_sound: Duration::from_millis(2200),
+            longest_call: ms(remedies, 60_000),
+            remedies: if remedies { [Some(Remedy::Transfer), Some(Remedy::Voicemail), Some(Remedy::Goodbye)] } else { [None; 3] },
+            voicemail: remedies,
             ..LIMITS
         };
         let mut conversation = Conversation::new(limits);

@@ -113,3 +113,30 @@ fn an_answer_to_words_that_were_not_said_is_asked_for_again_as_long_as_none_of_i
         .at(2300, heard(3, 0, 1.0), "turn 1 Answered, arm 2")
         .at(2310, otherwise(3), "");
 }
+
+#[test]
+fn a_request_that_failed_early_is_made_once_more_at_the_soft_end_or_at_the_hard_end() {
+    let mut call = speculating();
+    call.probable(1120, "speculate 1 for 1")
+        .at(1200, ended(1, Outcome::Failed), "")
+        .soft(1300, "generate 2 for 1")
+        .at(1350, ended(2, Outcome::Failed), "")
+        .soft(1400, "")
+        .at(1700, HardEnd, "apologise");
+    let mut call = speculating();
+    call.probable(1120, "speculate 1 for 1").soft(1300, "").at(1500, ended(1, Outcome::Failed), "").at(
+        1700,
+        HardEnd,
+        "generate 2 for 1, commit 2",
+    );
+    // Not when something was said, and not when it would be refused again.
+    let mut call = speculating();
+    call.probable(1120, "speculate 1 for 1")
+        .at(1150, clause(1, "Yes,"), "speak 1.0 Yes,")
+        .at(1200, ended(1, Outcome::Failed), "")
+        .soft(1300, "")
+        .at(1700, HardEnd, "commit 1");
+    for outcome in [Outcome::Refused, Outcome::Hopeless, Outcome::Unaffordable] {
+        speculating().probable(1120, "speculate 1 for 1").at(1200, ended(1, outcome), "").soft(1300, "");
+    }
+}

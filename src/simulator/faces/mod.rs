@@ -17,7 +17,10 @@ mod transcription;
 pub mod wyoming_asr;
 pub mod chat;
 pub mod crm;
+mod tools;
 pub mod voices;
+
+pub use tools::{ToolOptions, ToolRequest};
 
 /// How the faces behave.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +33,8 @@ pub struct FaceOptions {
     pub crm: crm::CrmOptions,
     /// The voices.
     pub voices: voices::VoiceOptions,
+    /// An installer's own interface.
+    pub tools: ToolOptions,
 }
 
 /// The faces, until they are dropped.
@@ -76,4 +81,5 @@ fn routes() -> Router<Arc<FaceOptions>> {
         .merge(chat::routes())
         .merge(crm::routes())
         .merge(voices::routes())
+        .merge(tools::routes())
 }
