@@ -95,7 +95,7 @@ impl Dialogue {
             conversation: Conversation::new(Limits::from(config)),
             recordings: Recordings::new(config),
             ear: Ear::open(&parts, &work),
-            guard: Guard::new(&system, config.limits.guarded_words),
+            guard: Guard::new(prompt::confidential(&system), config.limits.guarded_words),
             system: system.into(),
             from: Note { caller, call: call.clone() },
             doings: Doings::new(config.limits.side_effects_per_call),
