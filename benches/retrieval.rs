@@ -57,7 +57,7 @@ fn main() {
                 let words = random.usize(3..12);
                 let question = text(&mut random, language, words);
                 let begun = Instant::now();
-                found += index.search(&question, 3, 0.35).len();
+                found += index.search(&question, 3, 0.3).len();
                 begun.elapsed().as_secs_f64() * 1000.0
             })
             .collect();

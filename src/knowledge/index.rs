@@ -3,12 +3,12 @@
 //! A question's score is given as a share of what it would be if a passage had each of its words once: so one floor serves short
 //! and long questions, and small and large folders.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bm25::{EmbedderBuilder, Embedding, Scorer, TokenEmbedding, Tokenizer};
 
 use super::Passage;
-use super::words::{Script, Words};
+use super::words::{Script, Word, Words};
 
 /// Words of a question that are looked for; the first ones.
 const MAX_QUESTION: usize = 24;
@@ -31,6 +31,8 @@ pub struct Found {
 pub struct Index {
     passages: Vec<Passage>,
     scorer: Scorer<u32, u64>,
+    /// How many passages have a form.
+    frequency: HashMap<u64, u32>,
     words: Words,
     languages: BTreeMap<&'static str, usize>,
     characters: usize,
@@ -42,12 +44,13 @@ impl std::fmt::Debug for Index {
     }
 }
 
-/// Every form of every word.
-struct Forms<'w>(&'w Words);
+/// Forms that were found before, one a line.
+#[derive(Default)]
+struct Lines;
 
-impl Tokenizer for Forms<'_> {
+impl Tokenizer for Lines {
     fn tokenize(&self, text: &str) -> Vec<String> {
-        self.0.of(text).into_iter().flat_map(|word| word.forms).map(|(form, _)| form).collect()
+        text.lines().map(str::to_owned).collect()
     }
 }
 
@@ -59,28 +62,38 @@ impl Index {
     /// Indexes passages.
     pub fn new(passages: Vec<Passage>) -> Self {
         let words = Words::default();
-        let texts: Vec<String> =
-            passages.iter().map(|passage| format!("{}\n{}", passage.heading, passage.text)).collect();
-        let borrowed: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let embedder = EmbedderBuilder::<u64, Forms<'_>>::with_tokenizer_and_fit_to_corpus(Forms(&words), &borrowed);
-        let embedder = embedder.b(LENGTH_WEIGHT).build();
-        let mut scorer = Scorer::new();
         let mut languages = BTreeMap::new();
-        for (number, text) in (0u32..).zip(&texts) {
-            let mut embedding = embedder.embed(text);
+        let mut characters = 0;
+        let mut texts: Vec<(String, Vec<f32>)> = Vec::with_capacity(passages.len());
+        for passage in &passages {
+            let text = format!("{}\n{}", passage.heading, passage.text);
+            characters += text.chars().count();
+            let found = words.of(&text);
+            if let Some(language) = prevailing(&found) {
+                *languages.entry(language).or_default() += 1;
+            }
+            let forms = found.iter().flat_map(|word| &word.forms);
+            let (lines, sure): (Vec<&str>, Vec<f32>) = forms.map(|(form, sure)| (form.as_str(), *sure)).unzip();
+            texts.push((lines.join("\n"), sure));
+        }
+        let all: usize = texts.iter().map(|(_, sure)| sure.len()).sum();
+        let average = all as f32 / texts.len().max(1) as f32;
+        let embedder = EmbedderBuilder::<u64, Lines>::with_avgdl(average).b(LENGTH_WEIGHT).build();
+        let mut scorer = Scorer::new();
+        let mut frequency: HashMap<u64, u32> = HashMap::new();
+        for (number, (lines, sure)) in (0u32..).zip(&texts) {
+            let mut embedding = embedder.embed(lines);
             // A guessed form weighs less. The embedder keeps the order of the forms.
-            let sure = words.of(text).into_iter().flat_map(|word| word.forms).map(|(_, sure)| sure);
             for (form, sure) in embedding.0.iter_mut().zip(sure) {
                 form.value *= sure;
             }
-            scorer.upsert(&number, embedding);
-            if let Some(language) = prevailing(&words, text) {
-                *languages.entry(language).or_default() += 1;
+            let forms: HashSet<u64> = embedding.indices().copied().collect();
+            for form in forms {
+                *frequency.entry(form).or_default() += 1;
             }
+            scorer.upsert(&number, embedding);
         }
-        drop(embedder);
-        let characters = texts.iter().map(|text| text.chars().count()).sum();
-        Self { passages, scorer, words, languages, characters }
+        Self { passages, scorer, frequency, words, languages, characters }
     }
 
     /// All passages, in the order of their files.
@@ -104,22 +117,31 @@ impl Index {
         let mut scores: HashMap<u32, f32> = HashMap::new();
         let mut words = self.words.of(question);
         words.dedup();
-        for word in words.into_iter().take(MAX_QUESTION) {
+        words.truncate(MAX_QUESTION);
+        let having = |form: &str| self.frequency.get(&form_id(form)).copied().unwrap_or(0);
+        // What very many passages have tells none of them from another, and takes the longest to look up; unless there is nothing else.
+        let forms = || words.iter().flat_map(|word| &word.forms);
+        let telling = forms().any(|(form, _)| (1..=FREQUENT).contains(&having(form)));
+        let most_having = if telling { FREQUENT } else { u32::MAX };
+        for word in &words {
             let mut best: HashMap<u32, f32> = HashMap::new();
             let mut rarest: f32 = 0.0;
+            let mut known = false;
             for (form, sure) in word.forms.iter().take(MAX_FORMS) {
-                let asked = Embedding(vec![TokenEmbedding { index: form_id(form), value: 1.0 }]);
-                let found = self.scorer.matches(&asked);
-                if !found.is_empty() {
-                    rarest = rarest.max(sure * self.rarity(found.len()));
+                let having = having(form);
+                known |= having > 0;
+                if !(1..=most_having).contains(&having) {
+                    continue;
                 }
-                for scored in found {
+                rarest = rarest.max(sure * self.rarity(having));
+                let asked = Embedding(vec![TokenEmbedding { index: form_id(form), value: 1.0 }]);
+                for scored in self.scorer.matches(&asked) {
                     let score = best.entry(scored.id).or_default();
                     *score = score.max(sure * scored.score);
                 }
             }
             // A word that no passage has may be the caller's manner of speaking as well as the point of the question.
-            wanted += if best.is_empty() { self.rarity(1) * UNKNOWN } else { rarest };
+            wanted += if known { rarest } else { self.rarity(1) * UNKNOWN };
             for (passage, score) in best {
                 *scores.entry(passage).or_default() += score;
             }
@@ -136,18 +158,21 @@ impl Index {
     }
 
     /// The weight of a word that so many passages have (the inverse document frequency of BM25).
-    fn rarity(&self, having: usize) -> f32 {
+    fn rarity(&self, having: u32) -> f32 {
         let (all, having) = (self.passages.len() as f32, having as f32);
         (1.0 + (all - having + 0.5).max(0.0) / (having + 0.5)).ln()
     }
 }
 
+/// A form that more passages have is not looked up, if there is a rarer one.
+const FREQUENT: u32 = 500;
 /// What a word that no passage has weighs, as a part of the weight of one that a single passage has.
 const UNKNOWN: f32 = 0.6;
 
-fn prevailing(words: &Words, text: &str) -> Option<&'static str> {
+/// The language of most words.
+fn prevailing(words: &[Word]) -> Option<&'static str> {
     let mut counts: BTreeMap<Script, usize> = BTreeMap::new();
-    for word in words.of(text) {
+    for word in words {
         *counts.entry(word.script).or_default() += 1;
     }
     counts
@@ -155,4 +180,42 @@ fn prevailing(words: &Words, text: &str) -> Option<&'static str> {
         .filter_map(|(script, count)| Some((count, script.language()?)))
         .max()
         .map(|(_, language)| language)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(texts: &[&str]) -> Index {
+        let passage = |text: &&str| Passage { source: "a.md".into(), heading: "".into(), text: (*text).into() };
+        Index::new(texts.iter().map(passage).collect())
+    }
+
+    fn first(index: &Index, question: &str) -> Option<String> {
+        index.search(question, 3, 0.3).first().map(|found| found.passage.text.to_string())
+    }
+
+    #[test]
+    fn an_empty_index_and_an_empty_question_find_nothing() {
+        assert_eq!(first(&index(&[]), "cake"), None);
+        assert_eq!(first(&index(&["A cake."]), ""), None);
+        assert_eq!(first(&index(&["A cake."]), "do you have a"), None);
+        assert_eq!(first(&index(&["!"]), "cake"), None);
+    }
+
+    #[test]
+    fn the_word_itself_goes_before_a_guess() {
+        let index = index(&["לוח חגים", "משלוח חינם", "בית קפה", "ספר ילדים"]);
+        assert_eq!(first(&index, "המשלוח").as_deref(), Some("משלוח חינם"));
+        assert_eq!(index.languages().get("he"), Some(&4));
+    }
+
+    #[test]
+    fn a_word_that_every_passage_has_finds_them_only_when_there_is_no_rarer_one() {
+        let texts: Vec<String> = (0..600).map(|number| format!("bicycle number{number}")).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let index = index(&texts);
+        assert_eq!(first(&index, "bicycle number77").as_deref(), Some("bicycle number77"));
+        assert_eq!(index.search("bicycle", 3, 0.3).len(), 3);
+    }
 }
