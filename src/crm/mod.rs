@@ -114,11 +114,11 @@ pub enum CrmSetupError {
 
 /// The CRM. Cheap to clone.
 #[derive(Clone)]
-pub struct Crm(Arc<Way>);
+pub struct Crm(Way);
 
 impl std::fmt::Debug for Crm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match *self.0 {
+        f.write_str(match self.0 {
             Way::Http(_) => "Crm(HTTP)",
             Way::Table(_) => "Crm(CSV)",
             Way::Sqlite(_) => "Crm(SQLite)",
@@ -126,8 +126,9 @@ impl std::fmt::Debug for Crm {
     }
 }
 
+#[derive(Clone)]
 enum Way {
-    Http(http::HttpCrm),
+    Http(Arc<http::HttpCrm>),
     Table(Arc<table::Table>),
     Sqlite(Arc<sqlite::SqliteFile>),
 }
@@ -144,7 +145,7 @@ impl Crm {
         http: &Http,
     ) -> Result<Option<Self>, CrmSetupError> {
         let way = if let Some(url) = &config.url {
-            Way::Http(http::HttpCrm::new(config, url, country, key, http)?)
+            Way::Http(Arc::new(http::HttpCrm::new(config, url, country, key, http)?))
         } else if let Some(path) = &config.csv_file {
             Way::Table(Arc::new(table::Table::new(path, config, country)))
         } else if let Some(path) = &config.sqlite_file {
@@ -152,7 +153,7 @@ impl Crm {
         } else {
             return Ok(None);
         };
-        Ok(Some(Self(Arc::new(way))))
+        Ok(Some(Self(way)))
     }
 
     /// Looks a number up. Takes as long as the other side does: the asker has a limit.
@@ -160,7 +161,7 @@ impl Crm {
     /// # Errors
     /// When there is no answer.
     pub async fn look_up(&self, number: &Forms) -> Result<Answer, CrmFault> {
-        match &*self.0 {
+        match &self.0 {
             Way::Http(crm) => crm.look_up(number).await,
             Way::Table(table) => blocking(table.clone(), number, table::Table::look_up).await,
             Way::Sqlite(file) => blocking(file.clone(), number, sqlite::SqliteFile::look_up).await,

@@ -120,9 +120,9 @@ impl Index {
         words.truncate(MAX_QUESTION);
         let having = |form: &str| self.frequency.get(&form_id(form)).copied().unwrap_or(0);
         // What very many passages have tells none of them from another, and takes the longest to look up; unless there is nothing else.
-        let forms = || words.iter().flat_map(|word| &word.forms);
-        let telling = forms().any(|(form, _)| (1..=FREQUENT).contains(&having(form)));
-        let most_having = if telling { FREQUENT } else { u32::MAX };
+        let known =
+            words.iter().flat_map(|word| &word.forms).map(|(form, _)| having(form)).filter(|having| *having > 0);
+        let most_having = known.min().unwrap_or(0).max(FREQUENT);
         for word in &words {
             let mut best: HashMap<u32, f32> = HashMap::new();
             let mut rarest: f32 = 0.0;
