@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use super::Settings;
 use super::driver::{Got, Interface, Protocol, Wire};
-use super::provider::Provider;
 use crate::codec::Codec;
+use crate::gemini::live::provider::Provider;
 use crate::http::BaseUrl;
 use crate::model::{Fault, FaultClass, Fut, Stage};
 use crate::privacy::Secret;

@@ -13,9 +13,9 @@ use tokio::sync::mpsc;
 use tracing::{Instrument, debug, warn};
 
 use super::orders::{Order, orders};
-use super::provider::Provider;
 use super::transcript::Transcript;
 use super::{Listening, Recognised, Recogniser, Recognition, hopeless};
+use crate::gemini::live::provider::Provider;
 use crate::model::{Fault, FaultClass, Fut, Stage};
 use crate::pcm::samples_in;
 use crate::websocket::{Broken, Message, Socket};
@@ -34,8 +34,9 @@ const LONGEST: Duration = Duration::from_secs(60);
 const EARLY: Duration = Duration::from_secs(1);
 const READ_BYTES: usize = 16 * 1024;
 
-/// What an engine told.
-#[derive(Debug, PartialEq, Eq)]
+/// What an engine told. Shown in tests only.
+#[derive(PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
 pub(super) enum Got {
     /// Sound may be sent.
     Ready,
@@ -201,7 +202,7 @@ impl Driver {
             let interface = self.interface.clone();
             let connecting = interface.connect();
             let Some(connected) = self.meanwhile(connecting).await else { return };
-            let since = Instant::now();
+            let (since, stood) = (Instant::now(), connected.is_ok());
             let left = match connected {
                 Ok(wire) => self.listen(wire).await,
                 Err(broken) => Left::Broken(interface.provider().broken(Stage::Request, &broken)),
@@ -214,6 +215,12 @@ impl Driver {
                 }
                 Left::Broken(fault) => fault,
             };
+            if stood && !self.transcript.is_open() && !hopeless(&fault) {
+                debug!(%fault, "the recogniser is connected anew when the caller speaks");
+                let Some(order) = self.orders.recv().await else { return };
+                self.keep(&order);
+                continue;
+            }
             failures = if since.elapsed() >= GOOD { 0 } else { failures + 1 };
             let pause = PAUSES_MS.get(failures.saturating_sub(1)).copied().filter(|_| !hopeless(&fault));
             match pause {
@@ -262,7 +269,7 @@ impl Driver {
                 self.transcript.started(*utterance);
             }
             Order::Audio(samples) => {
-                if !matches!(self.sound.len() + samples.len(), len if len as u64 > samples_in(LONGEST)) {
+                if (self.sound.len() + samples.len()) as u64 <= samples_in(LONGEST) {
                     self.sound.extend_from_slice(samples);
                 }
                 self.transcript.went_on();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Settings;
 use super::driver::{Got, Interface, Protocol, Wire};
-use super::provider::Provider;
+use crate::gemini::live::provider::Provider;
 use crate::gemini::live::wire;
 use crate::http::BaseUrl;
 use crate::model::{Fault, FaultClass, Fut, Stage};

@@ -23,7 +23,7 @@ mod driver;
 mod gemini;
 mod openai;
 mod orders;
-mod provider;
+
 mod transcript;
 mod wyoming;
 

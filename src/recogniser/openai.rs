@@ -15,8 +15,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tracing::{Instrument, debug, warn};
 
 use super::orders::{Order, orders};
-use super::provider::Provider;
 use super::{Listening, Recognised, Recogniser, Recognition, Settings, SetupError};
+use crate::gemini::live::provider::Provider;
 use crate::http::{BaseUrl, Http, chain};
 use crate::model::{Fault, FaultClass, Fut, Stage};
 use crate::pcm::{RATE, samples_in, wav};

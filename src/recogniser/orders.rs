@@ -8,7 +8,7 @@ use super::Listening;
 const ORDERS: usize = 1024;
 
 /// What the engine is told.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(super) enum Order {
     /// The number of an utterance that begins.
     Started(u32),

@@ -29,8 +29,7 @@ enum State {
     Told,
 }
 
-/// The utterance that is being recognised.
-#[derive(Debug)]
+/// The utterance that is being recognised. Not `Debug`: it holds what people said.
 pub(super) struct Transcript {
     utterance: u32,
     state: State,

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::Settings;
 use super::driver::{Got, Interface, Protocol, Wire};
-use super::provider::Provider;
+use crate::gemini::live::provider::Provider;
 use crate::model::{Fault, FaultClass, Fut, Stage};
 use crate::pcm::RATE;
 use crate::pcm::resample::StreamResampler;
@@ -182,7 +182,7 @@ impl Protocol for Transcribing {
 }
 
 /// Reads events from bytes that are cut anywhere. Data may stand in the header, behind it, or both.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Decoder {
     bytes: Vec<u8>,
 }

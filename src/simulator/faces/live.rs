@@ -1,4 +1,4 @@
-//! The face of Gemini's Live API: the WebSocket of `BidiGenerateContent` as a recogniser.
+//! The face of Gemini's Live API: the WebSocket of `BidiGenerateContent` as a recogniser; as a dialogue it is in `live_speech`.
 //!
 //! What it says goes out in binary frames, and it closes with 1007 what is not of the interface and with 1008 who may not be here.
 
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::FaceOptions;
 use super::ears::{Connection, EarFault, Say};
+use super::live_speech;
 
 const PATH: &str = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent";
 
@@ -42,25 +43,26 @@ async fn connect(
 }
 
 /// Why the connection is closed: the code and its words.
-type Closing = (u16, String);
+pub(super) type Closing = (u16, String);
 
 /// The peer has gone.
 fn gone() -> Closing {
     (1006, String::new())
 }
 
-fn invalid(what: &str) -> Closing {
+pub(super) fn invalid(what: &str) -> Closing {
     (1007, format!("Invalid JSON payload received. {what}"))
 }
 
-struct Speaker(WebSocket);
+pub(super) struct Speaker(WebSocket);
 
 impl Speaker {
-    async fn say(&mut self, value: &Value) -> Result<(), Closing> {
+    pub(super) async fn say(&mut self, value: &Value) -> Result<(), Closing> {
         self.0.send(Message::Binary(value.to_string().into_bytes().into())).await.map_err(|_| gone())
     }
 
-    async fn hear(&mut self) -> Result<Value, Closing> {
+    /// Cancel-safe.
+    pub(super) async fn hear(&mut self) -> Result<Value, Closing> {
         loop {
             let message = self.0.recv().await.ok_or_else(gone)?.map_err(|_| gone())?;
             let bytes = match &message {
@@ -89,23 +91,36 @@ async fn serve(speaker: &mut Speaker, options: &FaceOptions, key: &str) -> Resul
     let first = speaker.hear().await?;
     let setup = only(&first, &["setup"])?["setup"].clone();
     let model = setup["model"].as_str().and_then(|model| model.strip_prefix("models/")).unwrap_or_default().to_owned();
-    if !model.ends_with("-transcribe-live") {
+    let transcribes = model.ends_with("-transcribe-live");
+    if transcribes {
+        only(&setup, &["model", "inputAudioTranscription"])?;
+        only(&setup["inputAudioTranscription"], &["languageCodes", "customVocabulary", "mode"])?;
+    } else if model.ends_with("-live") {
+        live_speech::check(&setup, &options.mouth)?;
+    } else {
         let reason =
             format!("models/{model} is not found for API version v1beta, or is not supported for bidiGenerateContent.");
         return Err((1008, reason));
     }
-    only(&setup, &["model", "inputAudioTranscription"])?;
-    only(&setup["inputAudioTranscription"], &["languageCodes", "customVocabulary", "mode"])?;
     let (connection, fault) = options.ears.connected(setup.to_string());
     if let EarFault::Refuse(code) = fault {
         return Err((code, "Internal error encountered.".into()));
     }
+    if fault == EarFault::Mute && !transcribes {
+        return std::future::pending().await;
+    }
     speaker.say(&json!({"setupComplete": {}})).await?;
+    if fault == EarFault::Garbage && !transcribes {
+        speaker.say(&json!("what is this")).await?;
+    }
+    if !transcribes {
+        return live_speech::talk(speaker, options, connection, fault).await;
+    }
     transcribe(speaker, connection, fault).await
 }
 
 /// An object with no other fields.
-fn only<'v>(value: &'v Value, known: &[&str]) -> Result<&'v Value, Closing> {
+pub(super) fn only<'v>(value: &'v Value, known: &[&str]) -> Result<&'v Value, Closing> {
     let object = value.as_object().ok_or_else(|| invalid("An object is expected."))?;
     match object.keys().find(|key| !known.contains(&key.as_str())) {
         Some(odd) => Err(invalid(&format!("Unknown name \"{odd}\": Cannot find field."))),
@@ -114,7 +129,7 @@ fn only<'v>(value: &'v Value, known: &[&str]) -> Result<&'v Value, Closing> {
 }
 
 /// How long the sound of a message is.
-fn sound(audio: &Value) -> Result<Duration, Closing> {
+pub(super) fn sound(audio: &Value) -> Result<Duration, Closing> {
     only(audio, &["data", "mimeType"])?;
     if audio["mimeType"] != "audio/pcm;rate=16000" {
         return Err(invalid("Unsupported mime type."));

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 mod deepgram;
 pub mod ears;
 mod live;
+pub mod live_speech;
 mod transcription;
 pub mod wyoming_asr;
 pub mod chat;
@@ -35,6 +36,8 @@ pub struct FaceOptions {
     pub voices: voices::VoiceOptions,
     /// An installer's own interface.
     pub tools: ToolOptions,
+    /// What Gemini's Live API says in a dialogue.
+    pub mouth: live_speech::Mouth,
 }
 
 /// The faces, until they are dropped.
