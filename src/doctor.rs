@@ -23,6 +23,7 @@ mod context;
 mod nat;
 mod own_call;
 mod ports;
+mod recogniser;
 mod secrets;
 mod trunk;
 mod voice;
@@ -137,6 +138,9 @@ pub async fn examine(file: &Path) -> Vec<Check> {
     names.push("voice".into());
     let (place, all) = (names.len() - 1, config.clone());
     asked.spawn(async move { (place, (voice::checks(&all).await, Vec::new())) });
+    names.push("recogniser".into());
+    let (place, named) = (names.len() - 1, config.clone());
+    asked.spawn(async move { (place, (recogniser::check(&named).await.into_iter().collect(), Vec::new())) });
     names.push("test call".into());
     let place = names.len() - 1;
     asked.spawn(async move { (place, (vec![own_call::check().await], Vec::new())) });

@@ -279,7 +279,7 @@ impl Dialogue {
             }
             Heard::ProbableEnd { speech_end, end_sample } => {
                 self.recordings.ended(end_sample);
-                self.ear.ended();
+                self.ear.paused();
                 self.tell(at, Input::ProbableEnd { speech_end });
                 self.have_judged();
             }

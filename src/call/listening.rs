@@ -21,9 +21,11 @@ use crate::recogniser::{self, Listening, Recognised, Recognition};
 
 /// Frames that are kept for the beginning of the next utterance, or for one that goes on: 2 s.
 const RECENT: usize = 100;
+/// Utterances of a turn; of a turn with more, the first ones are forgotten.
+const UTTERANCES: usize = 64;
 
-/// A request to the model.
-#[derive(Debug, Clone, PartialEq)]
+/// A request to the model. Not `Debug`: it holds what people said.
+#[derive(Clone, PartialEq)]
 pub(super) struct Wanted {
     pub generation: Generation,
     pub turn: Turn,
@@ -33,8 +35,8 @@ pub(super) struct Wanted {
     pub history: Arc<[Exchange]>,
 }
 
-/// Something to do.
-#[derive(Debug, PartialEq)]
+/// Something to do. Not `Debug`: it holds what people said.
+#[derive(PartialEq)]
 pub(super) enum Step {
     /// The ear is to know this of the utterance.
     Hint(Hint),
@@ -45,7 +47,6 @@ pub(super) enum Step {
 }
 
 /// An utterance of the turn.
-#[derive(Debug)]
 struct Utterance {
     number: u32,
     text: String,
@@ -62,6 +63,8 @@ pub(super) struct Ear {
     engine: Option<Box<dyn Listening>>,
     language: Language,
     patience: Duration,
+    /// The whole text is wanted at the first sign of an end.
+    early: bool,
     pre_roll: u64,
     recent: VecDeque<HeardFrame>,
     /// The engine was given everything before this sample.
@@ -84,6 +87,7 @@ impl Ear {
             engine,
             language: config.conversation.language,
             patience: config.recogniser.final_,
+            early: config.conversation.speculation,
             pre_roll: samples_in(config.hearing.pre_roll),
             recent: VecDeque::with_capacity(RECENT),
             given: 0,
@@ -131,6 +135,9 @@ impl Ear {
     pub fn began(&mut self, onset_sample: u64) {
         let Some(engine) = &mut self.engine else { return };
         let number = engine.started();
+        if self.utterances.len() == UTTERANCES {
+            self.utterances.remove(0);
+        }
         self.utterances.push(Utterance { number, text: String::new(), whole: false, over: false, passed_over: false });
         self.given = self.given.max(onset_sample.saturating_sub(self.pre_roll));
         self.catch_up();
@@ -156,12 +163,25 @@ impl Ear {
         self.speaking = true;
     }
 
-    /// The caller has spoken, perhaps for the last time.
+    /// The caller pauses, and may have finished. Each end that an engine is told costs it context, or a request: where nothing is asked
+    /// early, the pause is none.
+    pub fn paused(&mut self) {
+        match self.early {
+            true => self.ended(),
+            false => self.hint(),
+        }
+    }
+
+    /// The caller has probably finished.
     pub fn ended(&mut self) {
         let Some(engine) = self.engine.as_mut().filter(|_| self.speaking) else { return };
         self.speaking = false;
         engine.ended();
-        // What was hinted long before the silence is forgotten by now.
+        self.hint();
+    }
+
+    /// What was hinted long before the silence is forgotten by now.
+    fn hint(&mut self) {
         if let Some(text) = self.text() {
             self.steps.push_back(Step::Hint(hint::of_text(self.language, &text)));
         }

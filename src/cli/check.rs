@@ -21,6 +21,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     for remark in gemini::remarks(&config.gemini) {
         println!("{}: warning: {remark}", arguments.config.display());
     }
+    if config.recogniser.engine != config::Engine::None {
+        println!("recogniser: {}", config.recogniser.engine.name());
+    }
     println!("{}: good", arguments.config.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -69,6 +69,17 @@ pub enum Engine {
 }
 
 impl Engine {
+    /// As the file calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gemini => "gemini",
+            Self::Deepgram => "deepgram",
+            Self::Openai => "openai",
+            Self::Wyoming => "wyoming",
+        }
+    }
+
     /// The environment variable that may hold its key.
     pub fn variable(self) -> &'static str {
         match self {

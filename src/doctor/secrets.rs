@@ -4,10 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::Check;
-use crate::config::{Config, SecretError};
+use crate::config::{Config, Engine, SecretError};
 use crate::context;
 use crate::gemini;
 use crate::privacy::Secret;
+use crate::recogniser;
 
 /// The permission of everybody on the machine to read.
 const WORLD_READABLE: u32 = 0o004;
@@ -45,6 +46,14 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
     }
     if let Some(file) = &config.network_voice.api_key_file {
         checks.push(file_only("voice key".into(), file));
+    }
+    let section = &config.recogniser;
+    if matches!(section.engine, Engine::Deepgram | Engine::Openai) {
+        let needed = !section.base_url.as_deref().unwrap_or_default().starts_with("http:");
+        let remedy =
+            "write it into a file and name that in [recogniser] api_key_file, or into the credential recogniser.key";
+        let key = recogniser::own_key(section);
+        checks.push(one("recogniser key".into(), key, section.api_key_file.as_deref(), remedy.into(), needed));
     }
     checks
 }

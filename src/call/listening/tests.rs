@@ -268,3 +268,18 @@ fn texts_are_compared_by_their_words() {
     assert_eq!(normalised("שָׁלוֹם, מה־נשמע"), normalised("שלום מה נשמע"));
     assert_ne!(normalised("where is my"), normalised("where is my order"));
 }
+
+#[test]
+fn a_pause_asks_for_the_whole_text_only_where_requests_leave_early() {
+    for (early, told_of_the_pause) in [(true, 1), (false, 0)] {
+        let (mut ear, told, _) = ear();
+        ear.early = early;
+        ear.began(0);
+        interim(&mut ear, 1, "five five");
+        ear.paused();
+        let ends = || told.lock().unwrap().iter().filter(|told| *told == "ended").count();
+        assert_eq!((ends(), hints(&mut ear)), (told_of_the_pause, vec![Hint::Open, Hint::Open]));
+        ear.ended();
+        assert_eq!(ends(), 1);
+    }
+}
