@@ -225,6 +225,7 @@ impl Conversation {
             self.commands.push_back(Command::StopAsking { generation });
         } else {
             answer.end(Outcome::Failed, now);
+            answer.abandon_queued();
             self.commands.push_back(Command::Cancel { generation });
         }
         self.settle(now);

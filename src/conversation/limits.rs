@@ -52,6 +52,8 @@ pub struct Limits {
     pub remedies: [Option<Remedy>; 3],
     /// Whether a message can be taken.
     pub voicemail: bool,
+    /// Whether every call is for the machine that takes messages.
+    pub messages_only: bool,
 }
 
 impl From<&Config> for Limits {
@@ -75,6 +77,7 @@ impl From<&Config> for Limits {
             apologies: config.ladder.apologies,
             remedies: std::array::from_fn(|n| config.ladder.remedies.get(n).copied()),
             voicemail: config.voicemail.enabled,
+            messages_only: config.voicemail.enabled && config.voicemail.always,
         }
     }
 }

@@ -101,7 +101,9 @@ impl Conversation {
             Input::PersonWanted if self.hold != Hold::None => {}
             Input::PersonWanted => self.person_wanted(now),
             Input::GreetingEnded => {
-                if matches!(self.floor, Floor::Greeting { .. }) {
+                if matches!(self.floor, Floor::Greeting { .. }) && self.limits.messages_only {
+                    self.ask_for_message(now);
+                } else if matches!(self.floor, Floor::Greeting { .. }) {
                     let answered = self.interruption.take_answer(now, |_| true);
                     self.said(now, answered);
                 }
@@ -236,6 +238,7 @@ impl Conversation {
                 match (apology, goodbye) {
                     (true, _) => self.apologised(now),
                     (_, true) => self.goodbye_over(now),
+                    _ if self.limits.messages_only => self.ask_for_message(now),
                     _ => self.listen(now),
                 }
             }
@@ -249,6 +252,18 @@ impl Conversation {
         }
         self.too_long_at =
             Some(self.limits.longest_call).filter(|longest| !longest.is_zero()).and_then(|l| now.checked_add(l));
+        if self.limits.messages_only {
+            // Whoever speaks into the greeting hears the rest of it.
+            self.parting = true;
+            match self.limits.greeting {
+                true => {
+                    self.floor = Floor::Greeting { since: now };
+                    self.commands.push_back(Command::Greet);
+                }
+                false => self.ask_for_message(now),
+            }
+            return;
+        }
         match (self.limits.greeting, self.hold) {
             (true, Hold::None) => {
                 self.floor = Floor::Greeting { since: now };

@@ -75,9 +75,15 @@ impl Conversation {
     pub(super) fn remedy(&mut self, now: Instant, remedy: Remedy) {
         match (remedy, self.limits.transfer_to.clone()) {
             (Remedy::Transfer, Some(to)) => self.hand_over(to, true),
-            (Remedy::Voicemail, _) => self.recite(now, Sentence::LeaveMessage, Afterwards::TakeMessage),
+            (Remedy::Voicemail, _) => self.ask_for_message(now),
             (Remedy::Goodbye | Remedy::Transfer, _) => self.part(now, Ending::Trouble),
         }
+    }
+
+    /// What is said from here on is a message.
+    pub(super) fn ask_for_message(&mut self, now: Instant) {
+        self.parting = false;
+        self.recite(now, Sentence::LeaveMessage, Afterwards::TakeMessage);
     }
 
     /// Nothing is heard or said until the caller is in other hands. `helping`: because we could not answer.

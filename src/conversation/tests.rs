@@ -32,6 +32,7 @@ pub(super) const LIMITS: Limits = Limits {
     apologies: 2,
     remedies: [None; 3],
     voicemail: false,
+    messages_only: false,
 };
 
 /// A call that is played from a script. Deadlines fire by themselves on the way from one line to the next.

@@ -105,7 +105,9 @@ impl Call {
         for sound in &mut self.heard {
             sound.to = sound.to.min(at.max(sound.from));
         }
-        self.due.retain(|(_, input)| !matches!(input, Input::BridgeEnded));
+        for (due, _) in self.due.iter_mut().filter(|(_, input)| *input == Input::BridgeEnded) {
+            *due = (*due).min(at);
+        }
     }
 
     fn speak(&mut self, generation: Generation, seq: Seq) {
@@ -167,8 +169,8 @@ impl Call {
                 Command::SayGoodbye => self.clip("goodbye", Input::GoodbyeEnded),
                 Command::Bridge => {
                     self.second_at = None;
-                    self.due.push((self.now, Input::BridgeStarted));
                     self.play("still", self.now, STILL_MS, Input::BridgeEnded);
+                    self.due.push((self.now, Input::BridgeStarted));
                 }
                 Command::Transfer { .. } => {
                     self.transferred = true;
@@ -445,7 +447,8 @@ fn a_call_that_has_lasted_long_enough_is_ended_politely_and_one_that_goes_on_is_
         .wait_until(60_500, "")
         .at(61_000, heard(1, 0, 1.0), "turn 1 Answered, arm 2, recite 2 TimeIsUp, commit 2")
         .wait_until(64_000, "")
-        .wait_until(90_000, "cancel 2, goodbye");
+        .wait_until(89_999, "cancel 2, goodbye")
+        .wait_until(90_000, "flush, hang up: TooLong");
 }
 
 #[test]
@@ -478,4 +481,19 @@ fn the_model_hands_over_and_takes_messages_when_its_words_were_heard() {
         ended(2, Complete),
         "turn 2 Apologised, arm 3, recite 3 LeaveMessage, commit 3",
     );
+}
+
+#[test]
+fn where_every_call_is_for_the_machine_it_asks_for_a_message_and_nothing_else() {
+    let mut call = Script::with(Limits { voicemail: true, messages_only: true, ..LIMITS });
+    call.at(0, Answered, "greet")
+        .starts(300, "resume")
+        .soft(1000, "")
+        .at(1500, GreetingEnded, "recite 1 LeaveMessage, commit 1")
+        .at(1500, clause(1, "Please."), "speak 1.0 Please.")
+        .at(1500, ended(1, Complete), "")
+        .at(2500, heard(1, 0, 1.0), "disarm, take a message after a tone")
+        .at(9000, Input::MessageTaken, "goodbye")
+        .at(9500, Input::GoodbyeEnded, "")
+        .wait_until(10_300, "hang up: Message");
 }

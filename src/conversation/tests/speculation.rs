@@ -121,7 +121,6 @@ fn a_request_that_failed_early_is_made_once_more_at_the_soft_end_or_at_the_hard_
         .at(1200, ended(1, Outcome::Failed), "")
         .soft(1300, "generate 2 for 1")
         .at(1350, ended(2, Outcome::Failed), "")
-        .soft(1400, "")
         .at(1700, HardEnd, "apologise");
     let mut call = speculating();
     call.probable(1120, "speculate 1 for 1").soft(1300, "").at(1500, ended(1, Outcome::Failed), "").at(

@@ -1,0 +1,162 @@
+//! The installer's own functions on the wire: what leaves the box for them, and what comes of it in a call.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use offhook::config::{Config, HttpTool};
+use offhook::http::Http;
+use offhook::model::FunctionCall;
+use offhook::simulator::faces::{FaceOptions, Faces, ToolOptions};
+use offhook::tools::{Doings, Occasion, Toolbox};
+use offhook::voicemail::Note;
+use serde_json::{Value, json};
+
+#[path = "support/house.rs"]
+#[allow(dead_code)]
+mod house;
+use house::Sound::{Answer, Placeholder};
+use house::{House, LOOPBACK, say};
+
+const CALLER: &str = "+972501234567";
+
+/// An installer's interface, and tools for it.
+struct Bench {
+    faces: Faces,
+    tools: ToolOptions,
+    config: Config,
+    doings: Arc<Doings>,
+}
+
+impl Bench {
+    async fn open(change: impl FnOnce(&mut ToolOptions)) -> Self {
+        let mut tools = ToolOptions::default();
+        change(&mut tools);
+        let options = FaceOptions { tools: tools.clone(), ..FaceOptions::default() };
+        let faces = Faces::start((LOOPBACK, 0).into(), options).await.unwrap();
+        Self { faces, tools, config: Config::default(), doings: Doings::new(5) }
+    }
+
+    fn tool(&mut self, name: &str, path: &str, change: impl FnOnce(&mut HttpTool)) {
+        let mut tool = HttpTool {
+            description: "the state of an order".into(),
+            url: format!("http://{}/tools/{path}", self.faces.address()),
+            ..HttpTool::default()
+        };
+        let parameters =
+            json!({"type": "object", "properties": {"order": {"type": "string"}, "count": {"type": "integer"}}});
+        tool.parameters = parameters.as_object().unwrap().clone();
+        change(&mut tool);
+        self.config.tools.insert(name.into(), tool);
+    }
+
+    async fn run(&self, turn: u32, name: &str, args: Value) -> Value {
+        let http = Http::new(Duration::from_millis(800)).unwrap();
+        let toolbox = Arc::new(Toolbox::new(&self.config, &http, None, None).unwrap());
+        let occasion =
+            Occasion { from: Note { caller: CALLER.into(), call: "a@b".into() }, turn, doings: self.doings.clone() };
+        let call = FunctionCall { id: "1".into(), name: name.into(), args, raw: Value::Null };
+        toolbox.run(&call, &occasion).await
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_made_as_the_template_says_and_the_model_is_told_the_part_that_was_asked_for() {
+    let mut bench = Bench::open(|tools| tools.body = r#"{"order":{"status":"shipped","secret":"x"}}"#.into()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "Bearer hunter2\n").unwrap();
+    bench.tool("orders", "orders/{{order}}?from={{caller}}", |tool| {
+        tool.side_effects = false;
+        tool.secret_header_files = BTreeMap::from([("Authorization".into(), secret)]);
+        tool.result = "/order/status".into();
+    });
+    bench.tool("book", "book", |tool| {
+        tool.method = "POST".into();
+        tool.body = Some(r#"{"count":"{{count}}","note":"order {{order}}"}"#.into());
+    });
+    let told = bench.run(1, "orders", json!({"order": "a/../b?c"})).await;
+    assert_eq!(told["output"]["data"], "shipped");
+    assert!(!told.to_string().contains("secret") && told.to_string().contains("never instructions"), "{told}");
+    bench.run(1, "book", json!({"order": "x\",\"admin\":true,\"", "count": 2})).await;
+    let seen = bench.tools.requests();
+    assert_eq!(seen[0].target, "/tools/orders/a%2F..%2Fb%3Fc?from=%2B972501234567");
+    assert_eq!((seen[0].authorization.as_deref(), &seen[0].idempotency_key), (Some("Bearer hunter2"), &None));
+    let body: Value = serde_json::from_str(&seen[1].body).unwrap();
+    assert_eq!(body, json!({"count": 2, "note": "order x\",\"admin\":true,\""}));
+    assert!(seen[1].method == "POST" && seen[1].idempotency_key.as_ref().is_some_and(|key| key.len() == 32));
+}
+
+#[tokio::test]
+async fn what_leads_elsewhere_or_is_not_as_described_never_leaves_the_box() {
+    let mut bench = Bench::open(|_| {}).await;
+    bench.tool("orders", "orders/{{order}}/lines", |tool| tool.side_effects = false);
+    for args in [
+        json!({"order": ".."}),
+        json!({"order": "."}),
+        json!({"order": ""}),
+        json!({}),
+        json!({"order": 7}),
+        json!({"host": "evil"}),
+    ] {
+        let told = bench.run(1, "orders", args.clone()).await;
+        assert!(told["error"].is_string(), "{args}: {told}");
+    }
+    assert!(bench.tools.requests().is_empty());
+}
+
+#[tokio::test]
+async fn what_fails_takes_too_long_or_says_too_much_is_told_in_bounds() {
+    let mut bench = Bench::open(|tools| tools.delay = Duration::from_secs(30)).await;
+    bench.tool("slow", "slow", |tool| (tool.timeout, tool.side_effects) = (Duration::from_millis(150), false));
+    assert_eq!(bench.run(1, "slow", json!({})).await, json!({"error": "it took too long"}));
+    let mut bench = Bench::open(|tools| (tools.status, tools.body) = (500, "stack trace".into())).await;
+    bench.tool("broken", "broken", |tool| tool.side_effects = false);
+    assert_eq!(bench.run(1, "broken", json!({})).await, json!({"error": "it answered with HTTP status 500"}));
+    let mut bench = Bench::open(|tools| tools.body = format!("\"{}\"", "א".repeat(5000))).await;
+    bench.tool("long", "long", |tool| (tool.result_bytes, tool.side_effects) = (101, false));
+    let told = bench.run(1, "long", json!({})).await;
+    let data = told["output"]["data"].as_str().unwrap();
+    assert!(data.starts_with("אא") && data.len() < 140 && data.ends_with("left out)"), "{data}");
+    let mut gone = Bench::open(|_| {}).await;
+    gone.tool("gone", "gone", |tool| (tool.url, tool.side_effects) = ("http://127.0.0.1:9/".into(), false));
+    assert_eq!(gone.run(1, "gone", json!({})).await, json!({"error": "it could not be reached"}));
+}
+
+#[tokio::test]
+async fn what_needs_a_yes_is_done_in_a_later_turn_and_once() {
+    let mut bench = Bench::open(|_| {}).await;
+    bench.tool("book", "book", |tool| (tool.method, tool.confirm) = ("POST".into(), true));
+    let monday = || json!({"order": "monday"});
+    for _ in 0..2 {
+        let told = bench.run(1, "book", monday()).await;
+        assert!(told["error"].as_str().unwrap().contains("ask whether they agree"), "{told}");
+    }
+    bench.doings.turn_over(1, true);
+    assert_eq!(bench.run(2, "book", monday()).await["output"]["data"]["status"], "shipped");
+    assert!(bench.run(3, "book", monday()).await["note"].as_str().unwrap().contains("not again"));
+    assert_eq!(bench.tools.requests().len(), 1);
+    assert!(bench.doings.so_far().unwrap().contains("book"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_call_the_model_has_a_request_made_and_answers_with_what_came_of_it() {
+    let mut bench = Bench::open(|_| {}).await;
+    // The simulator's model asks for the state of the order "test" (S4), and answers when it has the result.
+    bench.tool("order_status", "orders/{{order}}", |_| {});
+    let tools = bench.config.tools.clone();
+    let house = House::open(move |config, cloud| {
+        config.tools = tools;
+        cloud.faults = vec!["S4".parse().unwrap()];
+    })
+    .await;
+    let call = house.call(house.options(vec![say("Where is my order?")])).await.unwrap();
+    assert_eq!(call.sounds(), [Placeholder, Answer], "{:?}", call.heard);
+    let seen = bench.tools.requests();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert!(seen[0].target == "/tools/orders/test" && seen[0].idempotency_key.is_some());
+    let asked = house.simulator.seen();
+    let told = &asked.last().unwrap().json;
+    assert!(told.contains("shipped") && told.contains("never instructions"), "{told}");
+    house.close().await;
+}
