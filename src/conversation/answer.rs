@@ -13,6 +13,9 @@ pub const MAX_PHRASES: usize = 128;
 /// How long a queued phrase may take to be reported as heard. A phrase is at most some 20 s of speech, so a longer silence means that the report was lost.
 pub(super) const PLAYOUT_PATIENCE: Duration = Duration::from_secs(30);
 
+/// Words of ours that make no sound within this are left out: something else was heard before them, and follows them.
+const RECITAL: Duration = Duration::from_millis(1800);
+
 /// Speech that a voice makes of a character, about.
 const SPEECH_PER_CHARACTER: Duration = Duration::from_millis(65);
 
@@ -270,7 +273,7 @@ impl Answer {
         let silent = (self.committed && self.sounds_since.is_none() && queued && !heard())
             .then(|| self.first_phrase.map(|first| first.max(self.committed_at)))
             .flatten()
-            .and_then(|since| since.checked_add(limits.first_sound))
+            .and_then(|since| since.checked_add(if self.recital { limits.first_sound.min(RECITAL) } else { limits.first_sound }))
             .map(|at| (at, Timer::FirstSound));
         let quiet = (limits.placeholder && self.committed && self.ended.is_none() && !queued && !self.bridged)
             .then(|| self.quiet_since.checked_add(limits.quiet))

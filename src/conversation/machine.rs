@@ -306,7 +306,7 @@ impl Conversation {
             Hold::None => {}
             // A caller who was heard before is heard again when going on, or has ended soon.
             Hold::Held if self.turn_open => {}
-            Hold::Held => self.listen(now),
+            Hold::Held => self.said(now, None),
             Hold::Greet => {
                 self.floor = Floor::Greeting { since: now };
                 self.commands.push_back(Command::Greet);

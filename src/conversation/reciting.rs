@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer::Answer;
-use super::floor::Floor;
+use super::floor::{Floor, Hold};
 use super::ladder::Trouble;
 use super::{Command, Conversation, Ending, Remedy};
 
@@ -143,7 +143,7 @@ impl Conversation {
             self.fall_silent(now);
             self.floor = Floor::HangingUp;
             self.commands.push_back(Command::HangUp { why: Ending::TooLong });
-        } else if matches!(self.floor, Floor::Listening) && !self.turn_open {
+        } else if matches!(self.floor, Floor::Listening) && !self.turn_open && self.hold == Hold::None {
             self.in_trouble(now, now, false, Trouble::TimeIsUp);
         }
     }
