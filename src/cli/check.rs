@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::http::Http;
+use crate::tools::{ToolError, Toolbox};
 use crate::{config, gemini};
 
 use super::{Exit, Failure};
@@ -24,8 +26,18 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     if config.recogniser.engine != config::Engine::None {
         println!("recogniser: {}", config.recogniser.engine.name());
     }
+    tools(&config)?;
     println!("{}: good", arguments.config.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the installer's own functions can be offered. Secrets and certificates are for the service to read.
+fn tools(config: &config::Config) -> Result<(), Failure> {
+    let Ok(http) = Http::new(config.gemini.connect) else { return Ok(()) };
+    match Toolbox::new(config, &http, None, None) {
+        Err(error @ (ToolError::Wrong { .. } | ToolError::Taken { .. })) => Err(Failure::new(Exit::Config, error)),
+        _ => Ok(()),
+    }
 }
 
 /// Reads a configuration, or ends with its complaint.

@@ -273,7 +273,9 @@ impl Answer {
         let silent = (self.committed && self.sounds_since.is_none() && queued && !heard())
             .then(|| self.first_phrase.map(|first| first.max(self.committed_at)))
             .flatten()
-            .and_then(|since| since.checked_add(if self.recital { limits.first_sound.min(RECITAL) } else { limits.first_sound }))
+            .and_then(|since| {
+                since.checked_add(if self.recital { limits.first_sound.min(RECITAL) } else { limits.first_sound })
+            })
             .map(|at| (at, Timer::FirstSound));
         let quiet = (limits.placeholder && self.committed && self.ended.is_none() && !queued && !self.bridged)
             .then(|| self.quiet_since.checked_add(limits.quiet))
