@@ -12,6 +12,7 @@ use offhook::codec::Codec;
 use offhook::config::{Answering, Keepalive, Policy, Trunk, TrunkMode};
 use offhook::gemini::Gemini;
 use offhook::http::Http;
+use offhook::limits::Day;
 use offhook::media::MediaThread;
 use offhook::pcm::{FRAME_SAMPLES, Frame, PTIME, SILENCE, level, tone};
 use offhook::playout::SharedForecast;
@@ -22,6 +23,7 @@ use offhook::rtp::srtp::{Inbound, Protocol};
 use offhook::sdp;
 use offhook::sip::{Dial, EndReason, OutgoingTrunk, Rejection, SipError, UserAgent, UserAgentOptions};
 use offhook::timeline::TurnOutcome;
+use offhook::tools::Toolbox;
 use offhook::tts::CommandSynthesizer;
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
@@ -523,6 +525,9 @@ async fn parts(folder: &std::path::Path) -> Arc<Parts> {
     Arc::new(Parts {
         clips: Clips::open(&config.placeholder, config.voice.level_dbfs).unwrap(),
         model: Arc::new(Gemini::new(&config.gemini, None, &Http::new(config.gemini.connect).unwrap()).unwrap()),
+        tools: Arc::new(Toolbox::new(&config, &Http::new(config.gemini.connect).unwrap(), None, None).unwrap()),
+        voicemail: None,
+        day: Day::open(None).unwrap(),
         voice: Arc::new(CommandSynthesizer::new(&config.voice).unwrap()),
         sources: Arc::default(),
         media: MediaThread::start(1).unwrap(),
