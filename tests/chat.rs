@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 #[path = "support/house.rs"]
 #[allow(dead_code)]
 mod house;
-use house::Sound::{Answer, Placeholder, Second};
+use house::Sound::{Answer, Placeholder};
 use house::{House, say};
 
 /// Long enough for a loaded machine; nothing here waits for it.
@@ -300,12 +300,11 @@ async fn a_caller_is_answered_by_the_own_model_when_gemini_is_gone() {
         cloud.faults = vec!["503".parse().unwrap()];
     })
     .await;
-    let utterances = vec![say("Are you open on Friday afternoon?"), say("How do I find you in the city?")];
-    let call = house.call(house.options(utterances)).await.unwrap();
+    let call = house.call(house.options(vec![say("Are you open on Friday afternoon?")])).await.unwrap();
     // It answers at once, so that a placeholder may not be needed.
     let answers = call.sounds().into_iter().filter(|sound| *sound != Placeholder);
-    assert_eq!(answers.collect::<Vec<_>>(), [Answer, Second], "{:?}", call.heard);
+    assert_eq!(answers.collect::<Vec<_>>(), [Answer], "{:?}", call.heard);
     let outcomes: Vec<TurnOutcome> = house.close().await.iter().map(|turn| turn.outcome).collect();
-    assert_eq!(outcomes, [TurnOutcome::Answered, TurnOutcome::Answered]);
-    assert!(own.seen().len() >= 2);
+    assert_eq!(outcomes, [TurnOutcome::Answered]);
+    assert!(!own.seen().is_empty());
 }

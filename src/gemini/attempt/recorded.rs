@@ -107,6 +107,8 @@ async fn a_stream_that_ends_anywhere_has_said_the_beginning_of_it_and_does_not_c
         assert!(WHOLE.starts_with(&text), "ends at {end}: {text}");
         match result {
             Ok(finished) => assert!(end > finish && finished == Finish::Stop, "ends at {end}"),
+            // What is less than one event might be anything.
+            Err(FaultClass::Protocol) => assert!(end > 0 && end < normal.body.find("\r\n").unwrap(), "ends at {end}"),
             Err(class) => assert_eq!(class, FaultClass::Truncated, "ends at {end}"),
         }
     }
