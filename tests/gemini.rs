@@ -527,3 +527,60 @@ async fn every_level_of_thinking_suits_every_model() {
         assert!(json.contains("thinkingLevel") != json.contains("thinkingBudget"), "{json}");
     }
 }
+
+/// A model that is told so much that it pays to keep it.
+async fn asking_at_length(kept_uses: u32, config: config::Gemini) -> (Asking, Ask) {
+    let options =
+        Options { first_token: Duration::ZERO, tokens_per_second: f64::INFINITY, kept_uses, ..Options::default() };
+    let simulator = Simulator::start(options).await.unwrap();
+    let config = config::Gemini { base_url: simulator.base_url(), ..config };
+    let gemini = Gemini::new(&config, None, &Http::new(PATIENCE).unwrap()).unwrap();
+    let system = "You answer the telephone of a bakery with many kinds of bread. ".repeat(300);
+    let ask = Ask { system: system.into(), functions: [order_status()].into(), ..question() };
+    (Asking { simulator, gemini }, ask)
+}
+
+#[tokio::test]
+async fn a_long_beginning_is_kept_for_the_requests_to_come_and_none_waits_for_it() {
+    let (asking, ask) = asking_at_length(u32::MAX, config::Gemini { cache: true, ..Default::default() }).await;
+    assert_eq!(asked(&asking.gemini, ask.clone()).await.1, first_answer());
+    asking.simulator.reached(|counts| counts.kept == 1).await;
+    // Its name is known when its answer was read.
+    let kept = async {
+        loop {
+            assert_eq!(asked(&asking.gemini, ask.clone()).await.1, first_answer());
+            let last = asking.simulator.seen().pop().unwrap();
+            if last.json.contains("cachedContents/1") {
+                break last;
+            }
+        }
+    };
+    let kept = tokio::time::timeout(PATIENCE, kept).await.unwrap();
+    assert!(!kept.json.contains("bakery") && !kept.json.contains("order_status"), "{}", kept.json);
+    assert_eq!(asking.simulator.counts().kept, 1);
+    assert!(asking.simulator.seen()[0].json.contains("bakery"));
+}
+
+#[tokio::test]
+async fn what_the_other_side_has_forgotten_is_sent_again_at_once() {
+    let (asking, ask) = asking_at_length(0, config::Gemini { cache: true, ..Default::default() }).await;
+    let made_twice = async {
+        while asking.simulator.counts().kept < 2 {
+            assert_eq!(asked(&asking.gemini, ask.clone()).await.1, first_answer());
+        }
+    };
+    tokio::time::timeout(PATIENCE, made_twice).await.unwrap();
+    assert!(asking.simulator.seen().iter().all(|seen| seen.json.contains("bakery")));
+}
+
+#[tokio::test]
+async fn nothing_is_kept_unless_it_is_configured_and_long_enough() {
+    let (asking, ask) = asking_at_length(u32::MAX, config::Gemini::default()).await;
+    for _ in 0..3 {
+        assert_eq!(asked(&asking.gemini, ask.clone()).await.0, Ok(Finish::Stop));
+    }
+    assert_eq!(asking.simulator.counts().kept, 0);
+    let (asking, ask) = asking_at_length(u32::MAX, config::Gemini { cache: true, ..Default::default() }).await;
+    assert_eq!(asked(&asking.gemini, Ask { system: "Be brief.".into(), ..ask }).await.0, Ok(Finish::Stop));
+    assert_eq!(asking.simulator.counts().kept, 0);
+}

@@ -338,6 +338,11 @@ pub struct Gemini {
     pub max_output_tokens: u32,
     /// `standard`, `flex` or `priority`; absent: not sent.
     pub service_tier: Option<String>,
+    /// Whether what all requests begin with is kept by the other side, where it is long enough.
+    pub cache: bool,
+    /// How long.
+    #[serde(rename = "cache_ttl_s", with = "seconds")]
+    pub cache_ttl: Duration,
     /// Utterances of earlier turns that are sent again as sound.
     pub history_audio_turns: usize,
     /// Time for a cold connection.
@@ -367,6 +372,8 @@ impl Default for Gemini {
             thinking_levels: BTreeMap::new(),
             max_output_tokens: 300,
             service_tier: None,
+            cache: false,
+            cache_ttl: Duration::from_secs(600),
             history_audio_turns: 3,
             connect: Duration::from_millis(800),
             first_token: Duration::from_millis(3500),

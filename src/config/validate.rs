@@ -204,6 +204,7 @@ fn gemini(found: &mut Complaints, gemini: &Gemini) {
     found.unless(turns <= 32, "gemini", "history_audio_turns", || format!("{turns} is too many; take at most 32"));
     found.within("gemini", "connect_ms", gemini.connect, 50..=10_000);
     found.within("gemini", "first_token_ms", gemini.first_token, 100..=60_000);
+    model::cache(found, gemini);
     found.within("gemini", "hedge_ms", gemini.hedge, 0..=60_000);
     found.within("gemini", "between_tokens_ms", gemini.between_tokens, 100..=60_000);
     found.within("gemini", "whole_answer_ms", gemini.whole_answer, 500..=300_000);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Once};
+use std::time::Instant;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
@@ -10,14 +11,18 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{self, Answer, Asked};
+use super::cache::{self, Cache};
+use super::response::ErrorStatus;
 use super::{request, thinking};
 use crate::config;
-use crate::http::{BaseUrl, Http, HttpError};
+use crate::http::{BaseUrl, Http, HttpError, chain};
 use crate::model::{Ask, Candidate, Event, Fault, FaultClass, Finish, FirstOf, Fut, LanguageModel, Patience, Stage};
 use crate::privacy::Secret;
 
 /// The header of the key; in a URL it would end up in logs.
 const KEY_HEADER: &str = "x-goog-api-key";
+/// Longest answer to the request that has something kept; it repeats what is kept, in part.
+const LONGEST_KEPT_BYTES: usize = 4 * 1024 * 1024;
 /// What is sent to a simulator when there is no key.
 const NO_KEY: &str = "simulated";
 
@@ -68,6 +73,7 @@ struct One {
     name: Arc<str>,
     /// Says once which version answers, and when it will be shut.
     introduced: Arc<Once>,
+    cache: Arc<Cache>,
 }
 
 impl fmt::Debug for Gemini {
@@ -138,6 +144,56 @@ impl Gemini {
     }
 }
 
+impl Shared {
+    fn post(&self, path: &str) -> reqwest::RequestBuilder {
+        let json = HeaderValue::from_static("application/json");
+        self.client.post(self.base.at(path)).header(KEY_HEADER, self.header.clone()).header(CONTENT_TYPE, json)
+    }
+
+    /// What stands for the beginning of a request on the other side. Has it made when there is nothing, for the requests to come.
+    fn kept(self: &Arc<Self>, model: &str, ask: &Ask, cache: &Arc<Cache>) -> Option<String> {
+        let ttl = self.config.cache_ttl;
+        let prefix = Some(()).filter(|()| self.config.cache).and_then(|()| cache::prefix(model, ask, ttl))?;
+        let now = Instant::now();
+        let kept = cache.name(&prefix, now);
+        if cache.is_wanted(&prefix, now) {
+            let (shared, cache) = (self.clone(), cache.clone());
+            tokio::spawn(async move {
+                let made = tokio::time::timeout(shared.config.whole_answer, shared.keep(prefix.body.clone())).await;
+                let name = match made.unwrap_or_else(|_| Err("no answer".into())) {
+                    Ok(name) => Some(name),
+                    Err(note) => {
+                        let note = Fault::note_without(&shared.key, &note);
+                        tracing::warn!(
+                            note,
+                            "[gemini] key cache: the beginning of requests is not kept; they go whole"
+                        );
+                        None
+                    }
+                };
+                cache.made(&prefix, name, now, ttl);
+            });
+        }
+        kept
+    }
+
+    async fn keep(&self, body: Bytes) -> Result<String, String> {
+        let request = self.post("/v1beta/cachedContents").body(body);
+        let mut response = request.send().await.map_err(|error| chain(&error.without_url()))?;
+        let mut body = Vec::new();
+        while let Some(bytes) = response.chunk().await.map_err(|error| chain(&error.without_url()))? {
+            body.extend_from_slice(&bytes);
+            if body.len() > LONGEST_KEPT_BYTES {
+                return Err("an answer without end".into());
+            }
+        }
+        cache::name_in(&body).ok_or_else(|| {
+            let error = ErrorStatus::read(&body).and_then(|error| error.message).unwrap_or_default();
+            format!("HTTP {} {error}", response.status().as_u16())
+        })
+    }
+}
+
 /// How long the models are waited for, by the configuration.
 pub fn patience(config: &config::Gemini) -> Patience {
     Patience {
@@ -152,7 +208,12 @@ fn candidates(shared: &Arc<Shared>) -> Vec<Candidate> {
     let one = |name: &Arc<str>| Candidate {
         name: name.clone(),
         account: account.clone(),
-        model: Arc::new(One { shared: shared.clone(), name: name.clone(), introduced: Arc::new(Once::new()) }),
+        model: Arc::new(One {
+            shared: shared.clone(),
+            name: name.clone(),
+            introduced: Arc::new(Once::new()),
+            cache: Arc::default(),
+        }),
     };
     shared.names.iter().map(one).collect()
 }
@@ -170,6 +231,7 @@ impl LanguageModel for Gemini {
 impl LanguageModel for One {
     fn ask(&self, ask: Ask, out: mpsc::Sender<Event>, stop: CancellationToken) -> Fut<'static, Result<Finish, Fault>> {
         let (shared, name, introduced) = (self.shared.clone(), self.name.clone(), self.introduced.clone());
+        let cache = self.cache.clone();
         Box::pin(async move {
             let asked = Asked {
                 functions: &ask.functions,
@@ -177,21 +239,31 @@ impl LanguageModel for One {
                 introduced: Some(&introduced),
                 ..Asked::to(&name, &shared.key)
             };
-            let body = Bytes::from(request::request(&shared.config, &name, &ask));
-            let url = shared.base.at(&format!("/v1beta/models/{name}:streamGenerateContent?alt=sse"));
-            let request = shared
-                .client
-                .post(url)
-                .header(KEY_HEADER, shared.header.clone())
-                .header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            let post = |kept: Option<&str>| {
+                let body = Bytes::from(request::request(&shared.config, &name, &ask, kept));
+                (shared.post(&format!("/v1beta/models/{name}:streamGenerateContent?alt=sse")), body)
+            };
+            let kept = shared.kept(&name, &ask, &cache);
             let mut answer = Answer { out: out.clone(), stage: Stage::Request };
             let note = tokio::select! {
                 biased;
                 () = stop.cancelled() => "stopped",
-                result = attempt::run(&asked, request, body, &mut answer) => return result,
+                result = async {
+                    let (request, body) = post(kept.as_deref());
+                    match attempt::run(&asked, request, body, &mut answer).await {
+                        Err(fault) if kept.is_some() && fault.permanent() && fault.stage == Stage::Request => {
+                            tracing::info!(%fault, "what was kept of the requests is gone; asking without it");
+                            cache.lost(kept.as_deref().unwrap_or_default());
+                            answer.stage = Stage::Request;
+                            let (request, body) = post(None);
+                            attempt::run(&asked, request, body, &mut answer).await
+                        }
+                        result => result,
+                    }
+                } => return result,
                 () = out.closed() => "nobody listens",
             };
-            Err(asked.fault(FaultClass::Cancelled, answer.stage, None, note))
+            Err(asked.fault(FaultClass::Cancelled, Stage::Request, None, note))
         })
     }
 

@@ -3,6 +3,7 @@
 //! [`Gemini`] is a [`LanguageModel`](crate::model::LanguageModel). Not implemented: the Interactions API.
 
 mod attempt;
+mod cache;
 mod client;
 mod key;
 pub mod live;

@@ -3,6 +3,8 @@
 //! It holds nothing that was not asked for, since unknown or superfluous fields are refused, and no sampling parameters, which newer
 //! models ignore or refuse. Not implemented: safety settings, files.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -17,20 +19,41 @@ use crate::model::{Ask, Content, Function, FunctionCall, FunctionResult};
 const FOREIGN_SIGNATURE: &str = "skip_thought_signature_validator";
 
 /// The body of a request to a model.
-pub(super) fn request(config: &config::Gemini, model: &str, ask: &Ask) -> Vec<u8> {
+///
+/// `kept`: what stands for its beginning on the other side.
+pub(super) fn request(config: &config::Gemini, model: &str, ask: &Ask, kept: Option<&str>) -> Vec<u8> {
     let request = Request {
-        system_instruction: Some(&*ask.system)
-            .filter(|text| !text.trim().is_empty())
-            .map(|text| Instruction { parts: [Part::Text(text)] }),
+        system_instruction: instruction(ask).filter(|_| kept.is_none()),
         contents: contents(&ask.contents),
-        tools: (!ask.functions.is_empty()).then(|| [Tool { function_declarations: declarations(&ask.functions) }]),
+        tools: tools(ask).filter(|_| kept.is_none()),
         generation_config: GenerationConfig {
             max_output_tokens: config.max_output_tokens,
             thinking_config: thinking::wanted(config, model),
         },
         service_tier: config.service_tier.as_deref(),
+        cached_content: kept,
     };
     serde_json::to_vec(&request).expect("strings and numbers are always JSON")
+}
+
+/// The body of the request that has the beginning of requests kept.
+pub(super) fn kept(model: &str, ask: &Ask, ttl: Duration) -> Vec<u8> {
+    let keep = Keep {
+        model: format!("models/{model}"),
+        system_instruction: instruction(ask),
+        tools: tools(ask),
+        ttl: format!("{}s", ttl.as_secs()),
+    };
+    serde_json::to_vec(&keep).expect("strings are always JSON")
+}
+
+fn instruction(ask: &Ask) -> Option<Instruction<'_>> {
+    let text = Some(&*ask.system).filter(|text| !text.trim().is_empty())?;
+    Some(Instruction { parts: [Part::Text(text)] })
+}
+
+fn tools(ask: &Ask) -> Option<[Tool<'_>; 1]> {
+    (!ask.functions.is_empty()).then(|| [Tool { function_declarations: declarations(&ask.functions) }])
 }
 
 fn declarations(functions: &[Function]) -> Vec<Declaration<'_>> {
@@ -126,6 +149,19 @@ struct Request<'a> {
     generation_config: GenerationConfig<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     service_tier: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached_content: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Keep<'a> {
+    model: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_instruction: Option<Instruction<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tools: Option<[Tool<'a>; 1]>,
+    ttl: String,
 }
 
 #[derive(Serialize)]
@@ -197,7 +233,7 @@ mod tests {
     }
 
     fn built(config: &config::Gemini, ask: &Ask) -> Value {
-        serde_json::from_slice(&request(config, "gemini-3.5-flash-lite", ask)).unwrap()
+        serde_json::from_slice(&request(config, "gemini-3.5-flash-lite", ask, None)).unwrap()
     }
 
     #[test]

@@ -109,6 +109,19 @@ const REQUEST: Shape = Object(&[
     ("store", Any),
 ]);
 
+/// The fields of what is kept (`cachedContents`).
+const KEPT: Shape = Object(&[
+    ("model", Any),
+    ("displayName", Any),
+    ("systemInstruction", Object(CONTENT)),
+    ("contents", List(&Object(CONTENT))),
+    ("tools", List(&Object(&[("functionDeclarations", List(&Object(DECLARATION)))]))),
+    ("toolConfig", Any),
+    ("ttl", Any),
+    ("expireTime", Any),
+]);
+const FEWEST_KEPT_TOKENS: usize = 4096;
+
 const AUDIO_TYPES: [&str; 8] =
     ["audio/wav", "audio/x-wav", "audio/mp3", "audio/mpeg", "audio/aiff", "audio/aac", "audio/ogg", "audio/flac"];
 
@@ -135,8 +148,30 @@ pub(super) struct Accepted {
     /// Names of the functions that are offered.
     pub(super) functions: Vec<String>,
     pub(super) max_output_tokens: Option<usize>,
+    /// What is said to be kept here.
+    pub(super) cached: Option<String>,
     /// The request as it came, each sound replaced by its size.
     pub(super) json: String,
+}
+
+/// Reads what is to be kept; gives the functions that are offered in it.
+pub(super) fn keep(body: &[u8]) -> Result<Vec<String>, Refusal> {
+    let raw: Value =
+        serde_json::from_slice(body).map_err(|_| Refusal::bad_request("Invalid JSON payload received."))?;
+    let kept = shaped(raw, &KEPT, "").map_err(Refusal::bad_request)?;
+    let model = kept["model"].as_str().and_then(|model| model.strip_prefix("models/")).unwrap_or_default();
+    if !model_exists(model) {
+        return Err(Refusal::no_model(model));
+    }
+    let parts = kept["systemInstruction"]["parts"].as_array().into_iter().flatten();
+    let tokens =
+        parts.map(|part| part["text"].as_str().map_or(0, |text| text.chars().count())).sum::<usize>().div_ceil(4);
+    if tokens < FEWEST_KEPT_TOKENS {
+        return Err(Refusal::bad_request(format!(
+            "Cached content is too small. total_token_count={tokens}, min_total_token_count={FEWEST_KEPT_TOKENS}"
+        )));
+    }
+    declarations(&kept["tools"])
 }
 
 /// Whether the simulator has such a model: Gemini from 2.5 on.
@@ -212,6 +247,14 @@ pub(super) fn check(model: &str, body: &[u8]) -> Result<Accepted, Refusal> {
     });
     request["contents"] = shown.collect();
     accepted.functions = declarations(&request["tools"])?;
+    accepted.cached = request["cachedContent"].as_str().map(str::to_owned);
+    if accepted.cached.is_some()
+        && ["systemInstruction", "tools", "toolConfig"].iter().any(|name| request.get(*name).is_some())
+    {
+        return refuse(
+            "CachedContent can not be used with GenerateContent request setting system_instruction, tools or tool_config.",
+        );
+    }
     accepted.json = request.to_string();
     accepted.max_output_tokens = max_output_tokens;
     Ok(accepted)
@@ -228,6 +271,7 @@ fn conversation(contents: &[Value], signs: bool) -> Result<Accepted, Refusal> {
         function_result: false,
         functions: Vec::new(),
         max_output_tokens: None,
+        cached: None,
         json: String::new(),
     };
     // What the entry before called.

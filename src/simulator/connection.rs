@@ -62,6 +62,14 @@ async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>, request: &Request,
     let received = Instant::now();
     let (model, sse) = match routed(request, shared) {
         Ok(Route::Generate { model, sse }) => (model, sse),
+        Ok(Route::Keep) => {
+            let answer = check::keep(&request.body).map(|functions| {
+                let body = format!("{}\n", serde_json::json!({"name": shared.keep(functions), "ttl": "600s"}));
+                Refusal { status: 200, content_type: "application/json; charset=UTF-8", body }
+            });
+            let steps = refusal(&answer.unwrap_or_else(|refused| refused));
+            return Ok(play(stream, buffer, steps, received).await? == Played::Whole);
+        }
         Ok(Route::Model(model)) => {
             let content_type = "application/json; charset=UTF-8";
             let steps = refusal(&Refusal { status: 200, content_type, body: about(model) });
@@ -90,10 +98,16 @@ struct Generate<'a> {
 
 fn generate(request: &Request, shared: &Shared, asked: Generate<'_>) -> Vec<Step> {
     let Generate { number, model, sse, fault, received } = asked;
-    let accepted = match check::check(model, &request.body) {
+    let mut accepted = match check::check(model, &request.body) {
         Ok(accepted) => accepted,
         Err(refused) => return refusal(&refused),
     };
+    if let Some(name) = &accepted.cached {
+        match shared.kept(name) {
+            Some(functions) => accepted.functions = functions,
+            None => return refusal(&Refusal::not_kept()),
+        }
+    }
     shared.log(Seen {
         number,
         model: model.to_owned(),
@@ -122,13 +136,17 @@ impl Drop for Running<'_> {
 }
 
 enum Route<'a> {
+    Keep,
     Model(&'a str),
     Generate { model: &'a str, sse: bool },
 }
 
 fn routed<'a>(request: &'a Request, shared: &Shared) -> Result<Route<'a>, Refusal> {
-    let name = request.path.strip_prefix("/v1beta/models/").ok_or_else(Refusal::no_route)?;
+    let keeps = request.method == "POST" && request.path == "/v1beta/cachedContents";
+    let name = request.path.strip_prefix("/v1beta/models/");
+    let name = name.or(keeps.then_some("")).ok_or_else(Refusal::no_route)?;
     let route = match (request.method.as_str(), name.split_once(':')) {
+        _ if keeps => Route::Keep,
         ("GET", None) => Route::Model(name),
         ("POST", Some((model, "streamGenerateContent"))) => {
             Route::Generate { model, sse: request.query.split('&').any(|pair| pair == "alt=sse") }
@@ -141,7 +159,7 @@ fn routed<'a>(request: &'a Request, shared: &Shared) -> Result<Route<'a>, Refusa
         Some("invalid") => return Err(Refusal::invalid_key()),
         _ => {}
     }
-    let (Route::Model(model) | Route::Generate { model, .. }) = route;
+    let (Route::Model(model) | Route::Generate { model, .. }) = route else { return Ok(route) };
     match check::model_exists(model) {
         true => Ok(route),
         false => Err(Refusal::no_model(model)),

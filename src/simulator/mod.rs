@@ -49,6 +49,8 @@ pub struct Options {
     pub faults: Vec<Order>,
     /// Decides where tokens are cut and what ids are given.
     pub seed: u64,
+    /// How often what is kept (`cachedContents`) can be used before it is forgotten.
+    pub kept_uses: u32,
     /// Whether a request without a key is refused, as the real interface does. Any key will do, but `invalid`.
     pub key_required: bool,
 }
@@ -63,6 +65,7 @@ impl Default for Options {
             calls: vec![("order_status".into(), serde_json::json!({"order": "test"}))],
             faults: Vec::new(),
             seed: 1,
+            kept_uses: u32::MAX,
             key_required: true,
         }
     }
@@ -81,6 +84,8 @@ pub struct Counts {
     pub cancelled_at: Option<Instant>,
     /// Connections taken.
     pub connections: u32,
+    /// Beginnings of requests that were kept.
+    pub kept: u32,
 }
 
 /// A request that was not refused, without what was said in it as sound.
@@ -122,6 +127,14 @@ struct Shared {
     options: Options,
     counts: watch::Sender<Counts>,
     seen: Mutex<VecDeque<Seen>>,
+    kept: Mutex<Vec<Kept>>,
+}
+
+/// The beginning of requests, kept for those to come.
+#[derive(Debug)]
+struct Kept {
+    functions: Vec<String>,
+    uses: u32,
 }
 
 impl Simulator {
@@ -133,7 +146,7 @@ impl Simulator {
         let listener = TcpListener::bind(options.listen).await?;
         let address = listener.local_addr()?;
         let (sender, counts) = watch::channel(Counts::default());
-        let shared = Arc::new(Shared { options, counts: sender, seen: Mutex::default() });
+        let shared = Arc::new(Shared { options, counts: sender, seen: Mutex::default(), kept: Mutex::default() });
         let task = tokio::spawn(accept(listener, shared.clone()));
         Ok(Self { address, shared, counts, task })
     }
@@ -234,6 +247,23 @@ impl Shared {
             all.pop_front();
         }
         all.push_back(seen);
+    }
+
+    /// Keeps the beginning of requests; gives its name.
+    fn keep(&self, functions: Vec<String>) -> String {
+        let mut kept = self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        kept.push(Kept { functions, uses: 0 });
+        self.counts.send_modify(|counts| counts.kept += 1);
+        format!("cachedContents/{}", kept.len())
+    }
+
+    /// The functions that are offered in what is kept under a name; `None` when there is nothing, or not any more.
+    fn kept(&self, name: &str) -> Option<Vec<String>> {
+        let mut kept = self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let number: usize = name.strip_prefix("cachedContents/")?.parse().ok()?;
+        let kept = kept.get_mut(number.checked_sub(1)?)?;
+        kept.uses += 1;
+        (kept.uses <= self.options.kept_uses).then(|| kept.functions.clone())
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, VecDeque<Seen>> {

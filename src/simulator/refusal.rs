@@ -37,6 +37,10 @@ impl Refusal {
         Self::new(404, "NOT_FOUND", message, Value::Null)
     }
 
+    pub(super) fn not_kept() -> Self {
+        Self::new(403, "PERMISSION_DENIED", "CachedContent not found (or permission denied)", Value::Null)
+    }
+
     pub(super) fn no_route() -> Self {
         Self::new(404, "NOT_FOUND", "The requested URL was not found on this server.", Value::Null)
     }

@@ -15,6 +15,13 @@ pub(super) fn thinking(found: &mut Complaints, gemini: &Gemini) {
     }
 }
 
+pub(super) fn cache(found: &mut Complaints, gemini: &Gemini) {
+    let seconds = gemini.cache_ttl.as_secs();
+    found.unless((120..=86_400).contains(&seconds), "gemini", "cache_ttl_s", || {
+        format!("{seconds} is out of range; take 120 to 86400 (seconds)")
+    });
+}
+
 pub(super) fn chat(found: &mut Complaints, chat: &Chat) {
     if let Some(Err(message)) = chat.base_url.as_deref().map(|url| super::base_url(url, true)) {
         found.unless(false, "chat", "base_url", || message);
