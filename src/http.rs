@@ -101,7 +101,8 @@ impl BaseUrl {
         let host = url.host_str().unwrap_or_default();
         let loopback = host.eq_ignore_ascii_case("localhost")
             || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        if !tls && !loopback && !(private && is_private_host(host)) {
+        let near = loopback || private && is_private_host(host);
+        if !tls && !near {
             return Err(HttpError::Plain { key, host: host.into() });
         }
         Ok(Self { text: url.as_str().trim_end_matches('/').into(), tls, loopback })

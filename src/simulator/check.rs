@@ -287,8 +287,7 @@ fn conversation(contents: &[Value], signs: bool) -> Result<Accepted, Refusal> {
                 "* GenerateContentRequest.contents[{at}].parts: contents.parts must not be empty.\n"
             ));
         }
-        let has = |name: &str| parts.iter().any(|part| part.get(name).is_some());
-        accepted.function_result = has("functionResponse");
+        accepted.function_result = parts.iter().any(|part| part.get("functionResponse").is_some());
         if accepted.function_result {
             results(parts, &called)?;
         } else if !called.is_empty() {
