@@ -33,6 +33,7 @@ async fn crm(change: impl FnOnce(&mut CrmOptions)) -> (Faces, CrmOptions) {
     );
     crm.customers.insert("+972521112222".into(), json!({ "name": "Avi Cohen", "phone": "052-111-2222" }));
     change(&mut crm);
+    #[allow(clippy::needless_update, reason = "other faces may have options of their own")]
     let options = FaceOptions { crm: crm.clone(), ..FaceOptions::default() };
     (Faces::start((LOOPBACK, 0).into(), options).await.unwrap(), crm)
 }
