@@ -46,7 +46,7 @@ impl HttpCrm {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| bad("headers", error.to_string()))?;
             headers.push((name, template("headers", text)?));
         }
-        let base = BaseUrl::parse(URL, &origin(url)?)?;
+        let base = BaseUrl::parse_private(URL, &origin(url)?)?;
         let body = config.body.as_deref().map(|body| template("body", body)).transpose()?;
         Ok(Self {
             client: http.to(&base)?,

@@ -161,7 +161,8 @@ pub fn from_config(config: &Config, http: &Http) -> Result<Option<Arc<dyn Recogn
         vocabulary: section.vocabulary.clone(),
         connect: section.connect,
     };
-    let base = |default: &str| BaseUrl::parse("recogniser.base_url", section.base_url.as_deref().unwrap_or(default));
+    let base =
+        |default: &str| BaseUrl::parse_private("recogniser.base_url", section.base_url.as_deref().unwrap_or(default));
     Ok(Some(match section.engine {
         Engine::None => return Ok(None),
         Engine::Gemini => {

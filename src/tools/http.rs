@@ -205,7 +205,7 @@ fn origin(url: &str) -> Result<(String, BaseUrl), String> {
         return Err("a user name or password belongs into secret_header_files".into());
     }
     let origin = parsed.origin().ascii_serialization();
-    let base = BaseUrl::parse("url", &origin).map_err(|error| error.to_string())?;
+    let base = BaseUrl::parse_private("url", &origin).map_err(|error| error.to_string())?;
     Ok((origin, base))
 }
 

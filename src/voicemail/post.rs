@@ -55,7 +55,7 @@ impl Poster {
         http: &Http,
     ) -> Result<Option<Self>, PosterError> {
         let Some(url) = &config.webhook_url else { return Ok(None) };
-        let base = BaseUrl::parse("voicemail.webhook_url", url)?;
+        let base = BaseUrl::parse_private("voicemail.webhook_url", url)?;
         let token = Wanted {
             what: "webhook token",
             key: "webhook_token_file",

@@ -69,7 +69,7 @@ impl HttpVoice {
         let host_ends = url[host_ends..].find(['/', '?']).map_or(url.len(), |at| host_ends + at);
         let (origin, path) = url.split_at(host_ends);
         let origin = origin.replace("{{region}}", region.region);
-        let base = BaseUrl::parse("network_voice.url", &origin)
+        let base = BaseUrl::parse_private("network_voice.url", &origin)
             .map_err(|error| setup("url", error.to_string().trim_start_matches("network_voice.url: ").to_owned()))?;
         let key = match key.filter(|key| !key.is_empty()) {
             Some(key) => Some(key),
