@@ -113,6 +113,11 @@ impl BaseUrl {
         self.loopback
     }
 
+    /// Whether it is on the premises: on this machine, or asked in the clear, which is allowed there only.
+    pub fn is_near(&self) -> bool {
+        self.loopback || !self.tls
+    }
+
     /// The URL of a path below it; `path` begins with a slash.
     pub fn at(&self, path: &str) -> String {
         format!("{}{path}", self.text)

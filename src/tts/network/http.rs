@@ -73,7 +73,7 @@ impl HttpVoice {
             .map_err(|error| setup("url", error.to_string().trim_start_matches("network_voice.url: ").to_owned()))?;
         let key = match key.filter(|key| !key.is_empty()) {
             Some(key) => Some(key),
-            None if base.is_loopback() => Some(Secret::new(NO_KEY)),
+            None if base.is_near() => Some(Secret::new(NO_KEY)),
             None if recipe.key_needed => {
                 let problem =
                     "no key: set api_key_file, the systemd credential voice.key, or OFFHOOK_VOICE_KEY".to_owned();
@@ -287,8 +287,8 @@ mod tests {
         let none = config::NetworkVoice::default;
         assert!(problem(VoicePreset::GoogleCloud, none()).contains("network_voice.api_key_file: no key"));
         assert!(problem(VoicePreset::Azure, none()).contains("network_voice.region"));
-        let plain = config::NetworkVoice { url: Some("http://192.168.1.9:8880/v1".into()), ..none() };
-        assert!(problem(VoicePreset::OpenAi, plain).starts_with("network_voice.url: plain http to 192.168.1.9"));
+        let plain = config::NetworkVoice { url: Some("http://203.0.113.9:8880/v1".into()), ..none() };
+        assert!(problem(VoicePreset::OpenAi, plain).starts_with("network_voice.url: plain http to 203.0.113.9"));
         assert!(made(VoicePreset::PiperHttp, none(), None).is_ok());
     }
 
