@@ -167,9 +167,9 @@ async fn between_the_sentences_of_a_voice_of_one_and_a_half_times_real_time_is_n
         }
     }
     // Shorter than what a request costs: only a voice that takes two at once keeps up.
-    let short = [400u64; 8];
+    let short = [240u64; 8];
     let gap = longest_gap(Scripted::new(2), &short).await;
-    println!("parallel 2, phrases of 400 ms: longest gap {gap:?}");
+    println!("parallel 2, phrases of 240 ms: longest gap {gap:?}");
     assert!(gap <= Duration::from_millis(120), "{gap:?}");
 }
 
