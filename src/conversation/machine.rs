@@ -283,7 +283,8 @@ impl Conversation {
             return;
         }
         // Its end, soft or hard, was heard, or else the media thread will tell of it after the hold.
-        let unanswered = matches!(&self.floor, Floor::Answering(answer) if answer.committed && !answer.is_said());
+        let unanswered = matches!(&self.floor, Floor::Answering(answer)
+            if answer.committed && !answer.recital && !answer.is_said());
         if !matches!(self.floor, Floor::Ringing | Floor::Listening | Floor::Transferring { .. }) {
             self.fall_silent(now);
         }

@@ -435,9 +435,9 @@ fn a_call_that_has_lasted_long_enough_is_ended_politely_and_one_that_goes_on_is_
         .wait_until(60_000, "recite 1 TimeIsUp, commit 1")
         .at(60_000, clause(1, "Our time is up."), "speak 1.0 Our time is up.")
         .at(60_010, ended(1, Complete), "")
-        .at(62_000, heard(1, 0, 1.0), "goodbye")
-        .at(63_000, Input::GoodbyeEnded, "")
-        .wait_until(63_800, "hang up: Trouble");
+        .at(61_500, heard(1, 0, 1.0), "goodbye")
+        .at(62_500, Input::GoodbyeEnded, "")
+        .wait_until(63_300, "hang up: Trouble");
     // In the middle of an answer it is heard to its end.
     let mut call = Script::with(limits);
     call.at(0, Answered, "greet, arm 1").at(500, GreetingEnded, "");
