@@ -133,6 +133,11 @@ impl Answer {
         self.ended.is_none()
     }
 
+    /// Whether the model has finished, or was given up.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
     /// The model waits for functions that it called: what it said before was not its answer yet.
     pub(super) fn tools_run(&mut self, now: Instant) {
         if self.ended.is_none() {

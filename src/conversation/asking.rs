@@ -121,7 +121,8 @@ impl Conversation {
     pub(super) fn clause(&mut self, now: Instant, generation: Generation, text: String, aside: bool) {
         let longest = self.limits.longest_answer;
         let Some(answer) = self.current(generation) else { return };
-        if !(aside || answer.text_arrived(now)) || text.trim().is_empty() {
+        let comes_late = if aside { answer.has_ended() } else { !answer.text_arrived(now) };
+        if comes_late || text.trim().is_empty() {
             return;
         }
         if answer.is_too_long(longest) {
