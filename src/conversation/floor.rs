@@ -68,6 +68,8 @@ pub enum Phase {
     Ended,
 }
 
+// There is one in each call, and it is an answer most of the time.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(super) enum Floor {
     Ringing,
