@@ -9,20 +9,13 @@ use std::process::Command;
 use offhook::timeline::TurnReport;
 use serde_json::Value;
 
+#[path = "support/callers.rs"]
+mod callers;
 #[path = "support/processes.rs"]
 #[allow(dead_code)]
 mod processes;
+use callers::QUESTIONS;
 use processes::{Appliance, all, row, run, start, timeline, together, words};
-
-/// What callers say, by the voices of espeak-ng; Hebrew as phonemes, because espeak-ng 1.51 cannot read it.
-const QUESTIONS: [(&str, &str); 6] = [
-    ("en-us", "Good morning, are you open on Friday afternoon?"),
-    ("he", "[[Sal'om _: ha?'im ?at'em ptuX'im bej'om SiS'i]]"),
-    ("ru", "Доброе утро, вы работаете в пятницу?"),
-    ("en-us+f3", "Could you tell me how I find you, please?"),
-    ("he+f2", "[['ejX ?an'i mag'i?a ?elejX'em bevakaS'a]]"),
-    ("ru+m3", "Сколько это стоит?"),
-];
 
 /// Turns of one call.
 const TURNS_OF_CALL: usize = 4;

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Url;
 use thiserror::Error;
 
@@ -174,6 +175,18 @@ fn builder(connect: Duration) -> reqwest::ClientBuilder {
 
 fn no_tls(error: reqwest::Error) -> HttpError {
     HttpError::NoTls { problem: chain(&error.without_url()) }
+}
+
+/// For a path segment, a query value or a form: everything but letters, digits and `-._~` percent-encoded (RFC 3986 §2.3).
+pub(crate) fn percent_encoded(text: &str) -> String {
+    const REST: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(text, REST).to_string()
+}
+
+/// What stands between the quotation marks of a JSON string.
+pub(crate) fn in_json_string(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
 }
 
 /// An error with its causes, as one line.

@@ -9,6 +9,7 @@ use tracing::warn;
 
 use crate::config::{Config, Language, Persona};
 use crate::model::{Ask, Content};
+use crate::sentence::language_of;
 
 /// How it speaks: as text that is heard, and soon.
 const STYLE: &str = "Everything you write is spoken to the caller by a voice, as soon as you write it. \
@@ -109,11 +110,11 @@ fn read(path: &Path, most_chars: usize) -> std::io::Result<String> {
 
 /// What is said in place of an answer that was refused for its content, in the language of the conversation so far.
 pub fn refusal(ask: &Ask, default: Language) -> &'static str {
-    let spoken = ask.contents.iter().rev().find_map(|content| match content {
-        Content::Model { text } | Content::Calls { text, .. } => language_of(text),
+    let said = ask.contents.iter().filter_map(|content| match content {
+        Content::Model { text } | Content::Calls { text, .. } => Some(text),
         _ => None,
     });
-    refusal_sentence(spoken.unwrap_or(default))
+    refusal_sentence(said.fold(default, |before, text| language_of(text, before)))
 }
 
 /// The polite sentence in a language.
@@ -123,18 +124,6 @@ pub fn refusal_sentence(language: Language) -> &'static str {
         Language::He => "סליחה, בזה אי אפשר לעזור כאן. יש עוד משהו שאפשר לעשות בשבילכם?",
         Language::Ru => "Простите, с этим я помочь не могу. Могу ли я помочь чем-нибудь ещё?",
     }
-}
-
-/// The language of a text by its letters; `None` when it has none that tell.
-fn language_of(text: &str) -> Option<Language> {
-    let count = |range: std::ops::RangeInclusive<char>| text.chars().filter(|char| range.contains(char)).count();
-    let latin = text.chars().filter(char::is_ascii_alphabetic).count();
-    let counts = [(count('א'..='ת'), Language::He), (count('Ѐ'..='ӿ'), Language::Ru), (latin, Language::En)];
-    counts
-        .into_iter()
-        .filter(|(letters, _)| *letters > 0)
-        .max_by_key(|(letters, _)| *letters)
-        .map(|(_, language)| language)
 }
 
 #[cfg(test)]

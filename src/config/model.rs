@@ -84,11 +84,18 @@ impl Default for Persona {
     }
 }
 
-/// Whether a host can only be in a private network (RFC 1918, RFC 4193, link-local), by its address or its name.
+/// Whether an address is of this machine, of a private network (RFC 1918, RFC 4193) or of the same link.
+pub(crate) fn is_near(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+/// Whether a host can only be on this machine or in a private network (RFC 1918, RFC 4193, link-local), by its address or its name.
 pub(crate) fn is_private_host(host: &str) -> bool {
     match host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) => address.is_private() || address.is_link_local(),
-        Ok(IpAddr::V6(address)) => address.is_unique_local() || address.is_unicast_link_local(),
+        Ok(address) => is_near(address),
         Err(_) => {
             let name = host.trim_end_matches('.').to_ascii_lowercase();
             !name.contains('.') || [".local", ".lan", ".home.arpa", ".internal"].iter().any(|end| name.ends_with(end))

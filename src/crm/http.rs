@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Answer, CrmFault, CrmSetupError, Customer, value};
 use crate::config;
 use crate::config::{Placed, Template};
-use crate::http::{BaseUrl, Http, chain};
+use crate::http::{BaseUrl, Http, chain, in_json_string, percent_encoded};
 use crate::number::{Country, Forms, normalise};
 use crate::privacy::Secret;
 
@@ -72,7 +72,7 @@ impl HttpCrm {
             Placed::Digits => number.digits.clone(),
             Placed::Raw => number.raw.clone(),
         };
-        let url = self.url.filled(|place| encoded(&placed(place)));
+        let url = self.url.filled(|place| percent_encoded(&placed(place)));
         let url = Url::parse(&url).map_err(|error| CrmFault::Request { problem: error.to_string() })?;
         let mut request = self.client.request(self.method.clone(), url);
         let mut headers = HeaderMap::new();
@@ -87,8 +87,8 @@ impl HttpCrm {
             let kind = if self.is_json { "application/json" } else { "application/x-www-form-urlencoded" };
             headers.entry(reqwest::header::CONTENT_TYPE).or_insert(HeaderValue::from_static(kind));
             let body = body.filled(|place| match self.is_json {
-                true => json_string(&placed(place)),
-                false => encoded(&placed(place)),
+                true => in_json_string(&placed(place)),
+                false => percent_encoded(&placed(place)),
             });
             request = request.body(body);
         }
@@ -188,20 +188,6 @@ fn text(found: &Value) -> Option<String> {
 }
 
 /// Percent-encoded but for what never needs to be (RFC 3986 §2.3).
-fn encoded(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    text.bytes().map(byte).collect()
-}
-
-/// What stands between the quotation marks of a JSON string.
-fn json_string(text: &str) -> String {
-    let quoted = Value::from(text).to_string();
-    quoted[1..quoted.len() - 1].to_owned()
-}
-
 /// An error of the JSON parser without a piece of the text.
 fn place_of(error: &serde_json::Error) -> String {
     format!("line {}, column {}", error.line(), error.column())
@@ -276,8 +262,8 @@ mod tests {
 
     #[test]
     fn what_a_caller_sends_cannot_leave_its_place() {
-        assert_eq!(encoded("+972 5&x=/../é"), "%2B972%205%26x%3D%2F..%2F%C3%A9");
-        assert_eq!(json_string("a\",\"b\":\"\n"), "a\\\",\\\"b\\\":\\\"\\n");
+        assert_eq!(percent_encoded("+972 5&x=/../é"), "%2B972%205%26x%3D%2F..%2F%C3%A9");
+        assert_eq!(in_json_string("a\",\"b\":\"\n"), "a\\\",\\\"b\\\":\\\"\\n");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! One connection an utterance, made beforehand. The protocol knows no TLS, so the server must be on this machine or in a private network.
 //! Not implemented: discovery, `describe`.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +11,7 @@ use tokio::net::TcpStream;
 
 use super::Settings;
 use super::driver::{Got, Interface, Protocol, Wire};
+use crate::config::is_near;
 use crate::gemini::live::provider::Provider;
 use crate::model::{Fault, FaultClass, Fut, Stage};
 use crate::pcm::RATE;
@@ -37,14 +37,6 @@ pub struct Wyoming {
 impl Wyoming {
     pub(super) fn new(address: String, settings: Settings) -> Self {
         Self { address, provider: Provider { name: "wyoming".into(), key: Secret::new("") }, settings }
-    }
-}
-
-/// Whether voices may go there in the clear.
-fn is_near(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
     }
 }
 

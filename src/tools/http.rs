@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::schema::Schema;
-use super::template::{CALLER, Json, Template, percent};
+use super::template::{CALLER, Json, Template};
 use super::{ToolError, cut};
 use crate::config::{self, Wanted};
-use crate::http::{BaseUrl, Http};
+use crate::http::{BaseUrl, Http, percent_encoded};
 use crate::privacy::Secret;
 
 /// The most that is read of an answer.
@@ -138,7 +138,7 @@ impl HttpTool {
     }
 
     fn request(&self, args: &Map<String, Value>, key: Option<String>) -> Result<reqwest::RequestBuilder, String> {
-        let text = self.url.fill(args, percent);
+        let text = self.url.fill(args, percent_encoded);
         let url = Url::parse(&text).map_err(|_| "the arguments make no address".to_owned())?;
         // Percent-encoding leaves dots alone: a segment of them would lead elsewhere.
         let raw = text.get(self.origin.len()..).unwrap_or_default().split(['?', '#']).next().unwrap_or_default();

@@ -66,19 +66,6 @@ fn text_of(value: &Value) -> String {
     }
 }
 
-/// For a path segment or a query value: everything but letters, digits and `-._~` percent-encoded (RFC 3986 §2.3).
-pub(super) fn percent(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
-}
-
 /// A JSON text whose strings are templates.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Json {
@@ -136,6 +123,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::http::percent_encoded;
 
     fn args(args: Value) -> Map<String, Value> {
         args.as_object().unwrap().clone()
@@ -147,7 +135,7 @@ mod tests {
         assert_eq!(template.arguments().collect::<Vec<_>>(), ["id", "q"]);
         let args = args(json!({"id": "../../admin?x#y", "q": "a&b=c d\u{5d0}\r\n"}));
         assert_eq!(
-            template.fill(&args, percent),
+            template.fill(&args, percent_encoded),
             "https://h/orders/..%2F..%2Fadmin%3Fx%23y/lines?q=a%26b%3Dc%20d%D7%90%0D%0A&x=1"
         );
     }
@@ -168,6 +156,6 @@ mod tests {
     fn what_is_not_closed_or_not_json_is_refused() {
         assert!(Template::new("a {{b").is_err());
         assert!(Json::new("{\"a\": {{b}}}").unwrap_err().contains("stands in a string"));
-        assert_eq!(Template::new("no arguments }}").unwrap().fill(&Map::new(), percent), "no arguments }}");
+        assert_eq!(Template::new("no arguments }}").unwrap().fill(&Map::new(), percent_encoded), "no arguments }}");
     }
 }

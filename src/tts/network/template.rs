@@ -1,8 +1,7 @@
 //! Requests with places for what is filled in, escaped for where it stands.
 
-use std::fmt::Write;
-
 use crate::config::PLACEHOLDERS;
+use crate::http::{in_json_string, percent_encoded};
 
 /// What is filled in.
 #[derive(Clone, Copy, Default)]
@@ -83,8 +82,7 @@ pub(super) fn fill(template: &str, values: &Values<'_>, place: Place) -> String 
 fn escape(text: &str, place: Place, out: &mut String) {
     match place {
         Place::Json => {
-            let quoted = serde_json::Value::from(text).to_string();
-            out.push_str(&quoted[1..quoted.len() - 1]);
+            out.push_str(&in_json_string(text));
         }
         Place::Xml => {
             for c in text.chars() {
@@ -102,14 +100,7 @@ fn escape(text: &str, place: Place, out: &mut String) {
                 }
             }
         }
-        Place::Url => {
-            for byte in text.bytes() {
-                match byte {
-                    b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
-                    _ => drop(write!(out, "%{byte:02X}")),
-                }
-            }
-        }
+        Place::Url => out.push_str(&percent_encoded(text)),
         Place::Plain => out.push_str(text),
     }
 }

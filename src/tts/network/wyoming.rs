@@ -3,7 +3,6 @@
 //! Source: the `wyoming` package's protocol. Events are read in both forms, with their data in the line or behind it. One connection
 //! a phrase, as the servers expect. Not implemented: text in parts (`synthesize-start`), description of the server's voices.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -12,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Coding, Language, VoicePreset};
+use crate::config::{self, Coding, Language, VoicePreset, is_near};
 use crate::sentence::{Digits, Ends, speakable_with};
 use crate::tts::stream::Reader;
 
@@ -57,14 +56,6 @@ impl WyomingVoice {
         }
         let manners = Manners::new(VoicePreset::Wyoming.name(), config, voice);
         Ok(Self(Arc::new(Shared { manners, config: config.clone(), address: address.into() })))
-    }
-}
-
-/// Of this machine, of a private network, or of the same link.
-fn is_near(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
     }
 }
 
