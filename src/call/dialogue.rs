@@ -10,7 +10,7 @@ use crate::context::Briefing;
 use crate::conversation::{Command, Conversation, Ending, Generation, Input, Limits, MAX_PHRASES, Outcome, Seq, Turn};
 use crate::hearing::{Heard, Hint, Spoken};
 use crate::leg::LegMedia;
-use crate::limits::{self, Bound, Spent};
+use crate::limits::{Bound, Spent};
 use crate::media::{self, Event, Occurrence, Ports};
 use crate::model::{self, Ask, Content};
 use crate::playout::{ClipKind, Forecast, Occasion, PlaceholderPolicy, Played};
@@ -65,6 +65,8 @@ pub(super) struct Dialogue {
     spent: Spent,
     /// Why nothing more is asked.
     bound: Option<Bound>,
+    /// Characters that were spoken since they were last charged.
+    characters: u64,
     /// A message that is being left.
     message: Option<Recorder>,
     saving: Option<tokio::task::JoinHandle<()>>,
@@ -101,6 +103,7 @@ impl Dialogue {
             doings: Doings::new(config.limits.side_effects_per_call),
             spent: Spent::default(),
             bound: None,
+            characters: 0,
             message: None,
             saving: None,
             bridges: 0,
@@ -156,6 +159,7 @@ impl Dialogue {
         self.take_sound();
         self.message_over(now, Recorder::hung_up);
         self.tell(now, Input::HungUp);
+        self.speech_used();
         self.ports.command(media::Command::Stop);
         if tokio::time::timeout(LET_GO, self.stopped()).await.is_err() {
             warn!("the media thread does not let go of the call");

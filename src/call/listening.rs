@@ -16,7 +16,7 @@ use crate::config::{Config, Language};
 use crate::conversation::{Exchange, Generation, Turn};
 use crate::hearing::{Hint, hint};
 use crate::media::HeardFrame;
-use crate::pcm::{FRAME_SAMPLES, samples_in};
+use crate::pcm::{FRAME_SAMPLES, PTIME, samples_in};
 use crate::recogniser::{self, Listening, Recognised, Recognition};
 
 /// Frames that are kept for the beginning of the next utterance, or for one that goes on: 2 s.
@@ -69,6 +69,8 @@ pub(super) struct Ear {
     recent: VecDeque<HeardFrame>,
     /// The engine was given everything before this sample.
     given: u64,
+    /// Frames that it was given since somebody asked.
+    frames: u32,
     /// An utterance is under way.
     speaking: bool,
     utterances: Vec<Utterance>,
@@ -91,6 +93,7 @@ impl Ear {
             pre_roll: samples_in(config.hearing.pre_roll),
             recent: VecDeque::with_capacity(RECENT),
             given: 0,
+            frames: 0,
             speaking: false,
             utterances: Vec::new(),
             lost: false,
@@ -123,12 +126,18 @@ impl Ear {
         let Some(engine) = &mut self.engine else { return };
         if self.speaking {
             engine.audio(&frame.samples);
+            self.frames = self.frames.saturating_add(1);
             self.given = frame.first_sample + FRAME_SAMPLES as u64;
         }
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
         self.recent.push_back(frame);
+    }
+
+    /// How much sound the engine was given since the last time.
+    pub fn take_given(&mut self) -> Duration {
+        PTIME * std::mem::take(&mut self.frames)
     }
 
     /// The caller speaks, from this sample on.
@@ -156,6 +165,7 @@ impl Ear {
         let Some(engine) = &mut self.engine else { return };
         for frame in self.recent.iter().filter(|frame| frame.first_sample + FRAME_SAMPLES as u64 > self.given) {
             engine.audio(&frame.samples);
+            self.frames = self.frames.saturating_add(1);
         }
         if let Some(last) = self.recent.back() {
             self.given = self.given.max(last.first_sample + FRAME_SAMPLES as u64);

@@ -16,6 +16,8 @@ pub(super) struct Tally {
     pub speculative: u32,
     /// What the answers cost, as far as the models told. A request that was taken back tells nothing, and is charged all the same.
     pub usage: Usage,
+    /// What voice and recogniser cost, in millionths of the currency of `[price]`.
+    pub speech_micros: u64,
 }
 
 impl Tally {
@@ -26,9 +28,10 @@ impl Tally {
         self.speculative += u32::from(turn.speculative);
     }
 
-    /// What the answers come to by the configured prices; `None` when none is configured.
+    /// What all of it comes to by the configured prices; `None` when none is configured.
     pub fn price(&self) -> Option<f64> {
-        (self.usage.micros > 0).then(|| self.usage.micros as f64 / 1e6)
+        let micros = self.usage.micros.saturating_add(self.speech_micros);
+        (micros > 0).then_some(micros as f64 / 1e6)
     }
 }
 
@@ -44,5 +47,7 @@ mod tests {
         tally.usage.add(Usage { micros: 1500, ..Usage::default() });
         tally.usage.add(Usage { micros: 500, ..Usage::default() });
         assert_eq!(tally.price(), Some(0.002));
+        tally.speech_micros = 3000;
+        assert_eq!(tally.price(), Some(0.005));
     }
 }

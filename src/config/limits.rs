@@ -26,6 +26,10 @@ pub struct Limits {
     pub tokens_per_call: u64,
     /// Tokens of all calls of a day; 0: no bound.
     pub tokens_per_day: u64,
+    /// Money that a call may cost, in the currency of `[price]`; 0: no bound.
+    pub money_per_call: f64,
+    /// Money that all calls of a day may cost; 0: no bound.
+    pub money_per_day: f64,
     /// The file that keeps the day's sum over a restart; absent: it is kept in memory only.
     pub state_file: Option<PathBuf>,
     /// An answer is cut off where it repeats so many words in a row of the system instruction; 0: never.
@@ -41,6 +45,8 @@ impl Default for Limits {
             side_effects_per_call: 5,
             tokens_per_call: 0,
             tokens_per_day: 0,
+            money_per_call: 0.0,
+            money_per_day: 0.0,
             state_file: None,
             guarded_words: 16,
         }
@@ -59,6 +65,15 @@ pub(super) fn complaints(found: &mut Complaints, config: &Config) {
     found.unless(effects <= 100, "limits", "side_effects_per_call", || {
         format!("{effects} is too many; take at most 100")
     });
+    for (key, money) in [("money_per_call", limits.money_per_call), ("money_per_day", limits.money_per_day)] {
+        let good = money == 0.0 || (0.0001..=1e9).contains(&money);
+        found.unless(good, "limits", key, || {
+            format!("{money} is out of range; take 0.0001 to 1000000000 in the currency of [price], or 0 for no bound")
+        });
+        found.unless(money == 0.0 || !config.price.is_unknown(), "limits", key, || {
+            "nothing has a price, so this bound would never be reached; write what the model costs into [price]".into()
+        });
+    }
     let words = limits.guarded_words;
     found.unless(words == 0 || (6..=100).contains(&words), "limits", "guarded_words", || {
         format!("{words} is out of range; take 6 to 100, or 0 for none")

@@ -42,7 +42,7 @@ impl Default for Chat {
     }
 }
 
-/// `[price]`: of a million tokens, in any currency; 0 is not known.
+/// `[price]`: of a million tokens, of the voice and of the recogniser, in any one currency; 0 is not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Price {
@@ -54,6 +54,17 @@ pub struct Price {
     pub cached_per_million: f64,
     /// The answer, thoughts included.
     pub output_per_million: f64,
+    /// A million characters that are spoken.
+    pub voice_per_million_characters: f64,
+    /// An hour of sound that a recogniser is given.
+    pub recogniser_per_hour: f64,
+}
+
+impl Price {
+    /// Whether nothing has a price.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// `[persona]`

@@ -191,6 +191,13 @@ fn what_cannot_work_is_refused_with_a_remedy() {
         ("limits", "longest_call_s = 3", "2: [limits] key longest_call_s: 3000 ms"),
         ("limits", "longest_answer_s = 1", "2: [limits] key longest_answer_s: 1000 ms"),
         ("limits", "side_effects_per_call = 101", "2: [limits] key side_effects_per_call: 101"),
+        ("limits", "money_per_day = 1.0", "2: [limits] key money_per_day: nothing has a price"),
+        (
+            "price",
+            "input_per_million = 1.0\n[limits]\nmoney_per_call = -1",
+            "4: [limits] key money_per_call: -1 is out",
+        ),
+        ("price", "recogniser_per_hour = -0.1", "2: [price] key recogniser_per_hour: -0.1 is out of range"),
         ("limits", "guarded_words = 2", "2: [limits] key guarded_words: 2"),
         ("functions", "transfer_targets = { sales = \"reception\" }", "2: [functions] key transfer_targets"),
         ("conversation", "history_exchanges = 201", "2: [conversation] key history_exchanges: 201"),

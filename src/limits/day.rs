@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::warn;
 
+use super::Cost;
+
 const DAY_S: u64 = 86_400;
 
 /// The file that keeps the sum cannot be used.
@@ -40,6 +42,9 @@ struct Sum {
     /// Days since 1970, in UTC.
     day: u64,
     tokens: u64,
+    /// Money, in millionths; a file without it is of a version that counted none.
+    #[serde(default)]
+    micros: u64,
 }
 
 impl Sum {
@@ -47,7 +52,7 @@ impl Sum {
     fn at(self, now: SystemTime) -> Self {
         let day = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / DAY_S;
         // A clock that was far ahead and was set right must not hold a day's budget for years.
-        if day > self.day || day + 1 < self.day { Self { day, tokens: 0 } } else { self }
+        if day > self.day || day + 1 < self.day { Self { day, ..Self::default() } } else { self }
     }
 }
 
@@ -76,16 +81,21 @@ impl Day {
     }
 
     /// What the day has cost.
-    pub fn tokens(&self, now: SystemTime) -> u64 {
-        self.lock().at(now).tokens
+    pub fn cost(&self, now: SystemTime) -> Cost {
+        let Sum { tokens, micros, .. } = self.lock().at(now);
+        Cost { tokens, micros }
     }
 
-    /// A request has cost so much. The file is written aside.
-    pub fn add(&self, now: SystemTime, tokens: u64) {
+    /// Something has cost so much. The file is written aside.
+    pub fn add(&self, now: SystemTime, cost: Cost) {
+        if cost == Cost::default() {
+            return;
+        }
         {
             let mut sum = self.lock();
             *sum = sum.at(now);
-            sum.tokens = sum.tokens.saturating_add(tokens);
+            sum.tokens = sum.tokens.saturating_add(cost.tokens);
+            sum.micros = sum.micros.saturating_add(cost.micros);
         }
         if self.0.file.is_some() {
             let day = self.clone();
@@ -162,26 +172,44 @@ mod tests {
                 day = Day::open(Some(&file)).unwrap();
             }
             let mut call = Spent::default();
-            while call.requests < 10 && call.bound(&limits, day.tokens(at(hour))).is_none() {
+            while call.requests < 10 && call.bound(&limits, day.cost(at(hour))).is_none() {
                 let usage = Usage { prompt: 900, answer: 90, thoughts: 10, ..Usage::default() };
                 call.request();
-                call.add(&usage);
-                day.add(at(hour), super::super::tokens(&usage));
+                call.add(Cost::of(&usage));
+                day.add(at(hour), Cost::of(&usage));
             }
             taken.push(call.requests);
         }
         let full = [[10; 10].as_slice(), &[0; 14]].concat();
         assert_eq!(taken, [full.clone(), full].concat());
-        assert_eq!(Spent::default().bound(&limits, day.tokens(at(47))), Some(Bound::DayTokens));
+        assert_eq!(Spent::default().bound(&limits, day.cost(at(47))), Some(Bound::DayTokens));
     }
 
     #[test]
     fn a_clock_that_goes_back_gives_nothing_back_and_one_that_was_years_ahead_takes_nothing() {
         let day = Day::open(None).unwrap();
-        day.add(at(24), 700);
-        assert_eq!([day.tokens(at(23)), day.tokens(at(24))], [700, 700]);
-        day.add(at(24 * 4000), 5);
-        assert_eq!(day.tokens(at(24)), 0);
+        let cost = Cost { tokens: 700, micros: 50 };
+        day.add(at(24), cost);
+        assert_eq!([day.cost(at(23)), day.cost(at(24))], [cost, cost]);
+        day.add(at(24 * 4000), cost);
+        assert_eq!(day.cost(at(24)), Cost::default());
+    }
+
+    #[test]
+    fn a_days_money_is_bounded_over_a_restart_and_a_file_that_knows_only_tokens_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("day.json");
+        fs::write(&file, "{\"day\":20000,\"tokens\":12}").unwrap();
+        let limits = config::Limits { money_per_day: 0.25, ..Default::default() };
+        let day = Day::open(Some(&file)).unwrap();
+        assert_eq!(day.cost(at(3)), Cost { tokens: 12, micros: 0 });
+        day.add(at(3), Cost { tokens: 0, micros: 249_999 });
+        let day = Day::open(Some(&file)).unwrap();
+        assert_eq!(Spent::default().bound(&limits, day.cost(at(4))), None);
+        day.add(at(5), Cost { tokens: 0, micros: 1 });
+        let day = Day::open(Some(&file)).unwrap();
+        assert_eq!(Spent::default().bound(&limits, day.cost(at(23))), Some(Bound::DayMoney));
+        assert_eq!(Spent::default().bound(&limits, day.cost(at(24))), None);
     }
 
     #[test]

@@ -192,8 +192,13 @@ mod tests {
 
     #[test]
     fn each_token_costs_what_its_kind_does_and_is_counted_once() {
-        let price =
-            Price { input_per_million: 0.1, audio_per_million: 0.3, cached_per_million: 0.01, output_per_million: 0.4 };
+        let price = Price {
+            input_per_million: 0.1,
+            audio_per_million: 0.3,
+            cached_per_million: 0.01,
+            output_per_million: 0.4,
+            ..Price::default()
+        };
         let usage = Usage { prompt: 1000, audio: 300, cached: 200, answer: 40, thoughts: 10, micros: 0 };
         assert_eq!(usage.priced(&price).micros, 50 + 90 + 2 + 20);
         assert_eq!(usage.priced(&Price::default()).micros, 0);

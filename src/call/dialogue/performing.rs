@@ -133,15 +133,19 @@ impl Dialogue {
     fn speak(&mut self, generation: Generation, seq: Seq, text: String) {
         let Some(open) = self.open.as_ref().filter(|open| open.generation == generation) else { return };
         let language = self.parts.config.conversation.language;
+        let characters = text.chars().count() as u64;
         let say = Say { text: text.into(), language, ends: open.ends(seq), answer: AnswerId::default() };
         let phrase = Phrase { generation, seq, say, stop: open.stop.clone() };
         if self.phrases.try_send(phrase).is_err() {
             warn!(waiting = PHRASES, "too many phrases wait to be spoken; one is left out");
             self.conversation.handle(Instant::now(), Input::PhraseFailed { generation, seq });
+            return;
         }
+        self.characters += characters;
     }
 
     fn turn_ended(&mut self, turn: Turn, outcome: TurnOutcome) {
+        self.speech_used();
         self.cut_off = outcome == TurnOutcome::Interrupted;
         self.recordings.turn_over();
         if let Some(text) = self.ear.turn_over() {

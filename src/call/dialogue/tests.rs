@@ -46,7 +46,7 @@ async fn a_call_ends_even_if_the_media_thread_does_not_answer() {
         model: Arc::new(Gemini::new(&config.gemini, None, &Http::new(config.gemini.connect).unwrap()).unwrap()),
         tools: Arc::new(tools::Toolbox::new(&config, &Http::new(config.gemini.connect).unwrap(), None, None).unwrap()),
         voicemail: None,
-        day: limits::Day::open(None).unwrap(),
+        day: crate::limits::Day::open(None).unwrap(),
         voice: Arc::new(CommandSynthesizer::new(&config.voice).unwrap()),
         sources: Arc::default(),
         media: MediaThread::start(1).unwrap(),

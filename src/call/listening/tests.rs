@@ -120,6 +120,7 @@ fn an_utterance_is_given_with_what_was_before_it_once_and_without_the_silence_be
     let (one, end) = (vec!["started".to_owned()], vec!["ended".to_owned()]);
     let wanted = [&one[..], &frames(12..22), &end, &frames(22..26), &end, &one, &frames(26..30)].concat();
     assert_eq!(*told.lock().unwrap(), wanted);
+    assert_eq!([ear.take_given(), ear.take_given()], [ms(18 * 20), ms(0)]);
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(super) fn price(found: &mut Complaints, price: &Price) {
         ("audio_per_million", price.audio_per_million),
         ("cached_per_million", price.cached_per_million),
         ("output_per_million", price.output_per_million),
+        ("voice_per_million_characters", price.voice_per_million_characters),
+        ("recogniser_per_hour", price.recogniser_per_hour),
     ] {
         found.unless((0.0..=1e6).contains(&value), "price", key, || {
             format!("{value} is out of range; take 0 to 1000000")
