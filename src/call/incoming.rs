@@ -44,7 +44,7 @@ pub(super) async fn answer(
     let mut media = match BoundMedia::bind(parts, incoming.peer.ip(), trunk, security) {
         Ok(media) => media,
         Err(error) => {
-            incoming.reject(Rejection::ServiceUnavailable);
+            incoming.reject(error.rejection());
             return Err(error);
         }
     };

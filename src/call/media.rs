@@ -13,7 +13,7 @@ use crate::hearing::{Endpointer, Limits};
 use crate::leg::LegMedia;
 use crate::leg::rtcp::{RtcpLink, RtcpMedia};
 use crate::leg::rtp::{LegReport, RtpLeg};
-use crate::media::{Command, Line, Ports};
+use crate::media::{Command, Line, Place, Ports};
 use crate::pcm::tone::Ringback;
 use crate::playout::Mixer;
 use crate::rtp;
@@ -27,6 +27,8 @@ pub(super) struct BoundMedia {
     rtp: UdpSocket,
     rtcp: UdpSocket,
     exchange: OfferAnswer,
+    /// Taken before a call is answered, so that there is room for it then.
+    place: Place,
 }
 
 /// What a call needs of the media that the media thread serves.
@@ -58,12 +60,13 @@ impl BoundMedia {
         trunk: Option<&Trunk>,
         security: MediaSecurity,
     ) -> Result<Self, Unanswered> {
+        let place = parts.media.place().ok_or(Unanswered::NoRoom)?;
         let (bind, shown) = addresses(parts, peer, trunk);
         let range = parts.config.rtp.port_min..=parts.config.rtp.port_max;
         let (rtp, rtcp) = rtp::socket::bind_pair(bind, range).map_err(Unanswered::Ports)?;
         let port = rtp.local_addr().map_err(Unanswered::Ports)?.port();
         let local = LocalMedia { address: shown, port, session_id: u64::from(fastrand::u32(..)), version: 1 };
-        Ok(Self { rtp, rtcp, exchange: OfferAnswer::new(local, &Codec::ALL, security) })
+        Ok(Self { rtp, rtcp, exchange: OfferAnswer::new(local, &Codec::ALL, security), place })
     }
 
     /// Offers and answers for these ports.
@@ -78,7 +81,7 @@ impl BoundMedia {
         agreed: &Negotiated,
         early: Option<Ringback>,
     ) -> Result<StartedMedia, Unanswered> {
-        let StartedLeg { leg, rtcp, agreement } = self.leg(parts, agreed)?;
+        let (StartedLeg { leg, rtcp, agreement }, place) = self.placed_leg(parts, agreed)?;
         let (line, mut ports) = Line::new(
             leg,
             Endpointer::new(Limits::from(&parts.config.hearing)),
@@ -90,19 +93,23 @@ impl BoundMedia {
         if let Some(ringback) = early {
             ports.command(Command::Ring(ringback));
         }
-        parts.media.add(Box::new(line)).map_err(|_| Unanswered::NoRoom)?;
+        parts.media.add(line, place);
         Ok(StartedMedia { ports, rtcp, agreement })
     }
 
     /// The leg that was agreed on, for a line that there is already.
     pub fn leg(self, parts: &Parts, agreed: &Negotiated) -> Result<StartedLeg, Unanswered> {
+        self.placed_leg(parts, agreed).map(|(leg, _)| leg)
+    }
+
+    fn placed_leg(self, parts: &Parts, agreed: &Negotiated) -> Result<(StartedLeg, Place), Unanswered> {
         let jitter = parts.config.rtp.jitter;
         let (leg, figures): (RtpLeg, HeapCons<LegReport>) =
             RtpLeg::new(self.rtp, agreed, jitter, Instant::now()).map_err(Unanswered::Ports)?;
         let (rtcp_in, rtcp_out) = watch::channel(RtcpMedia::from(agreed));
         let rtcp = RtcpLink::new(self.rtcp, rtcp_out, figures).map_err(Unanswered::Ports)?;
         let agreement = Agreement { exchange: self.exchange, rtcp: rtcp_in };
-        Ok(StartedLeg { leg: Box::new(leg), rtcp, agreement })
+        Ok((StartedLeg { leg: Box::new(leg), rtcp, agreement }, self.place))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::privacy::redact_number;
 use crate::recogniser::{Recogniser, Recognition};
 use crate::sdp;
 use crate::sentence::Piece;
-use crate::sip::{ByeReason, Dialog, DialogEvent, EndReason, IncomingCall, UserAgent};
+use crate::sip::{ByeReason, Dialog, DialogEvent, EndReason, IncomingCall, Rejection, UserAgent};
 use crate::timeline::TurnReport;
 use crate::tools::{Control, Toolbox};
 use crate::tts::{self, Synthesizer};
@@ -142,8 +142,8 @@ pub enum Unanswered {
     /// No ports.
     #[error("no free port pair in [rtp] port_min..port_max: {0}")]
     Ports(std::io::Error),
-    /// Too many calls.
-    #[error("the media thread has no room")]
+    /// Too many calls have just ended.
+    #[error("the media thread has not let go of the calls before; one that comes a moment later has room")]
     NoRoom,
     /// No descriptor.
     #[error("no event descriptor: {0}")]
@@ -154,6 +154,16 @@ pub enum Unanswered {
     /// It ended before there were media.
     #[error("the call was over before its media were agreed on: {0}")]
     Ended(EndReason),
+}
+
+impl Unanswered {
+    /// What a caller is told of it.
+    fn rejection(&self) -> Rejection {
+        match self {
+            Self::NoRoom => Rejection::Busy,
+            _ => Rejection::ServiceUnavailable,
+        }
+    }
 }
 
 /// A call that is answered, and its media.

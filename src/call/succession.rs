@@ -158,7 +158,7 @@ async fn answer(parts: &Parts, incoming: IncomingCall) -> Result<Successor, Unan
     let mut media = match BoundMedia::bind(parts, incoming.peer.ip(), trunk, security) {
         Ok(media) => media,
         Err(error) => {
-            incoming.reject(Rejection::ServiceUnavailable);
+            incoming.reject(error.rejection());
             return Err(error);
         }
     };

@@ -20,4 +20,4 @@ mod thread;
 pub use bridge::Join;
 pub use line::{Line, LineCounters};
 pub use ports::{Command, Event, HeardFrame, Occurrence, Ports};
-pub use thread::{MediaCounters, MediaThread};
+pub use thread::{MediaCounters, MediaThread, Place};

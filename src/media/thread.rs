@@ -25,8 +25,28 @@ const PRIORITY: u8 = 50;
 /// A tick that starts so much after its deadline counts as late.
 const LATE: Duration = Duration::from_millis(2);
 
+/// Places for each call that may be in progress: one that has ended keeps its place until the thread has let go of it, and the next may have
+/// come by then.
+const PLACES_PER_CALL: usize = 2;
+
+/// A place on the media thread. It is free again when this is dropped.
+#[derive(Debug)]
+pub struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+/// A call in its place; the place is dropped after it.
+struct Placed {
+    line: Line,
+    _place: Place,
+}
+
 enum Control {
-    Add(Box<Line>),
+    Add(Box<Placed>),
     Stop,
 }
 
@@ -50,49 +70,70 @@ pub struct MediaCounters {
 /// The running media thread. Dropping it stops the thread.
 pub struct MediaThread {
     control: Mutex<HeapProd<Control>>,
-    returned: Mutex<HeapCons<Box<Line>>>,
+    returned: Mutex<HeapCons<Box<Placed>>>,
+    /// How many are free.
+    places: Arc<AtomicUsize>,
     counters: Arc<MediaCounters>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl MediaThread {
-    /// Starts the thread for at most `max_lines` calls, and waits until it knows its priority.
-    pub fn start(max_lines: usize) -> io::Result<Self> {
-        let counters = Arc::new(MediaCounters::default());
-        let (control_in, control_out) = HeapRb::new(max_lines + 1).split();
-        let (returned_in, returned_out) = HeapRb::new(max_lines).split();
+    /// Starts the thread for at most `max_calls` calls at a time, and waits until it knows its priority.
+    pub fn start(max_calls: usize) -> io::Result<Self> {
+        let (mut media, mut round) = Self::prepare(max_calls);
         let (ready_in, ready_out) = std::sync::mpsc::sync_channel(1);
-        let of_thread = counters.clone();
         let thread = std::thread::Builder::new().name("offhook-media".into()).spawn(move || {
-            of_thread.realtime.store(realtime::request(PRIORITY), Relaxed);
-            let mut round = Round {
-                phases: std::array::from_fn(|_| Vec::with_capacity(max_lines)),
-                control: control_out,
-                returned: returned_in,
-                counters: of_thread,
-            };
+            round.counters.realtime.store(realtime::request(PRIORITY), Relaxed);
             let _ = ready_in.send(());
             round.run();
         })?;
         let _ = ready_out.recv();
-        Ok(Self { control: Mutex::new(control_in), returned: Mutex::new(returned_out), counters, thread: Some(thread) })
+        media.thread = Some(thread);
+        Ok(media)
     }
 
-    /// Hands a call over; gives it back when as many calls as there may be are being handed over already.
-    pub fn add(&self, line: Box<Line>) -> Result<(), Box<Line>> {
+    /// Both sides of a thread that does not run yet, with room everywhere for as many calls as there are places.
+    fn prepare(max_calls: usize) -> (Self, Round) {
+        let places = max_calls * PLACES_PER_CALL;
+        let counters = Arc::new(MediaCounters::default());
+        let (control_in, control_out) = HeapRb::new(places + 1).split();
+        let (returned_in, returned_out) = HeapRb::new(places).split();
+        let round = Round {
+            phases: std::array::from_fn(|_| Vec::with_capacity(places)),
+            control: control_out,
+            returned: returned_in,
+            counters: counters.clone(),
+        };
+        let media = Self {
+            control: Mutex::new(control_in),
+            returned: Mutex::new(returned_out),
+            places: Arc::new(places.into()),
+            counters,
+            thread: None,
+        };
+        (media, round)
+    }
+
+    /// A place for a call that is to be answered; `None` when calls that have ended still take all of them.
+    pub fn place(&self) -> Option<Place> {
         self.reap();
+        self.places.fetch_update(Relaxed, Relaxed, |free| free.checked_sub(1)).ok()?;
+        Some(Place(self.places.clone()))
+    }
+
+    /// Hands a call over to the place that it has.
+    pub fn add(&self, line: Line, place: Place) {
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        control.try_push(Control::Add(line)).map_err(|refused| match refused {
-            Control::Add(line) => line,
-            Control::Stop => unreachable!("only the call was offered"),
-        })
+        // Every place has its room in the ring; a call that was lost here would be one without media.
+        let added = control.try_push(Control::Add(Box::new(Placed { line, _place: place })));
+        debug_assert!(added.is_ok(), "more calls than places");
     }
 
     /// Frees the calls that have left the thread, and with them their sockets.
     pub fn reap(&self) {
         let mut returned = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(line) = returned.try_pop() {
-            drop(line);
+        while let Some(placed) = returned.try_pop() {
+            drop(placed);
         }
     }
 
@@ -115,9 +156,9 @@ impl Drop for MediaThread {
 struct Round {
     // Boxed, since a call goes from ring to phase and back, and is large.
     #[allow(clippy::vec_box)]
-    phases: [Vec<Box<Line>>; PHASES as usize],
+    phases: [Vec<Box<Placed>>; PHASES as usize],
     control: HeapCons<Control>,
-    returned: HeapProd<Box<Line>>,
+    returned: HeapProd<Box<Placed>>,
     counters: Arc<MediaCounters>,
 }
 
@@ -158,7 +199,7 @@ impl Round {
             match control {
                 Control::Add(line) => {
                     if let Some(emptiest) = self.phases.iter_mut().min_by_key(|lines| lines.len()) {
-                        // Every phase was made with room for all calls.
+                        // Every phase was made with room for all places.
                         emptiest.push(line);
                     }
                     self.counters.lines.fetch_add(1, Relaxed);
@@ -173,7 +214,7 @@ impl Round {
         let lines = &mut self.phases[(slot % PHASES) as usize];
         let mut n = 0;
         while n < lines.len() {
-            if lines[n].tick(Instant::now()) {
+            if lines[n].line.tick(Instant::now()) {
                 n += 1;
                 continue;
             }
@@ -196,7 +237,7 @@ impl Round {
         let missed = (lateness.as_nanos() / PHASE.as_nanos()) as u64;
         for gone in slot + 1..=slot + missed {
             for line in &mut self.phases[(gone % PHASES) as usize] {
-                line.skip();
+                line.line.skip();
                 self.counters.skipped.fetch_add(1, Relaxed);
             }
         }
@@ -212,4 +253,72 @@ fn sleep_until(start: Timespec, due: Duration) {
     };
     // A signal may end the sleep early; a deadline that has passed returns at once.
     while clock_nanosleep_absolute(ClockId::Monotonic, &deadline) == Err(rustix::io::Errno::INTR) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hearing::{Endpointer, Limits};
+    use crate::leg::{Dtmf, FrameKind, Leg, LegMedia};
+    use crate::media::{Command, Ports};
+    use crate::pcm::Frame;
+    use crate::playout::Mixer;
+
+    struct Nobody;
+
+    impl Leg for Nobody {
+        fn hear(&mut self, _: Instant, _: &mut Frame) -> FrameKind {
+            FrameKind::Silence
+        }
+
+        fn speak(&mut self, _: Instant, _: &Frame, _: bool) {}
+
+        fn skip(&mut self) {}
+
+        fn poll_dtmf(&mut self) -> Option<Dtmf> {
+            None
+        }
+
+        fn renegotiate(&mut self, _: &LegMedia) {}
+
+        fn last_received(&self) -> Instant {
+            Instant::now()
+        }
+    }
+
+    fn answered(media: &MediaThread) -> Option<Ports> {
+        let place = media.place()?;
+        let endpointer = Endpointer::new(Limits::from(&crate::config::Config::default().hearing));
+        let (line, ports) = Line::new(Box::new(Nobody), endpointer, Mixer::new(Duration::ZERO), PTIME * 100).unwrap();
+        media.add(line, place);
+        Some(ports)
+    }
+
+    fn come_round(round: &mut Round) {
+        for slot in 0..PHASES {
+            assert!(round.take_control());
+            round.serve(slot);
+        }
+    }
+
+    #[tokio::test]
+    async fn calls_that_come_while_the_thread_lets_go_of_those_before_have_room_and_no_more_than_that() {
+        let (media, mut round) = MediaThread::prepare(2);
+        let mut before: Vec<Ports> = (0..2).map(|_| answered(&media).unwrap()).collect();
+        come_round(&mut round);
+        assert_eq!(media.counters().lines.load(Relaxed), 2);
+        for ports in &mut before {
+            ports.command(Command::Stop);
+        }
+        let _next: Vec<Ports> = (0..2).map(|_| answered(&media).expect("room for as many again")).collect();
+        assert!(answered(&media).is_none(), "one more is to be told before it is answered");
+        come_round(&mut round);
+        assert_eq!(media.counters().lines.load(Relaxed), 2);
+        assert!(before.iter().all(|ports| !ports.is_orphaned()), "they are freed elsewhere");
+        let bound = media.place();
+        assert!(before.iter().all(Ports::is_orphaned));
+        assert!(bound.is_some() && answered(&media).is_some() && media.place().is_none());
+        drop(bound);
+        assert!(media.place().is_some(), "one that is not answered gives its place back");
+    }
 }
