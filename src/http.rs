@@ -3,9 +3,11 @@
 //! Plain `http` is for this machine only and needs no certificates; `https` trusts the system's roots and the proxy of the environment.
 //! Redirects are not followed: a key must not travel to a host that nobody configured.
 
+mod key;
 pub mod sse;
 mod stamped;
 
+pub(crate) use key::CurrentKey;
 pub(crate) use stamped::Stamped;
 
 use std::net::IpAddr;

@@ -14,7 +14,7 @@ use super::reading::Reading;
 use super::request;
 use super::response::Trouble;
 use crate::config::{self, SecretError, Wanted};
-use crate::http::{BaseUrl, Http, HttpError, Stamped, chain};
+use crate::http::{BaseUrl, CurrentKey, Http, HttpError, Stamped, chain};
 use crate::model::{Ask, Candidate, Event, Fault, FaultClass, Finish, Fut, LanguageModel, Mark, Stage};
 use crate::privacy::Secret;
 
@@ -61,8 +61,7 @@ struct Inner {
     config: config::Chat,
     base: BaseUrl,
     model: Arc<str>,
-    key: Secret,
-    header: Option<HeaderValue>,
+    key: Option<CurrentKey>,
     client: reqwest::Client,
 }
 
@@ -84,18 +83,10 @@ impl Chat {
         let base = BaseUrl::parse_private("chat.base_url", url.strip_suffix("/v1").unwrap_or(url))?;
         let model =
             config.model.as_deref().map(str::trim).filter(|model| !model.is_empty()).ok_or(SetupError::NoModel)?;
-        let key = key.unwrap_or_else(|| Secret::new(""));
-        let header = match key.is_empty() {
-            true => None,
-            false => {
-                let mut header =
-                    HeaderValue::from_str(&format!("Bearer {}", key.reveal())).map_err(|_| SetupError::Key)?;
-                header.set_sensitive(true);
-                Some(header)
-            }
-        };
+        let key = key.filter(|key| !key.is_empty()).map(|key| CurrentKey::new("Bearer ", key));
+        let key = key.transpose().map_err(|_| SetupError::Key)?;
         let client = http.to(&base)?;
-        Ok(Some(Self(Arc::new(Inner { config: config.clone(), base, model: model.into(), key, header, client }))))
+        Ok(Some(Self(Arc::new(Inner { config: config.clone(), base, model: model.into(), key, client }))))
     }
 
     /// The model, to be put into a list with others.
@@ -106,7 +97,8 @@ impl Chat {
 
 impl Inner {
     fn fault(&self, class: FaultClass, stage: Stage, http: Option<u16>, note: &str) -> Fault {
-        Fault { class, stage, model: self.model.clone(), http, note: Fault::note_without(&self.key, note) }
+        let key = self.key.as_ref().map_or_else(|| Secret::new(""), |key| key.get().secret.clone());
+        Fault { class, stage, model: self.model.clone(), http, note: Fault::note_without(&key, note) }
     }
 
     fn network(&self, stage: Stage, error: reqwest::Error) -> Fault {
@@ -116,8 +108,8 @@ impl Inner {
 
     fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.client.request(method, self.base.at(path));
-        match &self.header {
-            Some(key) => request.header(AUTHORIZATION, key.clone()),
+        match &self.key {
+            Some(key) => request.header(AUTHORIZATION, key.get().header.clone()),
             None => request,
         }
     }
@@ -208,6 +200,11 @@ impl LanguageModel for Chat {
     }
 
     /// `GET /v1/models`, which some servers do not have: then it is enough that they answer.
+    fn has_new_key(&self) -> bool {
+        let (Some(_), Some(current)) = (&self.0.config.api_key_file, &self.0.key) else { return false };
+        key(&self.0.config).ok().flatten().is_some_and(|key| current.replace(key))
+    }
+
     fn warm(&self) -> Fut<'_, Result<(), Fault>> {
         Box::pin(async move {
             let inner = &*self.0;

@@ -15,7 +15,7 @@ use super::cache::{self, Cache};
 use super::response::ErrorStatus;
 use super::{request, thinking};
 use crate::config;
-use crate::http::{BaseUrl, Http, HttpError, chain};
+use crate::http::{BaseUrl, CurrentKey, Http, HttpError, chain};
 use crate::model::{Ask, Candidate, Event, Fault, FaultClass, Finish, FirstOf, Fut, LanguageModel, Patience, Stage};
 use crate::privacy::Secret;
 
@@ -62,8 +62,7 @@ struct Shared {
     price: config::Price,
     base: BaseUrl,
     names: Vec<Arc<str>>,
-    key: Secret,
-    header: HeaderValue,
+    key: CurrentKey,
     client: reqwest::Client,
 }
 
@@ -107,8 +106,7 @@ impl Gemini {
             None if base.is_loopback() => Secret::new(NO_KEY),
             None => return Err(SetupError::NoKey),
         };
-        let mut header = HeaderValue::from_str(key.reveal()).map_err(|_| SetupError::Key)?;
-        header.set_sensitive(true);
+        let key = CurrentKey::new("", key).map_err(|_| SetupError::Key)?;
         if config.models.is_empty() {
             return Err(SetupError::NoModel);
         }
@@ -123,7 +121,7 @@ impl Gemini {
         }
         let names: Vec<Arc<str>> = config.models.iter().map(|name| name.as_str().into()).collect();
         let client = http.to(&base)?;
-        let shared = Arc::new(Shared { config: config.clone(), price: *price, base, names, key, header, client });
+        let shared = Arc::new(Shared { config: config.clone(), price: *price, base, names, key, client });
         let models = FirstOf::new(candidates(&shared), patience(config));
         Ok(Self { shared, models })
     }
@@ -147,7 +145,10 @@ impl Gemini {
 impl Shared {
     fn post(&self, path: &str) -> reqwest::RequestBuilder {
         let json = HeaderValue::from_static("application/json");
-        self.client.post(self.base.at(path)).header(KEY_HEADER, self.header.clone()).header(CONTENT_TYPE, json)
+        self.client
+            .post(self.base.at(path))
+            .header(KEY_HEADER, self.key.get().header.clone())
+            .header(CONTENT_TYPE, json)
     }
 
     /// What stands for the beginning of a request on the other side. Has it made when there is nothing, for the requests to come.
@@ -163,7 +164,7 @@ impl Shared {
                 let name = match made.unwrap_or_else(|_| Err("no answer".into())) {
                     Ok(name) => Some(name),
                     Err(note) => {
-                        let note = Fault::note_without(&shared.key, &note);
+                        let note = Fault::note_without(&shared.key.get().secret, &note);
                         tracing::warn!(
                             note,
                             "[gemini] key cache: the beginning of requests is not kept; they go whole"
@@ -233,11 +234,12 @@ impl LanguageModel for One {
         let (shared, name, introduced) = (self.shared.clone(), self.name.clone(), self.introduced.clone());
         let cache = self.cache.clone();
         Box::pin(async move {
+            let key = shared.key.get();
             let asked = Asked {
                 functions: &ask.functions,
                 price: shared.price,
                 introduced: Some(&introduced),
-                ..Asked::to(&name, &shared.key)
+                ..Asked::to(&name, &key.secret)
             };
             let post = |kept: Option<&str>| {
                 let body = Bytes::from(request::request(&shared.config, &name, &ask, kept));
@@ -267,12 +269,20 @@ impl LanguageModel for One {
         })
     }
 
+    /// A file is looked into again; a credential and a variable stay what they are while the service runs.
+    fn has_new_key(&self) -> bool {
+        let config = &self.shared.config;
+        config.api_key_file.is_some()
+            && super::key(config).ok().flatten().is_some_and(|key| self.shared.key.replace(key))
+    }
+
     fn warm(&self) -> Fut<'_, Result<(), Fault>> {
         Box::pin(async move {
             let shared = &*self.shared;
-            let asked = Asked::to(&self.name, &shared.key);
+            let key = shared.key.get();
+            let asked = Asked::to(&self.name, &key.secret);
             let url = shared.base.at(&format!("/v1beta/models/{}", self.name));
-            let response = shared.client.get(url).header(KEY_HEADER, shared.header.clone()).send().await;
+            let response = shared.client.get(url).header(KEY_HEADER, key.header.clone()).send().await;
             let mut response = response.map_err(|error| asked.network(Stage::Request, error))?;
             if !response.status().is_success() {
                 return Err(attempt::refused(&asked, response).await);
@@ -309,11 +319,33 @@ mod tests {
     fn nothing_prints_the_key() {
         let gemini = made(local(), Some("AIzaSecret")).unwrap();
         assert!(!format!("{gemini:?}").contains("AIza"));
-        let asked = Asked::to(&gemini.shared.names[0], &gemini.shared.key);
+        let key = gemini.shared.key.get();
+        let asked = Asked::to(&gemini.shared.names[0], &key.secret);
         let fault = asked.fault(FaultClass::Auth, Stage::Request, None, "bad key AIzaSecret\r\nx");
         assert_eq!(fault.note, "bad key [key]  x");
         let error = made(local(), Some("AIza\u{1}")).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("AIza"));
+    }
+
+    #[test]
+    fn a_file_with_another_key_is_noticed_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        std::fs::write(&file, "AIzaOld\n").unwrap();
+        let config = config::Gemini { api_key_file: Some(file.clone()), ..local() };
+        let gemini = made(config, Some("AIzaOld")).unwrap();
+        let new = || gemini.candidates()[0].model.has_new_key();
+        assert!(!new());
+        std::fs::write(&file, "AIzaNew\n").unwrap();
+        assert_eq!([new(), new()], [true, false]);
+        assert_eq!(gemini.shared.key.get().header, "AIzaNew");
+        for useless in ["", "AIza\u{1}"] {
+            std::fs::write(&file, useless).unwrap();
+            assert!(!new());
+        }
+        std::fs::remove_file(&file).unwrap();
+        assert!(!new());
+        assert_eq!(gemini.shared.key.get().secret.reveal(), "AIzaNew");
     }
 
     #[test]

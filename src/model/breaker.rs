@@ -6,7 +6,7 @@ use super::FaultClass;
 
 /// How long a model that is limited rests when nobody said how long.
 const LIMITED: Duration = Duration::from_secs(30);
-/// How long a model rests that a person must mend: then one request finds out whether somebody did. A reload asks at once.
+/// How long a model rests that a person must mend: then a request finds out whether somebody did. A new key is tried at once.
 const FOR_GOOD: Duration = Duration::from_secs(3600);
 /// Refusals in succession after which a model's requests are taken for wrong; one alone may be due to one conversation.
 const REFUSALS: u32 = 2;
@@ -43,13 +43,15 @@ struct Health {
     /// Failures since then.
     failures: Option<(u32, Instant)>,
     refusals: u32,
+    /// The key was refused.
+    refused: bool,
     /// The next rest.
     rest: Duration,
 }
 
 impl Health {
     fn well(account: usize) -> Self {
-        Self { account, until: None, failures: None, refusals: 0, rest: REST }
+        Self { account, until: None, failures: None, refusals: 0, refused: false, rest: REST }
     }
 
     fn rests(&self, now: Instant) -> bool {
@@ -90,9 +92,27 @@ impl Breaker {
         resting.min_by_key(|&model| self.0[model].until)
     }
 
+    /// The models whose key was refused, one an account.
+    pub(super) fn refused(&self) -> Vec<usize> {
+        let first = |&model: &usize| self.0[..model].iter().all(|other| other.account != self.0[model].account);
+        (0..self.0.len()).filter(|&model| self.0[model].refused).filter(first).collect()
+    }
+
+    /// The model's account has another key: what was refused before says nothing any more.
+    pub(super) fn new_key(&mut self, model: usize) {
+        let account = self.0[model].account;
+        for health in self.0.iter_mut().filter(|health| health.account == account && health.refused) {
+            *health = Health::well(account);
+        }
+    }
+
     /// Notes how a request to a model ended.
     pub(super) fn note(&mut self, model: usize, now: Instant, ended: Ended<'_>) {
         use FaultClass::*;
+        if ended == Ended::Well {
+            // Whatever was wrong with the key has been mended.
+            self.new_key(model);
+        }
         let account = self.0[model].account;
         let health = &mut self.0[model];
         match ended {
@@ -103,6 +123,7 @@ impl Breaker {
             Ended::Failed(Auth) => {
                 for health in self.0.iter_mut().filter(|health| health.account == account) {
                     health.until = Some(now + FOR_GOOD);
+                    health.refused = true;
                 }
             }
             Ended::Failed(Gone) => health.until = Some(now + FOR_GOOD),
@@ -167,6 +188,17 @@ mod tests {
         breaker.note(0, now, Ended::Failed(&FaultClass::Auth));
         assert_eq!(breaker.usable(now + 3599 * SECOND), [2]);
         assert_eq!(breaker.usable(now + 3600 * SECOND), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_new_key_opens_the_way_to_what_its_refusal_closed_and_to_nothing_else() {
+        let (mut breaker, now) = (Breaker::new([0, 0, 1, 2]), Instant::now());
+        breaker.note(1, now, Ended::Failed(&FaultClass::Auth));
+        breaker.note(2, now, Ended::Failed(&FaultClass::Gone));
+        breaker.note(3, now, Ended::Failed(&FaultClass::Auth));
+        assert_eq!((breaker.usable(now), breaker.refused()), (vec![], vec![0, 3]));
+        breaker.new_key(0);
+        assert_eq!((breaker.usable(now), breaker.refused()), (vec![0, 1], vec![3]));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Ask, Delta, Event, Fault, FaultClass, Finish, Fut, LanguageModel, Mark, Stage};
+use super::{Ask, Delta, Event, Fault, FaultClass, Finish, Fut, LanguageModel, Mark, Permit, Stage};
 
 /// What is said in place of an answer to a request.
 pub type Sentence = dyn Fn(&Ask) -> &'static str + Send + Sync;
@@ -28,8 +28,18 @@ impl Declining {
 
 impl LanguageModel for Declining {
     fn ask(&self, ask: Ask, out: mpsc::Sender<Event>, stop: CancellationToken) -> Fut<'static, Result<Finish, Fault>> {
+        self.ask_within(ask, Arc::new(|_| true), out, stop)
+    }
+
+    fn ask_within(
+        &self,
+        ask: Ask,
+        permit: Permit,
+        out: mpsc::Sender<Event>,
+        stop: CancellationToken,
+    ) -> Fut<'static, Result<Finish, Fault>> {
         let sentence = (self.sentence)(&ask);
-        let asking = self.model.ask(ask, out.clone(), stop);
+        let asking = self.model.ask_within(ask, permit, out.clone(), stop);
         Box::pin(async move {
             let fault = match asking.await {
                 Err(fault) if matches!(fault.class, FaultClass::Blocked(_)) && fault.stage < Stage::Answering => fault,
@@ -49,6 +59,10 @@ impl LanguageModel for Declining {
             }
             Ok(Finish::Safety)
         })
+    }
+
+    fn has_new_key(&self) -> bool {
+        self.model.has_new_key()
     }
 
     fn warm(&self) -> Fut<'_, Result<(), Fault>> {

@@ -8,10 +8,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::breaker::{Breaker, Ended};
-use super::{Ask, Delta, Event, Fault, FaultClass, Finish, FunctionCall, Fut, LanguageModel, Mark, Stage};
+use super::{
+    Ask, Delta, Event, Fault, FaultClass, Finish, FunctionCall, Further, Fut, LanguageModel, Mark, Permit, Stage,
+};
 
 /// Events of one model that may wait for the race.
 const EVENTS: usize = 32;
@@ -70,9 +72,19 @@ impl FirstOf {
 
 impl LanguageModel for FirstOf {
     fn ask(&self, ask: Ask, out: mpsc::Sender<Event>, stop: CancellationToken) -> Fut<'static, Result<Finish, Fault>> {
+        self.ask_within(ask, Arc::new(|_| true), out, stop)
+    }
+
+    fn ask_within(
+        &self,
+        ask: Ask,
+        permit: Permit,
+        out: mpsc::Sender<Event>,
+        stop: CancellationToken,
+    ) -> Fut<'static, Result<Finish, Fault>> {
         let inner = self.0.clone();
         Box::pin(async move {
-            let mut race = Race::new(&inner, ask, out.clone());
+            let mut race = Race::new(&inner, ask, permit, out.clone());
             let (class, note) = tokio::select! {
                 biased;
                 () = stop.cancelled() => (FaultClass::Cancelled, "stopped"),
@@ -88,6 +100,7 @@ impl LanguageModel for FirstOf {
     fn warm(&self) -> Fut<'_, Result<(), Fault>> {
         Box::pin(async move {
             let inner = &*self.0;
+            inner.take_new_keys();
             let usable = inner.breaker().usable(Instant::now().into_std());
             let mut chosen: Vec<usize> = Vec::new();
             for model in usable.into_iter().chain(0..inner.candidates.len()) {
@@ -118,6 +131,18 @@ impl Inner {
 
     fn note(&self, model: usize, ended: Ended<'_>) {
         self.breaker().note(model, Instant::now().into_std(), ended);
+    }
+
+    /// Who has a new key may be asked at once.
+    fn take_new_keys(&self) {
+        let refused = self.breaker().refused();
+        for model in refused {
+            let Candidate { name, model: asked, .. } = &self.candidates[model];
+            if asked.has_new_key() {
+                info!(model = %name, "there is a new key; it is asked again");
+                self.breaker().new_key(model);
+            }
+        }
     }
 
     fn warm(&self, model: usize) -> Fut<'_, Result<(), Fault>> {
@@ -251,6 +276,7 @@ async fn until(at: Option<Instant>) {
 struct Race<'a> {
     inner: &'a Inner,
     ask: Ask,
+    permit: Permit,
     out: mpsc::Sender<Event>,
     /// The model that is being asked, and the one that is asked besides it.
     running: [Option<Attempt<'a>>; 2],
@@ -270,8 +296,9 @@ struct Race<'a> {
 }
 
 impl<'a> Race<'a> {
-    fn new(inner: &'a Inner, ask: Ask, out: mpsc::Sender<Event>) -> Self {
+    fn new(inner: &'a Inner, ask: Ask, permit: Permit, out: mpsc::Sender<Event>) -> Self {
         let now = Instant::now().into_std();
+        inner.take_new_keys();
         let mut waiting: VecDeque<usize> = inner.breaker().usable(now).into();
         if waiting.is_empty() {
             waiting.extend(inner.breaker().last_resort(now));
@@ -280,6 +307,7 @@ impl<'a> Race<'a> {
         Self {
             inner,
             ask,
+            permit,
             out,
             running: [None, None],
             waiting,
@@ -332,7 +360,11 @@ impl<'a> Race<'a> {
     fn ask_besides(&mut self) {
         self.hedge = None;
         let slot = usize::from(self.running[0].is_some());
-        if let (None, Some(model)) = (&self.running[slot], self.waiting.pop_front()) {
+        if self.running[slot].is_none()
+            && !self.waiting.is_empty()
+            && (self.permit)(Further::Another)
+            && let Some(model) = self.waiting.pop_front()
+        {
             debug!(slow = %self.asked(), besides = %self.inner.candidates[model].name, "no text yet; another model is asked besides");
             self.start(slot, model);
         }
@@ -447,14 +479,16 @@ impl<'a> Race<'a> {
 
     /// Whom to ask after a fault, when nobody is being asked.
     fn next(&mut self, fault: &Fault) -> Option<usize> {
-        if let Some(model) = self.waiting.pop_front() {
-            return Some(model);
+        // One that takes no sound has made no request.
+        let made = fault.class != FaultClass::NoText;
+        if !self.waiting.is_empty() {
+            return if made && !(self.permit)(Further::Another) { None } else { self.waiting.pop_front() };
         }
         let only_deaf = self.fault.as_ref().is_none_or(|fault| fault.class == FaultClass::NoText);
         if fault.class == FaultClass::NoText && only_deaf && std::mem::take(&mut self.resort) {
             return self.inner.breaker().last_resort(Instant::now().into_std());
         }
-        (std::mem::take(&mut self.again) && fault.retryable()).then_some(self.last)
+        (std::mem::take(&mut self.again) && fault.retryable() && (self.permit)(Further::Again)).then_some(self.last)
     }
 }
 

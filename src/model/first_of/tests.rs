@@ -1,6 +1,6 @@
 //! Models that do what they are told, in virtual time.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::model::{Content, Usage};
@@ -32,6 +32,7 @@ struct Fake {
     asked: Arc<AtomicUsize>,
     /// Requests that run.
     running: Arc<AtomicUsize>,
+    new_key: Arc<AtomicBool>,
 }
 
 struct Runs(Arc<AtomicUsize>);
@@ -92,6 +93,10 @@ impl LanguageModel for Fake {
         })
     }
 
+    fn has_new_key(&self) -> bool {
+        self.new_key.swap(false, Ordering::Relaxed)
+    }
+
     fn warm(&self) -> Fut<'_, Result<(), Fault>> {
         let does = self.does[0].clone();
         Box::pin(async move {
@@ -109,6 +114,10 @@ struct Line {
     models: FirstOf,
     asked: Vec<Arc<AtomicUsize>>,
     running: Arc<AtomicUsize>,
+    /// Somebody has mended the key of them all.
+    new_key: Arc<AtomicBool>,
+    /// Further requests that are permitted.
+    permits: Arc<AtomicUsize>,
 }
 
 /// What came of a request.
@@ -125,15 +134,27 @@ const SECOND: Duration = Duration::from_secs(1);
 const AT_ONCE: Duration = Duration::ZERO;
 
 fn line(does: &[&[Does]], hedge: Option<Duration>) -> Line {
-    let running: Arc<AtomicUsize> = Arc::default();
+    let (running, new_key) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
     let asked: Vec<Arc<AtomicUsize>> = does.iter().map(|_| Arc::default()).collect();
     let candidates = does.iter().zip(&asked).zip(NAMES).map(|((does, asked), name)| Candidate {
         name: name.into(),
         account: name.into(),
-        model: Arc::new(Fake { name, does: does.to_vec(), asked: asked.clone(), running: running.clone() }),
+        model: Arc::new(Fake {
+            name,
+            does: does.to_vec(),
+            asked: asked.clone(),
+            running: running.clone(),
+            new_key: new_key.clone(),
+        }),
     });
     let patience = Patience { hedge, silent: 3 * SECOND, whole: 20 * SECOND };
-    Line { models: FirstOf::new(candidates.collect(), patience), asked, running }
+    Line {
+        models: FirstOf::new(candidates.collect(), patience),
+        asked,
+        running,
+        new_key,
+        permits: Arc::new(100.into()),
+    }
 }
 
 fn question() -> Ask {
@@ -150,7 +171,10 @@ impl Line {
         let (out, mut events) = mpsc::channel(4);
         let stop = CancellationToken::new();
         let began = Instant::now();
-        let asking = self.models.ask(question(), out, stop.clone());
+        let permits = self.permits.clone();
+        let take =
+            move |_| permits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+        let asking = self.models.ask_within(question(), Arc::new(take), out, stop.clone());
         let collect = async {
             let mut all = Vec::new();
             while let Some(event) = events.recv().await {
@@ -242,6 +266,41 @@ async fn a_lone_model_is_asked_twice_and_several_once_each() {
     assert_eq!((wrong.ask().await.result, wrong.asked()), (Err(FaultClass::Auth), vec![1]));
     let two = line(&[&[fails(FaultClass::Overloaded)], &[fails(FaultClass::Network)]], None);
     assert_eq!((two.ask().await.result, two.asked()), (Err(FaultClass::Overloaded), vec![1, 1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_request_besides_the_first_leaves_without_a_permit() {
+    let ill = || vec![fails(FaultClass::Overloaded)];
+    for (permits, asked) in [(0, [1, 0, 0]), (1, [1, 1, 0]), (2, [1, 1, 1])] {
+        let line = line(&[&ill(), &ill(), &ill()], None);
+        line.permits.store(permits, Ordering::Relaxed);
+        assert_eq!((line.ask().await.result, line.asked()), (Err(FaultClass::Overloaded), asked.to_vec()));
+    }
+    let lone = line(&[&ill()], None);
+    lone.permits.store(0, Ordering::Relaxed);
+    assert_eq!((lone.ask().await.result, lone.asked()), (Err(FaultClass::Overloaded), vec![1]));
+    let slow = line(&[&[Speaks(4 * SECOND)], &[Speaks(AT_ONCE)]], Some(SECOND));
+    slow.permits.store(0, Ordering::Relaxed);
+    assert_eq!((slow.ask().await.text.as_str(), slow.asked()), ("first", vec![1, 0]));
+    // One that takes no sound was not asked.
+    let deaf = line(&[&[fails(FaultClass::NoText)], &[Speaks(AT_ONCE)]], None);
+    deaf.permits.store(0, Ordering::Relaxed);
+    assert_eq!(deaf.ask().await.text, "second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_key_is_tried_again_when_it_is_another_one_and_once_an_hour() {
+    let refused = || fails(FaultClass::Auth);
+    let line = line(&[&[refused(), refused(), Speaks(AT_ONCE)], &[Speaks(AT_ONCE)]], None);
+    for _ in 0..3 {
+        assert_eq!(line.ask().await.text, "second");
+    }
+    assert_eq!(line.asked(), [1, 3]);
+    tokio::time::sleep(3600 * SECOND).await;
+    assert_eq!((line.ask().await.text.as_str(), line.asked()), ("second", vec![2, 4]));
+    assert_eq!((line.ask().await.text.as_str(), line.asked()), ("second", vec![2, 5]));
+    line.new_key.store(true, Ordering::Relaxed);
+    assert_eq!((line.ask().await.text.as_str(), line.asked()), ("first", vec![3, 5]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -364,7 +423,13 @@ async fn a_refused_key_spares_the_other_models_of_the_account() {
             Candidate {
                 name: name.into(),
                 account: account.into(),
-                model: Arc::new(Fake { name, does: vec![does], asked: asked.clone(), running: Arc::default() }),
+                model: Arc::new(Fake {
+                    name,
+                    does: vec![does],
+                    asked: asked.clone(),
+                    running: Arc::default(),
+                    new_key: Arc::default(),
+                }),
             }
         });
     let patience = Patience { hedge: None, silent: 3 * SECOND, whole: 20 * SECOND };
