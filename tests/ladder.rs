@@ -47,6 +47,7 @@ async fn a_caller_of_a_dead_model_leaves_a_message_and_it_holds_what_was_said() 
     options.script.answer_wait = Duration::from_secs(20);
     let call = house.call(options).await.unwrap();
     house.is_empty().await;
+    assert_eq!(house.simulator.counts().requests, 2, "the turn is asked early, and once more");
     let config = offhook::config::Voicemail {
         enabled: true,
         folder: folder.path().join("messages"),

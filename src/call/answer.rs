@@ -3,7 +3,7 @@
 //! Functions that change nothing begin when the model names them. What has side effects begins when the model has ended that part of its
 //! answer (a second model may have been asked meanwhile) and the caller's turn is committed; an answer that is dropped before has done
 //! nothing. With the results the model is asked again, under the same name, [`MOST_ROUNDS`] times at most, and the last time without
-//! functions to call.
+//! functions to call. Every request passes through the call's budget: the first, one of each round, and those that follow upon a failure.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::conversation::{Generation, Outcome};
+use crate::limits::{Allowance, Cost};
 use crate::model::{
-    Ask, Content, Delta, Event, Fault, FaultClass, Finish, FunctionCall, FunctionResult, LanguageModel,
+    Ask, Content, Delta, Event, Fault, FaultClass, Finish, FunctionCall, FunctionResult, Further, LanguageModel, Permit,
 };
 use crate::sentence::{Cutter, Ends, Options, Piece};
 use crate::tools::{self, Guard, Occasion, Sorted, Toolbox};
@@ -43,10 +44,25 @@ pub(super) struct Fetch {
     pub stop: CancellationToken,
     /// Whether the caller's turn is committed.
     pub committed: watch::Receiver<bool>,
+    /// What the call may still cost.
+    pub allowance: Allowance,
+    /// What may follow upon a failure.
+    pub attempt: Attempt,
     pub toolbox: Arc<Toolbox>,
     pub occasion: Occasion,
     /// What must not be said.
     pub guard: Option<Guard>,
+}
+
+/// Which of a turn's requests for an answer it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// On the chance that the caller has finished: when it fails before that is known, it is made again then, and not before.
+    Early,
+    /// When the caller has finished.
+    Due,
+    /// After an early one that had failed: it is the second try that a model is given.
+    Repeated,
 }
 
 /// What one request came to.
@@ -77,6 +93,11 @@ impl Called {
 pub(super) async fn fetch(mut fetch: Fetch) {
     let (mut spoke_ever, mut said) = (false, HashSet::new());
     for round_number in 0.. {
+        if fetch.allowance.request().is_err() {
+            let ended = Work::AnswerEnded { generation: fetch.generation, outcome: Outcome::Unaffordable, fault: None };
+            fetch.report(ended).await;
+            return;
+        }
         let Some(round) = fetch.round(round_number).await else { return };
         let spoke = !round.text.trim().is_empty();
         spoke_ever |= spoke;
@@ -125,7 +146,7 @@ impl Fetch {
         let (delta_in, mut delta_out) = mpsc::channel(DELTAS);
         let mut cutter = Cutter::new(Options::default());
         let generation = self.generation;
-        let asking = self.model.ask(self.ask.clone(), delta_in, self.stop.clone());
+        let asking = self.model.ask_within(self.ask.clone(), self.permit(number), delta_in, self.stop.clone());
         tokio::pin!(asking);
         let mut ended: Option<Result<Finish, Fault>> = None;
         let mut round = Round {
@@ -155,7 +176,10 @@ impl Fetch {
                     }
                     Some(Event::Mark(..)) => {}
                     Some(Event::Delta(Delta::Call(call))) => self.called(&mut round, call).await,
-                    Some(Event::Delta(Delta::Usage(usage))) => self.report(Work::Used { usage }).await,
+                    Some(Event::Delta(Delta::Usage(usage))) => {
+                        self.allowance.charge(Cost::of(&usage));
+                        self.report(Work::Used { usage }).await;
+                    }
                     Some(Event::Delta(Delta::Finished(_))) => {}
                     None => break,
                 },
@@ -176,6 +200,20 @@ impl Fetch {
         }
         self.speak(&mut cutter, &mut round).await;
         Some(round)
+    }
+
+    /// What a model that fails, or is slow, may be followed by in a round.
+    fn permit(&self, round_number: usize) -> Permit {
+        let (allowance, committed, attempt) = (self.allowance.clone(), self.committed.clone(), self.attempt);
+        Arc::new(move |further| {
+            let is_wanted = match (attempt, further) {
+                _ if round_number > 0 => true,
+                (Attempt::Due, _) | (Attempt::Early, Further::Another) => true,
+                (Attempt::Early, Further::Again) => *committed.borrow(),
+                (Attempt::Repeated, _) => false,
+            };
+            is_wanted && allowance.request().is_ok()
+        })
     }
 
     /// Passes on what can be spoken. False when it must not be.

@@ -10,7 +10,7 @@ use crate::context::Briefing;
 use crate::conversation::{Command, Conversation, Ending, Generation, Input, Limits, MAX_PHRASES, Outcome, Seq, Turn};
 use crate::hearing::{Heard, Hint, Spoken};
 use crate::leg::LegMedia;
-use crate::limits::{Bound, Spent};
+use crate::limits::Allowance;
 use crate::media::{self, Event, Occurrence, Ports};
 use crate::model::{self, Ask, Content};
 use crate::playout::{ClipKind, Forecast, Occasion, PlaceholderPolicy, Played};
@@ -62,9 +62,9 @@ pub(super) struct Dialogue {
     /// What was done for the caller.
     doings: Arc<Doings>,
     guard: Option<Guard>,
-    spent: Spent,
-    /// Why nothing more is asked.
-    bound: Option<Bound>,
+    allowance: Allowance,
+    /// An early request of this turn has failed.
+    asked_in_vain: bool,
     /// Characters that were spoken since they were last charged.
     characters: u64,
     /// A message that is being left.
@@ -101,8 +101,8 @@ impl Dialogue {
             system: system.into(),
             from: Note { caller, call: call.clone() },
             doings: Doings::new(config.limits.side_effects_per_call),
-            spent: Spent::default(),
-            bound: None,
+            allowance: Allowance::new(&config.limits, parts.day.clone()),
+            asked_in_vain: false,
             characters: 0,
             message: None,
             saving: None,
@@ -412,21 +412,19 @@ impl Dialogue {
                 },
             ),
             Work::ToolsRun { generation } => self.tell(now, Input::ToolsRun { generation }),
-            Work::ToolsDone { generation } => {
-                self.spent.request();
-                self.tell(now, Input::ToolsDone { generation });
-            }
+            Work::ToolsDone { generation } => self.tell(now, Input::ToolsDone { generation }),
             Work::Aside { generation, piece } => {
                 if let Some(open) = self.open.as_mut().filter(|open| open.generation == generation) {
                     open.add(&piece);
                     self.tell(now, Input::Aside { generation, text: piece.text });
                 }
             }
-            Work::Used { usage } => self.used(&usage),
+            Work::Used { usage } => self.tally.usage.add(usage),
             Work::AnswerEnded { generation, outcome, fault } => {
                 if let Some(fault) = fault {
                     warn!(%fault, ?outcome, "no whole answer");
                 }
+                self.asked_in_vain |= outcome == Outcome::Failed && self.is_early(generation);
                 self.tell(now, Input::GenerationEnded { generation, outcome });
             }
             Work::PhraseStarted { generation, at } => self.mark_open(generation, Mark::TtsStart, at),
@@ -445,6 +443,12 @@ impl Dialogue {
 
     fn is_open(&self, generation: Generation) -> bool {
         self.open.as_ref().is_some_and(|open| open.generation == generation)
+    }
+
+    /// Whether the answer was asked for early, and the caller may still go on.
+    fn is_early(&self, generation: Generation) -> bool {
+        let open = self.open.as_ref().filter(|open| open.generation == generation);
+        open.is_some_and(|open| open.early && !open.is_committed())
     }
 
     fn mark_open(&mut self, generation: Generation, mark: Mark, at: Instant) {

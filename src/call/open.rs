@@ -12,6 +12,8 @@ const FRAMES_PER_CHARACTER: f32 = 3.5;
 /// The answer that is being asked for or spoken.
 pub(super) struct Open {
     pub generation: Generation,
+    /// It was asked for on the chance that the caller has finished.
+    pub early: bool,
     /// Ends the asking and the speaking.
     pub stop: CancellationToken,
     /// Ends the asking alone.
@@ -29,10 +31,10 @@ struct Phrase {
 }
 
 impl Open {
-    pub fn new(generation: Generation) -> Self {
+    pub fn new(generation: Generation, early: bool) -> Self {
         let stop = CancellationToken::new();
         let stop_asking = stop.child_token();
-        Self { generation, stop, stop_asking, committed: watch::Sender::new(false), phrases: Vec::new() }
+        Self { generation, early, stop, stop_asking, committed: watch::Sender::new(false), phrases: Vec::new() }
     }
 
     /// It may be heard, and what it wants done may be done.

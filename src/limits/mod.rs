@@ -1,13 +1,15 @@
 //! What calls may cost: requests, tokens and money of a call, and the tokens and the money of a day.
 //!
-//! A budget is looked at before each request: the one that passes it is still paid for. Days are those of UTC. The day's sum is written to a
+//! A budget is looked at before each request, each one that follows upon functions or upon a failure included: the one that passes it is still paid for. Days are those of UTC. The day's sum is written to a
 //! file of its own after each request, whole, so that a restart does not begin a new day. Not implemented: a day that begins at the local
 //! midnight, prices of models besides Gemini.
 
+mod allowance;
 mod day;
 
 use std::time::Duration;
 
+pub use allowance::Allowance;
 pub use day::{Day, DayError};
 
 use crate::config;

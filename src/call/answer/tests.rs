@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use serde_json::json;
 
 use super::*;
-use crate::config::{Config, Voicemail};
+use crate::config::{self, Config, Voicemail};
 use crate::http::Http;
-use crate::model::{Fut, Stage};
+use crate::limits::Day;
+use crate::model::{Fut, Stage, Usage};
 use crate::tools::{Control, Doings};
 use crate::voicemail::{Note, Store};
 
@@ -64,6 +65,7 @@ struct House {
     toolbox: Arc<Toolbox>,
     work: Vec<String>,
     turn: u32,
+    allowance: Allowance,
     _folder: tempfile::TempDir,
 }
 
@@ -92,6 +94,7 @@ impl House {
             toolbox: Arc::new(toolbox),
             work: Vec::new(),
             turn: 1,
+            allowance: Allowance::new(&config::Limits::default(), Day::open(None).unwrap()),
             _folder: folder,
         }
     }
@@ -104,6 +107,8 @@ impl House {
             work,
             stop,
             committed: self.committed.subscribe(),
+            allowance: self.allowance.clone(),
+            attempt: Attempt::Due,
             toolbox: self.toolbox.clone(),
             occasion: Occasion {
                 from: Note { caller: "+972501234567".into(), call: "c".into() },
@@ -283,4 +288,65 @@ async fn calls_of_a_request_that_failed_are_not_made_twice_nor_with_effects() {
         House::new([(vec![query("a"), query("b")], Ok(Finish::Stop)), (vec![text("Ten.")], Ok(Finish::Stop))]);
     house.answer().await;
     assert_eq!(house.searches.load(Relaxed), 1);
+}
+
+/// A model that never has enough, and what each of its requests costs.
+fn insatiable(requests: usize, micros: u64) -> Vec<(Vec<Delta>, Result<Finish, Fault>)> {
+    let used = Delta::Usage(Usage { prompt: 1000, micros, ..Usage::default() });
+    let again = (vec![used, call("", "look_up", json!({"query": "more"}))], Ok(Finish::Stop));
+    vec![again; requests]
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_round_of_functions_goes_beyond_the_budget_of_the_call() {
+    for limits in [
+        config::Limits { requests_per_call: 2, ..Default::default() },
+        config::Limits { tokens_per_call: 1001, ..Default::default() },
+        config::Limits { money_per_call: 0.005, ..Default::default() },
+        config::Limits { money_per_day: 0.005, ..Default::default() },
+    ] {
+        let mut house = House::new(insatiable(2, 2500));
+        house.allowance = Allowance::new(&limits, Day::open(None).unwrap());
+        assert_eq!(house.answer().await, "run, done, run, done, Unaffordable", "{limits:?}");
+        assert_eq!(house.answer().await, "Unaffordable", "{limits:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_day_whose_money_is_spent_answers_nobody_until_midnight_and_then_everybody() {
+    let began = tokio::time::Instant::now();
+    let clock = move || std::time::UNIX_EPOCH + Duration::from_secs(86_400 * 20_000) + began.elapsed();
+    let limits = config::Limits { money_per_day: 1.0, ..Default::default() };
+    let day = Day::open(None).unwrap();
+    let mut answered = Vec::new();
+    // A call an hour, of two requests each, for two days.
+    for _ in 0..48 {
+        let used = Delta::Usage(Usage { micros: 50_000, ..Usage::default() });
+        let answer = (vec![used, text("Ten.")], Ok(Finish::Stop));
+        let mut house = House::new([answer.clone(), answer]);
+        house.allowance = Allowance::with_clock(&limits, day.clone(), clock);
+        answered.push([house.answer().await, house.answer().await].map(|told| told.ends_with("Complete")));
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+    }
+    let a_day = [[[true; 2]; 10].as_slice(), &[[false; 2]; 14]].concat();
+    assert_eq!(answered, [a_day.clone(), a_day].concat());
+}
+
+#[tokio::test]
+async fn an_early_request_is_made_again_once_and_every_further_one_is_paid_for() {
+    use Further::{Again, Another};
+    let house = House::new([]);
+    let fetch = |attempt| Fetch { attempt, ..house.fetch(mpsc::channel(1).0, CancellationToken::new()) };
+    let may = |attempt, round| [Again, Another].map(|further| fetch(attempt).permit(round)(further));
+    assert_eq!(may(Attempt::Due, 0), [true, true]);
+    assert_eq!(may(Attempt::Early, 0), [false, true]);
+    assert_eq!(may(Attempt::Repeated, 0), [false, false]);
+    assert_eq!(may(Attempt::Repeated, 1), [true, true], "what follows upon functions is another request");
+    let early = fetch(Attempt::Early).permit(0);
+    house.committed.send_replace(true);
+    assert!(early(Again), "nobody makes it again later");
+    let poor = config::Limits { requests_per_call: 1, ..Default::default() };
+    let allowance = Allowance::new(&poor, Day::open(None).unwrap());
+    let permit = Fetch { allowance: allowance.clone(), ..fetch(Attempt::Due) }.permit(0);
+    assert_eq!([permit(Another), permit(Another), allowance.request().is_ok()], [true, false, false]);
 }

@@ -1,6 +1,7 @@
 //! What the conversation commands, done.
 
 use super::*;
+use crate::call::answer::Attempt;
 use crate::call::listening::Wanted;
 
 impl Dialogue {
@@ -23,7 +24,8 @@ impl Dialogue {
             Command::Generate { generation, turn, speech_end, speculative, history } => {
                 self.take_sound();
                 self.asked(turn, speech_end, speculative);
-                self.open = Some(Open::new(generation));
+                self.asked_in_vain &= !speculative;
+                self.open = Some(Open::new(generation, speculative));
                 let now = Instant::now();
                 self.ear.ask(now, Wanted { generation, turn, speech_end, speculative, history });
                 self.listened(now);
@@ -118,15 +120,16 @@ impl Dialogue {
             work: self.work.clone(),
             stop: open.stop_asking.clone(),
             committed: open.commitment(),
+            allowance: self.allowance.clone(),
+            attempt: match (self.asked_in_vain, open.early) {
+                (true, _) => Attempt::Repeated,
+                (false, true) => Attempt::Early,
+                (false, false) => Attempt::Due,
+            },
             toolbox: self.parts.tools.clone(),
             occasion: tools::Occasion { from: self.from.clone(), turn, doings: self.doings.clone() },
             guard: self.guard.clone(),
         });
-        if !self.afford() {
-            self.conversation
-                .handle(Instant::now(), Input::GenerationEnded { generation, outcome: Outcome::Unaffordable });
-            return;
-        }
         tokio::spawn(fetching.instrument(error_span!("turn", n = turn)));
     }
 
@@ -155,6 +158,7 @@ impl Dialogue {
         self.doings.turn_over(turn, heard);
         self.open = None;
         self.acknowledged = None;
+        self.asked_in_vain = false;
         let Some(timeline) = self.timeline.take() else { return };
         let report = timeline.report(outcome);
         report.log();
