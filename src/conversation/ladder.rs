@@ -102,6 +102,7 @@ mod tests {
         let all =
             Limits { remedies: [Some(Transfer), Some(Voicemail), Some(Goodbye)], voicemail: true, ..none.clone() };
         let somebody = Limits { transfer_to: Some("sip:1@h".into()), ..all.clone() };
+        let nobody = Limits { voicemail: false, ..all.clone() };
         let quiet = Limits { remedies: [Some(Voicemail), None, None], ..somebody.clone() };
         for (limits, troubles, remedies) in [
             (&none, &[NoAnswer, NoAnswer, NoAnswer][..], &[None, None, None][..]),
@@ -112,6 +113,7 @@ mod tests {
             (&somebody, &[NoAnswer, NoAnswer, NobodyThere], &[None, Some(Transfer), Some(Voicemail)]),
             (&somebody, &[Hopeless, NobodyThere, NobodyThere], &[Some(Transfer), Some(Voicemail), Some(Goodbye)]),
             (&somebody, &[BudgetSpent], &[Some(Transfer)]),
+            (&nobody, &[BudgetSpent], &[Some(Goodbye)]),
             (&somebody, &[TimeIsUp], &[Some(Transfer)]),
             (&quiet, &[NoAnswer, NoAnswer, NoAnswer], &[None, Some(Voicemail), None]),
             (&quiet, &[BudgetSpent, TimeIsUp], &[Some(Voicemail), Some(Goodbye)]),

@@ -204,6 +204,13 @@ mod tests {
     }
 
     #[test]
+    fn a_question_of_which_hardly_a_word_is_known_finds_nothing() {
+        let index = index(&["A cake.", "A bicycle."]);
+        assert_eq!(first(&index, "cake").as_deref(), Some("A cake."));
+        assert_eq!(first(&index, "cake zebra unicorn giraffe walrus penguin lizard"), None);
+    }
+
+    #[test]
     fn the_word_itself_goes_before_a_guess() {
         let index = index(&["לוח חגים", "משלוח חינם", "בית קפה", "ספר ילדים"]);
         assert_eq!(first(&index, "המשלוח").as_deref(), Some("משלוח חינם"));

@@ -267,6 +267,8 @@ mod tests {
             assert!(share_a_form(one, other), "{one} {other}: {:?} {:?}", forms(one), forms(other));
         }
         assert!(!share_a_form("משלוח", "חניה"));
+        // Two letters are too few to be left of a word without its prefix, and one without its ending.
+        assert!(!share_a_form("הבן", "בן") && !forms("בת").contains(&"ב".to_owned()));
     }
 
     #[test]

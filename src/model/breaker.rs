@@ -202,6 +202,14 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_shows_that_the_key_of_the_whole_account_is_good_again() {
+        let (mut breaker, now) = (Breaker::new([0, 0]), Instant::now());
+        breaker.note(1, now, Ended::Failed(&FaultClass::Auth));
+        breaker.note(0, now, Ended::Well);
+        assert_eq!(breaker.usable(now), [0, 1]);
+    }
+
+    #[test]
     fn one_refused_request_is_forgiven_and_two_in_succession_are_not() {
         let (mut breaker, now) = breaker(1);
         let refused = Ended::Failed(&FaultClass::Config);

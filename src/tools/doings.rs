@@ -161,6 +161,19 @@ mod tests {
     }
 
     #[test]
+    fn a_question_that_is_still_being_asked_has_no_answer_yet_and_what_was_lost_may_be_done_again() {
+        let (doings, monday) = (Doings::new(5), json!({"day": "monday"}));
+        assert!(granted(&doings, 1, &monday, true).is_none());
+        assert!(granted(&doings, 2, &monday, true).is_none(), "nobody has heard the question");
+        doings.turn_over(2, true);
+        assert!(granted(&doings, 2, &monday, true).is_none(), "the yes is for a later turn");
+        doings.turn_over(2, true);
+        // It was lost on the way: the sender is gone, and nothing was told.
+        drop(granted(&doings, 3, &monday, true).unwrap());
+        assert!(granted(&doings, 4, &monday, false).is_some());
+    }
+
+    #[test]
     fn no_more_is_done_than_a_call_may_have_done() {
         let doings = Doings::new(2);
         for n in 0..2 {
