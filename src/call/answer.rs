@@ -27,8 +27,8 @@ use super::{Work, until};
 
 /// Deltas between the model's reader and the cutter.
 const DELTAS: usize = 64;
-/// How often an answer may want something done before it is given.
-const MOST_ROUNDS: usize = 4;
+/// How often an answer may want something done before it is given: with a model of 700 ms, a caller who hears nothing has waited 3.7 s then.
+const MOST_ROUNDS: usize = 3;
 /// Functions of one round; more are refused.
 const MOST_CALLS: usize = 8;
 /// A function that takes longer is bridged with words of its own.
@@ -233,11 +233,15 @@ impl Fetch {
 
     /// The model wants something done.
     async fn called(&self, round: &mut Round, mut call: FunctionCall) {
-        // It comes again when a second model had to be asked: the last one gets the result.
+        // It comes again when a second model had to be asked: the last one gets the result. When a model wants the same twice at once, only
+        // the first is signed, and without a signature it may not come back.
+        let is_signed = |call: &FunctionCall| call.raw.get("thoughtSignature").is_some();
         if let Some(known) =
             round.calls.iter_mut().find(|known| known.call.name == call.name && known.call.args == call.args)
         {
-            known.call = call;
+            if is_signed(&call) || !is_signed(&known.call) {
+                known.call = call;
+            }
             return;
         }
         let place = round.calls.len();

@@ -75,6 +75,8 @@ pub(super) struct Answer {
     tools_since: Option<Instant>,
     /// A clip plays that bridges the wait.
     bridged: bool,
+    /// The caller was asked to wait, and has heard nothing of it since.
+    promised: bool,
     /// Since when nothing of ours was heard.
     quiet_since: Instant,
     last_text: Option<Instant>,
@@ -101,6 +103,7 @@ impl Answer {
             requested: now,
             tools_since: None,
             bridged: false,
+            promised: false,
             quiet_since: now,
             last_text: None,
             ended: None,
@@ -157,6 +160,7 @@ impl Answer {
     /// A clip that bridges the wait begins, or ends.
     pub(super) fn bridge(&mut self, now: Instant, plays: bool) {
         self.bridged = plays;
+        self.promised |= plays;
         self.quiet_since = now;
     }
 
@@ -192,6 +196,7 @@ impl Answer {
             (_, Some(share)) => Fate::Heard(sane(share)),
             (_, None) => Fate::Failed,
         };
+        self.promised &= heard.is_none();
         self.last_progress = now;
         self.quiet_since = now;
     }
@@ -253,6 +258,11 @@ impl Answer {
     /// Whether the model finished it.
     pub(super) fn is_complete(&self) -> bool {
         self.ended == Some(Outcome::Complete)
+    }
+
+    /// Whether the caller still waits for a rest that will not come.
+    pub(super) fn breaks_a_promise(&self) -> bool {
+        self.promised && !self.is_complete() && !self.was_cut()
     }
 
     /// The words that were heard.

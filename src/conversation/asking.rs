@@ -187,7 +187,8 @@ impl Conversation {
                     (false, true) => TurnOutcome::Answered,
                     (false, false) => TurnOutcome::Truncated,
                 };
-                let (interrupted, then) = (answer.was_cut(), answer.then.clone());
+                let (interrupted, broken) = (answer.was_cut(), answer.breaks_a_promise());
+                let then = answer.then.clone();
                 if outcome != TurnOutcome::Truncated {
                     self.ladder.answered();
                 }
@@ -196,6 +197,10 @@ impl Conversation {
                 self.turn_over(outcome);
                 match then.filter(|_| !interrupted) {
                     Some(then) => self.follow(now, then),
+                    None if broken && answered.is_none() => {
+                        self.commands.push_back(Command::Apologise);
+                        self.floor = Floor::Apologising { since: now, speech_end, for_turn: false, then: None };
+                    }
                     None => self.said(now, answered),
                 }
             }

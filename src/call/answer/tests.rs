@@ -175,13 +175,27 @@ async fn the_model_hears_what_came_of_its_functions_and_what_it_said_before_is_s
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_fourth_round_is_the_last_in_which_anything_can_be_called() {
+async fn the_third_round_is_the_last_in_which_anything_can_be_called() {
     let again = || (vec![call("", "look_up", json!({"query": "more"}))], Ok(Finish::Stop));
-    let mut house = House::new([again(), again(), again(), again(), (vec![text("Enough.")], Ok(Finish::Stop))]);
+    let mut house = House::new([again(), again(), again(), (vec![text("Enough.")], Ok(Finish::Stop))]);
     let told = house.answer().await;
-    assert!(told.ends_with("done, \"Enough.\", Complete") && told.matches("run").count() == 4, "{told}");
+    assert!(told.ends_with("done, \"Enough.\", Complete") && told.matches("run").count() == 3, "{told}");
     let offered = house.model.offered.lock().unwrap().clone();
-    assert!(offered[..4].iter().all(|functions| *functions > 0) && offered[4] == 0, "{offered:?}");
+    assert!(offered[..3].iter().all(|functions| *functions > 0) && offered[3] == 0, "{offered:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_called_twice_at_once_goes_back_once_with_its_signature() {
+    let called = |id: &str, raw: Value| {
+        let args = json!({"query": "hours"});
+        Delta::Call(FunctionCall { id: id.into(), name: "look_up".into(), args, raw })
+    };
+    let twice = vec![called("a", json!({"thoughtSignature": "EjQK"})), called("b", json!({}))];
+    let mut house = House::new([(twice, Ok(Finish::Stop)), (vec![text("Ten.")], Ok(Finish::Stop))]);
+    house.answer().await;
+    let asked = house.model.asked.lock().unwrap();
+    let [Content::Calls { calls, .. }, Content::Results(results)] = &asked[1][..] else { panic!() };
+    assert_eq!((calls.len(), calls[0].id.as_str(), results[0].id.as_str()), (1, "a", "a"));
 }
 
 #[tokio::test(start_paused = true)]

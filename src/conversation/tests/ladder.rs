@@ -266,6 +266,8 @@ impl Call {
             assert!(sound.from <= quiet_since + 2000, "{shown}: silence from {quiet_since} on, {sounds:?}");
             quiet_since = quiet_since.max(sound.to);
         }
+        let last = sounds.last().map(|sound| sound.what);
+        assert!(!matches!(last, Some("placeholder" | "still")), "{shown}: a promise is the last word, {sounds:?}");
         // The moment for the caller's last word is silence that is meant.
         let end = self.turns.last().map_or(self.now, |(at, _)| *at);
         assert!(end <= quiet_since + 2000, "{shown}: silence from {quiet_since} to {end}, {sounds:?}");
