@@ -1,11 +1,13 @@
 //! The figures of answering on the wire: how soon the request leaves, how soon a clause is given to the voice, how far apart sentences are heard.
 //!
 //! `offhook run`, `offhook simulator` and `offhook call` are processes of their own, over real SIP and RTP on loopback. Prints one Markdown table.
-//! `cargo bench --bench answering` (three minutes); `-- --turns 24` for a look. Needs espeak-ng and sox.
+//! `cargo bench --bench answering` (three minutes); `-- --turns 24` for a look. Needs espeak-ng and sox. `-- faults` prints instead what a caller hears
+//! of every fault that the model can have, and when: whole calls within this process, a minute.
 
 use std::path::Path;
 use std::process::Command;
 
+use offhook::simulator::NAMES;
 use offhook::timeline::TurnReport;
 use serde_json::Value;
 
@@ -14,6 +16,12 @@ mod callers;
 #[path = "support/processes.rs"]
 #[allow(dead_code)]
 mod processes;
+#[path = "../tests/support/house.rs"]
+#[allow(dead_code)]
+mod house;
+#[path = "../tests/support/ill.rs"]
+#[allow(dead_code)]
+mod ill;
 use callers::QUESTIONS;
 use processes::{Appliance, all, row, run, start, timeline, together, words};
 
@@ -24,6 +32,9 @@ const BYTES_EACH_100_MS: usize = 2400;
 
 fn main() {
     let asked: Vec<String> = std::env::args().skip(1).collect();
+    if asked.iter().any(|argument| argument == "faults") {
+        return faults();
+    }
     let number = asked.iter().position(|argument| argument == "--turns").and_then(|at| asked.get(at + 1)?.parse().ok());
     let turns: usize = number.unwrap_or(240);
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -59,6 +70,14 @@ fn main() {
     );
     row("last packet of the answer", "", all(&reports, "answer_end_ms"));
     row("first sound", "p95 ≤ 480", all(&reports, "first_sound_ms"));
+}
+
+/// Every fault in a call of its own.
+fn faults() {
+    let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).chain([ill::REFUSED]).collect();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    println!("{}", ill::COLUMNS);
+    runtime.block_on(ill::calls(&names)).iter().for_each(|ill| println!("{ill}"));
 }
 
 /// What of an answer's start is neither the model's nor the voice's.

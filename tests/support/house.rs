@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 mod tones;
 #[allow(unused_imports)]
 pub use tones::tones as tone_config;
-pub use tones::{Sound, stretches};
+pub use tones::{Sound, sound_of, stretches};
 use tones::{Stretch, tones};
 
 pub const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -33,6 +33,8 @@ pub struct Call {
     pub report: CallReport,
     /// What was heard, in its order.
     pub heard: Vec<Stretch>,
+    /// Both sides, by turns a sample of the caller's and one of the box's.
+    pub recording: Vec<i16>,
 }
 
 impl Call {
@@ -111,8 +113,9 @@ impl House {
         let file = self.folder.path().join(format!("call-{}.wav", CALLS.fetch_add(1, Relaxed)));
         options.record = Some(file.clone());
         let report = soon("the end of a call", place(options)).await?;
-        let heard = stretches(&far_side(&std::fs::read(file).unwrap()));
-        Ok(Call { report, heard })
+        let recording = both_sides(&std::fs::read(file).unwrap());
+        let heard = stretches(&recording.chunks_exact(2).map(|both| both[1]).collect::<Vec<_>>());
+        Ok(Call { report, heard, recording })
     }
 
     /// Waits until the media thread serves no call.
@@ -147,11 +150,11 @@ pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     ended.unwrap_or_else(|_| panic!("within 10 s it did not become true that {what}"));
 }
 
-/// The right-hand side of a recording.
-fn far_side(file: &[u8]) -> Vec<i16> {
+/// The samples of a stereo recording.
+fn both_sides(file: &[u8]) -> Vec<i16> {
     let header = wav::header(file).unwrap().unwrap();
     assert_eq!((header.channels, header.rate), (2, RATE));
-    file[header.data_at..].chunks_exact(4).map(|both| i16::from_le_bytes([both[2], both[3]])).collect()
+    file[header.data_at..].chunks_exact(2).map(|sample| i16::from_le_bytes([sample[0], sample[1]])).collect()
 }
 
 /// What a caller says, spoken by espeak-ng.

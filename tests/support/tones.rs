@@ -83,15 +83,20 @@ pub fn tones(folder: &Path) -> Config {
     config
 }
 
+/// What a frame is, when it is voiced.
+pub fn sound_of(frame: &[i16]) -> Option<Sound> {
+    (level::rms_dbfs(frame) > level::VOICED_DBFS).then(|| {
+        let of = TONES.into_iter().find(|(_, hz)| tone::share_of(*hz, frame) > SHARE);
+        of.map_or(Other, |(sound, _)| sound)
+    })
+}
+
 /// Who is heard in a sound.
 pub fn stretches(samples: &[i16]) -> Vec<Stretch> {
     let mut runs: Vec<Stretch> = Vec::new();
     let mut before = None;
     for frame in samples.chunks_exact(FRAME_SAMPLES) {
-        let sound = (level::rms_dbfs(frame) > level::VOICED_DBFS).then(|| {
-            let of = TONES.into_iter().find(|(_, hz)| tone::share_of(*hz, frame) > SHARE);
-            of.map_or(Other, |(sound, _)| sound)
-        });
+        let sound = sound_of(frame);
         match (sound, runs.last_mut()) {
             (Some(sound), Some(run)) if before == Some(sound) => run.frames += usize::from(run.sound == sound),
             (Some(sound), _) => runs.push(Stretch { sound, frames: 1 }),
