@@ -114,6 +114,41 @@ async fn a_voice_that_writes_bare_samples_is_understood() {
     assert!(tone::share_of(500.0, &sound[100..7900]) > 0.99);
 }
 
+/// The command of the documentation in which this program stands, run with a stand-in of that name.
+fn documented(program: &str, folder: &Path, stand_in: &str) -> Vec<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let docs = include_str!("../docs/answering.md");
+    let line = docs.lines().find(|line| line.starts_with("command = ") && line.contains(program)).unwrap();
+    let command: Vec<String> = serde_json::from_str(line.strip_prefix("command = ").unwrap()).unwrap();
+    let file = folder.join(program);
+    std::fs::write(&file, format!("#!/bin/sh\n{stand_in}\n")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("PATH={}:{}", folder.display(), std::env::var("PATH").unwrap());
+    ["env".to_owned(), path].into_iter().chain(command).collect()
+}
+
+#[tokio::test]
+async fn the_command_lines_of_piper_and_flite_are_those_that_they_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let sine = |rate: u32| tone::sine(500.0 * 8000.0 / rate as f32, -12.0, rate as usize);
+    let file = |rate| wav_file(folder.path(), rate, &sine(rate));
+    // Piper reads lines and writes bare samples; flite speaks an argument, and waits for ever where it is to read and to write a pipe.
+    let piper = format!(
+        "[ \"$*\" = '--model en_US --output-raw' ] || exit 2\nread -r text\n[ \"$text\" = 'Good morning.' ] && tail -c +45 {}",
+        file(22_050)
+    );
+    let flite =
+        format!("[ \"$*\" = '-voice en_US -t Good morning. -o /dev/stdout' ] || exit 2\nexec cat {}", file(16_000));
+    for (program, stand_in, answer) in [("piper", piper, "raw:22050"), ("flite", flite, "wav")] {
+        let command = documented(program, folder.path(), &stand_in);
+        let voice = Voice { command, command_answer: answer.parse().unwrap(), en: "en_US".into(), ..Voice::default() };
+        let voice = CommandSynthesizer::new(&voice).unwrap();
+        let sound = spoken(&voice, say("Good morning.", Ends::Clause)).await.unwrap().concat();
+        assert!(sound.len().abs_diff(8000 + 640) <= 2, "{program}: {}", sound.len());
+        assert!(tone::share_of(500.0, &sound[100..7900]) > 0.99, "{program}");
+    }
+}
+
 #[tokio::test]
 async fn the_sound_is_given_while_the_program_still_writes() {
     let folder = tempfile::tempdir().unwrap();
