@@ -89,6 +89,7 @@ impl Poster {
     async fn all(&self) -> Result<(), String> {
         let store = self.store.clone();
         let messages = blocking(move || store.list().map_err(|error| error.to_string())).await?;
+        let mut refused = Ok(());
         for message in messages.into_iter().filter(|message| message.post == Post::Wanted) {
             let id = message.id.clone();
             let (store, of) = (self.store.clone(), id.clone());
@@ -102,13 +103,15 @@ impl Poster {
             }
             let response = request.send().await.map_err(|error| chain(&error.without_url()))?;
             if !response.status().is_success() {
-                return Err(format!("HTTP {}", response.status().as_u16()));
+                // It may be this message that is not wanted: the others need not wait for it.
+                refused = Err(format!("HTTP {}", response.status().as_u16()));
+                continue;
             }
             let store = self.store.clone();
             blocking(move || store.posted(&id).map_err(|error| error.to_string())).await?;
             info!("a message was taken by the webhook");
         }
-        Ok(())
+        refused
     }
 }
 
