@@ -1,4 +1,4 @@
-//! `offhook messages`: what callers have left: list it, look at one, take it away.
+//! `offhook messages`: what callers have left: list it, look at one, take its sound away, delete it.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::voicemail::{Kind, Message, Store, StoreError};
 
 use super::{Exit, Failure, check};
 
-/// Shows the messages that callers have left, and takes them off the box.
+/// Shows the messages that callers have left, and deletes them.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The configuration that names the folder
@@ -39,6 +39,11 @@ enum Command {
         /// The file to write; it must not exist
         file: PathBuf,
     },
+    /// Remove a message and its sound for good
+    Delete {
+        /// The message
+        id: String,
+    },
 }
 
 /// Does what was asked for.
@@ -52,6 +57,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             store.list()?.iter().try_for_each(|message| writeln!(out, "{}", line(message)))
         }
         Command::Show { id } => writeln!(out, "{}", shown(&store.get(&id)?)),
+        Command::Delete { id } => return Ok(store.remove(&id).map(|()| ExitCode::SUCCESS)?),
         Command::Export { id, file } => {
             let sound = store.sound(&id)?;
             let written = std::fs::File::create_new(&file).and_then(|mut file| file.write_all(&sound));

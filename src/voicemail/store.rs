@@ -244,6 +244,25 @@ impl Store {
         self.describe(&message)
     }
 
+    /// Removes a message and its sound.
+    ///
+    /// # Errors
+    /// When there is none of that name, or it cannot be removed.
+    pub fn remove(&self, id: &str) -> Result<(), StoreError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (description, sound) = (self.path(id, "json")?, self.path(id, "wav")?);
+        // The description first: without it the sound is swept.
+        fs::remove_file(&description).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => StoreError::Unknown { id: id.to_owned() },
+            _ => StoreError::Io { path: description, source },
+        })?;
+        match fs::remove_file(&sound) {
+            // A wish has no sound.
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError::Io { path: sound, source }),
+            _ => Ok(()),
+        }
+    }
+
     fn describe(&self, message: &Message) -> Result<(), StoreError> {
         let json = serde_json::to_vec_pretty(message).expect("strings and numbers are always JSON");
         self.write(&format!("{}.json", message.id), &json)
