@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use md5::{Digest, Md5};
+use offhook::simulator::faces::{FaceOptions, Faces};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -207,6 +208,70 @@ fn for_a_person_each_finding_is_a_line_and_its_remedy_the_next() {
     let at = lines.iter().position(|line| line.starts_with("warning  trunk full     reachable")).expect(&text);
     assert!(lines[at].contains("503 Full") && lines[at + 1].trim_start().starts_with('→'), "{text}");
     assert_eq!(lines.last(), Some(&"failures: 0, warnings: 1"));
+}
+
+/// A file with a key, and the line that names it.
+fn key(folder: &Path, key: &str) -> String {
+    let file = folder.join(format!("key-{key}"));
+    std::fs::write(&file, key).unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    format!("api_key_file = {file:?}\n")
+}
+
+#[test]
+fn a_recogniser_that_hears_us_one_that_refuses_our_key_one_that_is_gone_and_one_without_a_key_are_told_apart() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let faces = runtime.block_on(Faces::start(([127, 0, 0, 1], 0).into(), FaceOptions::default())).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (any, invalid) = (key(folder.path(), "any"), key(folder.path(), "invalid"));
+    let there = format!("base_url = \"http://{}\"\n", faces.address());
+    let gone = "base_url = \"http://127.0.0.1:9\"\n";
+    for (engine, lines, state, part) in [
+        ("deepgram", format!("{there}{any}"), "ok", "can be reached"),
+        ("deepgram", format!("{there}{invalid}"), "warning", "check key"),
+        ("deepgram", format!("{gone}{any}"), "warning", "check the network"),
+        // On the premises no key is asked for; at its maker's nobody is asked without one.
+        ("deepgram", there.clone(), "ok", "can be reached"),
+        ("deepgram", String::new(), "failure", "put [recogniser] right"),
+        ("gemini", format!("{there}{any}"), "ok", "can be reached"),
+        ("gemini", format!("{there}{invalid}"), "warning", "check key"),
+        ("wyoming", "address = \"127.0.0.1:9\"\n".into(), "warning", "check the network"),
+    ] {
+        let report = doctor(folder.path(), &format!("{SMALL}[recogniser]\nengine = \"{engine}\"\n{lines}"));
+        report.assert("recogniser", engine, state, part);
+    }
+    let none = doctor(folder.path(), SMALL);
+    assert!(none.checks.iter().all(|check| check["area"] != "recogniser"), "{}", none.text);
+}
+
+#[test]
+fn a_voice_that_speaks_is_told_from_one_that_breaks_and_one_that_is_silent_and_a_cloud_voice_has_another_behind_it() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let faces = runtime.block_on(Faces::start(([127, 0, 0, 1], 0).into(), FaceOptions::default())).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let tone = folder.path().join("tone.wav");
+    std::fs::write(&tone, offhook::pcm::wav::write(8000, 1, &offhook::pcm::tone::sine(500.0, -12.0, 8000))).unwrap();
+    let says = |script: &str| format!("{SMALL}[voice]\ncommand = [\"sh\", \"-c\", \"{script}\"]\n");
+    let well = says(&format!("cat >/dev/null; cat {}", tone.display()));
+    let report = doctor(folder.path(), &well);
+    report.assert("voice", "sh", "ok", "spoke a sentence");
+    for (script, part) in
+        [("cat >/dev/null; echo no such voice >&2; exit 3", "no such voice"), ("exec sleep 20", "1500")]
+    {
+        let report = doctor(folder.path(), &says(script));
+        report.assert("voice", "sh", "failure", part);
+        report.assert("voice", "sh", "failure", "in [voice]");
+        assert_eq!(report.code, Some(2), "{}", report.text);
+    }
+    for (given, state, part) in
+        [("any", "ok", "spoke a sentence"), ("invalid", "warning", "the voice of [voice] speaks")]
+    {
+        let url = format!("http://{}/cognitiveservices/v1", faces.address());
+        let azure = format!("[network_voice]\npreset = \"azure\"\nurl = \"{url}\"\n{}", key(folder.path(), given));
+        let report = doctor(folder.path(), &format!("{well}{azure}"));
+        report.assert("voice", "azure", state, part);
+        report.assert("voice", "sh", "ok", "spoke a sentence");
+    }
 }
 
 /// What a certificate is made of.
