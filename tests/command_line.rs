@@ -57,7 +57,9 @@ fn assert_says(said: &str, parts: &[&str]) {
 
 #[test]
 fn every_subcommand_explains_itself() {
-    for command in ["", "demo", "run", "check", "doctor", "clips", "call", "evaluate", "knowledge", "simulator"] {
+    for command in
+        ["", "demo", "run", "check", "doctor", "clips", "call", "evaluate", "knowledge", "messages", "simulator"]
+    {
         let arguments: Vec<_> = [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let output = run(&arguments);
         assert_eq!(output.status.code(), Some(0), "{command}");
@@ -151,6 +153,67 @@ fn a_sip_port_in_use_ends_with_71_and_names_the_address() {
     let (code, said) = refusal(&SMALL.replace("127.0.0.1:0", &address.to_string()));
     assert_eq!(code, Some(71));
     assert_says(&said, &[&address.to_string(), "listen"]);
+}
+
+/// The lines of the configuration that the simulator prints for its faces, interface by interface. The simulator lives as long as the child.
+fn faces() -> (std::process::Child, Vec<String>) {
+    let mut command = offhook();
+    command.args(["simulator", "--faces"]).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let mut blocks = vec![String::new()];
+    for line in lines.map_while(Result::ok) {
+        match line.as_str() {
+            "" => blocks.push(String::new()),
+            line => *blocks.last_mut().unwrap() += &format!("{line}\n"),
+        }
+        if line.starts_with("webhook_url") {
+            break;
+        }
+    }
+    assert!(blocks[0].starts_with("listening on http://127.0.0.1:"), "{blocks:?}");
+    // What is said to all of them.
+    assert!(blocks[1].contains("GEMINI_API_KEY"), "{blocks:?}");
+    (child, blocks.split_off(2))
+}
+
+#[test]
+fn what_the_simulator_prints_for_each_face_is_a_configuration_with_which_it_is_heard_and_speaks() {
+    let (mut simulator, blocks) = faces();
+    assert_eq!(blocks.len(), 16, "{blocks:?}");
+    let judged = std::thread::scope(|scope| {
+        let judging: Vec<_> = blocks[1..].iter().map(|block| scope.spawn(|| judge(&blocks[0], block))).collect();
+        judging.into_iter().map(|judged| judged.join().unwrap()).collect::<Vec<_>>()
+    });
+    simulator.kill().unwrap();
+    simulator.wait().unwrap();
+    let asked = judged.iter().filter(|reached| **reached).count();
+    assert_eq!(asked, 11, "four recognisers and seven voices are asked by the doctor");
+}
+
+/// Checks a configuration that uses one face; true when the doctor has asked it.
+fn judge(gemini: &str, block: &str) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!("[sip]\nlisten = \"127.0.0.1:0\"\n{gemini}{block}");
+    let file = write_config(folder.path(), &text);
+    let run = |command: &str, more: &[&str]| {
+        let mut offhook = offhook();
+        for key in ["GEMINI_API_KEY", "DEEPGRAM_API_KEY", "OPENAI_API_KEY", "OFFHOOK_VOICE_KEY"] {
+            offhook.env(key, "any");
+        }
+        offhook.args([command, "--config", file.to_str().unwrap()]).args(more).output().unwrap()
+    };
+    let checked = run("check", &[]);
+    assert_eq!(checked.status.code(), Some(0), "{block}{}", self::text(&checked.stderr));
+    let Some(area) = ["recogniser", "network_voice"].into_iter().find(|area| block.contains(&format!("[{area}]")))
+    else {
+        return false;
+    };
+    let report: serde_json::Value = serde_json::from_slice(&run("doctor", &["--json"]).stdout).unwrap();
+    let area = area.strip_prefix("network_").unwrap_or(area);
+    let checks: Vec<_> = report["checks"].as_array().unwrap().iter().filter(|check| check["area"] == area).collect();
+    assert!(!checks.is_empty() && checks.iter().all(|check| check["state"] == "ok"), "{block}{checks:?}");
+    true
 }
 
 async fn simulator() -> Simulator {

@@ -1,4 +1,4 @@
-//! `offhook simulator`: the stand-in for Gemini's interface, alone.
+//! `offhook simulator`: the stand-in for Gemini's interface, and for the others that the box can use.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -8,11 +8,13 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Language;
+use crate::simulator::faces::AllFaces;
 use crate::simulator::{Options, Order, Simulator};
 
 /// Runs a stand-in for Gemini's HTTP interface on this machine, with scripted answers.
 ///
-/// It understands nothing and says so. Point `gemini.base_url` at the address that it prints.
+/// It understands nothing and says so. Point `gemini.base_url` at the address that it prints. With --faces it stands in for recognisers, voices, a
+/// CRM and the rest as well, and prints the lines of the configuration for each.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Address to listen on; port 0 takes a free one.
@@ -34,6 +36,10 @@ pub struct Args {
     /// Decides where tokens are cut.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Stands in for the other interfaces too, and prints the configuration of each: OpenAI's chat, Deepgram, Azure, Wyoming, a CRM, … Without
+    /// an address on free ports of this machine; else on this port and, for Wyoming, the two above it.
+    #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, require_equals = true, default_missing_value = "127.0.0.1:0")]
+    pub faces: Option<SocketAddr>,
     /// Answers requests without a key too.
     #[arg(long)]
     pub no_key: bool,
@@ -43,8 +49,10 @@ pub struct Args {
 #[derive(Debug, Error)]
 pub enum SimulatorError {
     /// The address cannot be listened on.
-    #[error("--listen {address}: {source}; is another program there? Port 0 takes a free one")]
+    #[error("{option} {address}: {source}; is another program there? Port 0 takes a free one")]
     Listen {
+        /// Which of the options names it.
+        option: &'static str,
         /// The address.
         address: SocketAddr,
         /// Why.
@@ -67,13 +75,26 @@ pub async fn run(args: Args) -> Result<(), SimulatorError> {
         key_required: !args.no_key,
         ..Options::default()
     };
-    let listen = |source| SimulatorError::Listen { address: args.listen, source };
-    let simulator = Simulator::start(options).await.map_err(listen)?;
-    if !simulator.local_addr().ip().is_loopback() {
-        tracing::warn!(address = %simulator.local_addr(), "the simulator can be reached from other machines");
+    let simulator = Simulator::start(options).await;
+    let simulator =
+        simulator.map_err(|source| SimulatorError::Listen { option: "--listen", address: args.listen, source })?;
+    let faces = match args.faces {
+        Some(address) => {
+            let faces = AllFaces::start(address, args.lang).await;
+            Some(faces.map_err(|source| SimulatorError::Listen { option: "--faces", address, source })?)
+        }
+        None => None,
+    };
+    for address in [Some(simulator.local_addr()), args.faces].into_iter().flatten() {
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "the simulator can be reached from other machines");
+        }
     }
     let mut out = io::stdout();
     writeln!(out, "listening on {}", simulator.base_url())?;
+    if let Some(faces) = &faces {
+        write!(out, "{}", configuration(&simulator, faces))?;
+    }
     out.flush()?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
@@ -82,6 +103,18 @@ pub async fn run(args: Args) -> Result<(), SimulatorError> {
     }
     simulator.shutdown().await;
     Ok(())
+}
+
+/// What an installer pastes, interface by interface.
+fn configuration(simulator: &Simulator, faces: &AllFaces) -> String {
+    let gemini = format!("[gemini]\nbase_url = \"{}\"\n", simulator.base_url());
+    let mut text = "\n# One section of each name goes into the configuration. Any key will do but \"invalid\":\n\
+                    # export GEMINI_API_KEY=any DEEPGRAM_API_KEY=any OPENAI_API_KEY=any OFFHOOK_VOICE_KEY=any\n"
+        .to_owned();
+    for (name, lines) in [("Gemini, the model", gemini)].into_iter().chain(faces.lines()) {
+        text += &format!("\n# {name}\n{lines}");
+    }
+    text
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -113,6 +146,14 @@ mod tests {
         let args = parsed(&[]).unwrap();
         assert!(args.listen.ip().is_loopback() && args.listen.port() == 0);
         assert_eq!((args.first_token_ms, args.tokens_per_second, args.lang), (500, 60.0, Language::En));
+        assert_eq!(args.faces, None);
+    }
+
+    #[test]
+    fn the_other_faces_are_on_loopback_unless_they_are_told_where() {
+        assert_eq!(parsed(&["--faces"]).unwrap().faces, Some(([127, 0, 0, 1], 0).into()));
+        assert_eq!(parsed(&["--faces=192.0.2.1:8090"]).unwrap().faces, Some(([192, 0, 2, 1], 8090).into()));
+        assert!(parsed(&["--faces", "192.0.2.1:8090"]).is_err());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+mod all;
 mod deepgram;
 pub mod ears;
 mod live;
@@ -21,6 +22,7 @@ pub mod crm;
 mod tools;
 pub mod voices;
 
+pub use all::AllFaces;
 pub use tools::{ToolOptions, ToolRequest};
 
 /// How the faces behave.
