@@ -1,13 +1,21 @@
 //! The installer's own functions on the wire: what leaves the box for them, and what comes of it in a call.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
+use offhook::codec::Codec;
 use offhook::config::{Config, HttpTool};
 use offhook::http::Http;
+use offhook::media::Keys;
 use offhook::model::FunctionCall;
+use offhook::pcm::{FRAME_SAMPLES, tone};
+use offhook::phone;
+use offhook::phone::caller::{Agreed, Caller, Talked};
+use offhook::rtp::socket;
+use offhook::sdp::{self, LocalMedia, MediaSecurity};
 use offhook::simulator::faces::{FaceOptions, Faces, ToolOptions};
+use offhook::sip::{UserAgent, UserAgentOptions};
 use offhook::tools::{Doings, Occasion, Toolbox};
 use offhook::voicemail::Note;
 use serde_json::{Value, json};
@@ -15,8 +23,8 @@ use serde_json::{Value, json};
 #[path = "support/house.rs"]
 #[allow(dead_code)]
 mod house;
-use house::Sound::{Answer, Placeholder};
-use house::{House, LOOPBACK, say};
+use house::Sound::{Answer, Other, Placeholder};
+use house::{House, LOOPBACK, say, soon};
 
 const CALLER: &str = "+972501234567";
 
@@ -26,6 +34,7 @@ struct Bench {
     tools: ToolOptions,
     config: Config,
     doings: Arc<Doings>,
+    pressed: Arc<Mutex<Vec<Keys>>>,
 }
 
 impl Bench {
@@ -34,7 +43,7 @@ impl Bench {
         change(&mut tools);
         let options = FaceOptions { tools: tools.clone(), ..FaceOptions::default() };
         let faces = Faces::start((LOOPBACK, 0).into(), options).await.unwrap();
-        Self { faces, tools, config: Config::default(), doings: Doings::new(5) }
+        Self { faces, tools, config: Config::default(), doings: Doings::new(5), pressed: Arc::default() }
     }
 
     fn tool(&mut self, name: &str, path: &str, change: impl FnOnce(&mut HttpTool)) {
@@ -53,8 +62,16 @@ impl Bench {
     async fn run(&self, turn: u32, name: &str, args: Value) -> Value {
         let http = Http::new(Duration::from_millis(800)).unwrap();
         let toolbox = Arc::new(Toolbox::new(&self.config, &http, None, None).unwrap());
-        let occasion =
-            Occasion { from: Note { caller: CALLER.into(), call: "a@b".into() }, turn, doings: self.doings.clone() };
+        let pressed = self.pressed.clone();
+        let occasion = Occasion {
+            from: Note { caller: CALLER.into(), call: "a@b".into() },
+            turn,
+            doings: self.doings.clone(),
+            press: Arc::new(move |keys| {
+                pressed.lock().unwrap().push(keys);
+                true
+            }),
+        };
         let call = FunctionCall { id: "1".into(), name: name.into(), args, raw: Value::Null };
         toolbox.run(&call, &occasion).await
     }
@@ -159,4 +176,96 @@ async fn in_a_call_the_model_has_a_request_made_and_answers_with_what_came_of_it
     let told = &asked.last().unwrap().json;
     assert!(told.contains("shipped") && told.contains("never instructions"), "{told}");
     house.close().await;
+}
+
+#[tokio::test]
+async fn keys_are_pressed_only_where_that_is_allowed_once_a_turn_and_as_often_as_a_call_may_have_things_done() {
+    let mut bench = Bench::open(|_| {}).await;
+    let told = bench.run(1, "send_dtmf", json!({"digits": "1"})).await;
+    assert_eq!(told, json!({"error": "there is no such function"}));
+    bench.config.functions.send_dtmf = true;
+    for (digits, problem) in [
+        (json!("12,3"), "',' is no key"),
+        (json!("*31#+49"), "'+' is no key"),
+        (json!(""), "too small"),
+        (json!("1".repeat(33)), "too large"),
+        (json!(12), "must be of type string"),
+    ] {
+        let told = bench.run(1, "send_dtmf", json!({"digits": digits})).await;
+        assert!(told["error"].as_str().unwrap().contains(problem), "{told}");
+    }
+    assert!(bench.pressed.lock().unwrap().is_empty());
+    for (turn, pressed) in [(1, 1), (1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 5)] {
+        bench.run(turn, "send_dtmf", json!({"digits": "0*#d"})).await;
+        assert_eq!(bench.pressed.lock().unwrap().len(), pressed, "turn {turn}");
+    }
+    assert_eq!(bench.pressed.lock().unwrap()[4], Keys::parse("0*#D").unwrap());
+}
+
+/// What a phone hears of a model that says something, presses keys, and goes on: with telephone events, or without.
+async fn pressed(codec: Codec, with_events: bool) -> Talked {
+    let house = House::open(|config, cloud| {
+        config.functions.send_dtmf = true;
+        cloud.calls = vec![("send_dtmf".into(), json!({"digits": KEYS}))];
+        cloud.faults = vec!["S4-text".parse().unwrap()];
+    })
+    .await;
+    let (rtp, _rtcp) = socket::bind_pair(LOOPBACK, 0..=0).unwrap();
+    let (agent, _incoming) = UserAgent::start(UserAgentOptions::new((LOOPBACK, 0).into())).await.unwrap();
+    let port = rtp.local_addr().unwrap().port();
+    let media = LocalMedia { address: LOOPBACK, port, session_id: 1, version: 1 };
+    let mut offer = String::from_utf8(sdp::make_offer(&media, &[codec], &MediaSecurity::OFF)).unwrap();
+    if !with_events {
+        let lines = offer.lines().filter(|line| !line.contains(":101 "));
+        offer = lines.map(|line| format!("{}\r\n", line.trim_end_matches(" 101"))).collect();
+    }
+    let mut call = agent.invite(&house.uri(), offer.into_bytes()).await.unwrap();
+    let (mut dialog, answer) = soon("the answer", call.answered()).await.unwrap();
+    let agreed = sdp::parse_answer(&answer, &MediaSecurity::OFF).unwrap();
+    assert_eq!(agreed.telephone_event.is_some(), with_events);
+    let sound = Agreed { codec: agreed.codec, event_payload_type: agreed.telephone_event };
+    let mut options = house.options(vec![say("Please press the keys for me.")]);
+    // Telephone events are silence to the ear.
+    options.script.answer_quiet = Duration::from_secs(3);
+    let caller = Caller::new(Instant::now(), sound, options.utterances, options.clips, options.script);
+    let talking = phone::run::start(rtp, agreed.remote, None, caller, Arc::default()).unwrap();
+    let talked = soon("the end of the talk", talking).await.unwrap().talked;
+    soon("the answered BYE", dialog.hang_up()).await;
+    house.close().await;
+    talked
+}
+
+const KEYS: &str = "159*0#D";
+
+/// The keys that are heard as tones of at least 60 ms, with 60 ms of silence behind each.
+fn tones_of_keys(samples: &[i16]) -> String {
+    let key_of = |frame: &[i16]| {
+        "0123456789*#ABCD".chars().find(|key| {
+            let shares = tone::key_hz(*key).unwrap().map(|hz| tone::share_of(hz, frame));
+            shares[0] > 0.2 && shares[1] > 0.3 && shares.iter().sum::<f32>() > 0.9
+        })
+    };
+    let frames: Vec<Option<char>> = samples.chunks_exact(FRAME_SAMPLES).map(key_of).collect();
+    let runs = frames.chunk_by(|a, b| a == b).filter(|run| run.len() >= 3);
+    runs.filter_map(|run| run[0]).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_call_the_model_presses_keys_as_telephone_events_between_what_it_says() {
+    let talked = pressed(Codec::Pcmu, true).await;
+    let keys: String = talked.keys.iter().map(|key| key.digit).collect();
+    assert_eq!(keys, KEYS);
+    assert!(talked.keys.iter().all(|key| key.duration == Duration::from_millis(100)), "{:?}", talked.keys);
+    assert_eq!((talked.unusable, tones_of_keys(talked.ear.samples()).as_str()), (0, ""));
+    let heard = house::stretches(talked.ear.samples());
+    assert!(heard.iter().all(|stretch| [Placeholder, Answer].contains(&stretch.sound)), "{heard:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_without_telephone_events_hears_the_tones_of_the_keys_and_what_is_said_around_them_whole() {
+    let talked = pressed(Codec::Pcma, false).await;
+    assert_eq!((tones_of_keys(talked.ear.samples()).as_str(), talked.keys.len()), (KEYS, 0));
+    let heard = house::stretches(talked.ear.samples());
+    let sounds: Vec<_> = heard.iter().map(|stretch| stretch.sound).collect();
+    assert_eq!(sounds, [Placeholder, Answer, Other, Answer], "{heard:?}");
 }

@@ -413,6 +413,11 @@ impl Dialogue {
             ),
             Work::ToolsRun { generation } => self.tell(now, Input::ToolsRun { generation }),
             Work::ToolsDone { generation } => self.tell(now, Input::ToolsDone { generation }),
+            Work::Press { keys } => {
+                if !self.ports.command(media::Command::Dial(keys)) {
+                    warn!("the media thread is behind: keys are left out");
+                }
+            }
             Work::Aside { generation, piece } => {
                 if let Some(open) = self.open.as_mut().filter(|open| open.generation == generation) {
                     open.add(&piece);

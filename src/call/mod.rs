@@ -16,7 +16,7 @@ use crate::context::{Briefing, Sources};
 use crate::conversation::{Generation, Outcome, Seq};
 use crate::hearing::{EndOfTurn, Hint};
 use crate::limits::Day;
-use crate::media::{Join, MediaThread};
+use crate::media::{Join, Keys, MediaThread};
 use crate::model::{self, LanguageModel};
 use crate::playout::SharedForecast;
 use crate::playout::clips::Clips;
@@ -105,6 +105,7 @@ pub(crate) enum Work {
     Controlled { generation: Generation, control: Control },
     ToolsRun { generation: Generation },
     ToolsDone { generation: Generation },
+    Press { keys: Keys },
     Aside { generation: Generation, piece: Piece },
     Used { usage: model::Usage },
     AnswerEnded { generation: Generation, outcome: Outcome, fault: Option<model::Fault> },
@@ -323,7 +324,10 @@ async fn converse(
         skipped = read(&counters.skipped),
         concealed = read(&counters.concealed),
         underruns = read(&counters.underruns),
-        overruns = read(&counters.event_overruns) + read(&counters.heard_overruns) + read(&counters.command_overruns),
+        overruns = read(&counters.event_overruns)
+            + read(&counters.heard_overruns)
+            + read(&counters.command_overruns)
+            + read(&counters.key_overruns),
         "ended"
     );
     reason

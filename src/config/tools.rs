@@ -27,11 +27,20 @@ pub struct Functions {
     pub call_back: bool,
     /// Whether the model may search the business's texts, where there are any.
     pub look_up: bool,
+    /// Whether the model may press keys towards the far side.
+    pub send_dtmf: bool,
 }
 
 impl Default for Functions {
     fn default() -> Self {
-        Self { transfer: true, transfer_targets: BTreeMap::new(), take_message: true, call_back: true, look_up: true }
+        Self {
+            transfer: true,
+            transfer_targets: BTreeMap::new(),
+            take_message: true,
+            call_back: true,
+            look_up: true,
+            send_dtmf: false,
+        }
     }
 }
 

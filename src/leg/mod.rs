@@ -55,7 +55,7 @@ pub trait Leg: Send {
     /// The next key the caller pressed.
     fn poll_dtmf(&mut self) -> Option<Dtmf>;
 
-    /// Presses a key towards the far side; without effect where it takes none.
+    /// Presses a key towards the far side, in place of what is spoken meanwhile; without effect where the far side has no use for keys.
     fn dial(&mut self, _key: Dtmf) {}
 
     /// Both sides have agreed anew: on another codec, another address, other keys, on hold.

@@ -1,4 +1,5 @@
-//! Two legs as one call: each hears the other, a frame each way every ptime, and keys are passed on.
+//! Two legs as one call: each hears the other, a frame each way every ptime, and keys are passed on, to a peer that takes no telephone
+//! events as tones.
 //!
 //! The sound passes through decoded, so that the legs may have different codecs. Nothing is allocated or freed here: a leg comes from
 //! a task by a ring, and goes back by another. Not implemented: conferences of more than two.

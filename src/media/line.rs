@@ -14,6 +14,7 @@ use crate::pcm::tone::Ringback;
 use crate::pcm::{FRAME_SAMPLES, SILENCE, duration};
 use crate::playout::Mixer;
 
+use super::dialling::{Dialling, Tick};
 use super::ports::{Command, Event, HeardFrame, Inside, Occurrence, Ports, rings};
 
 /// Heard frames between two wake-ups of the call's task, so that it empties the ring in time.
@@ -36,6 +37,8 @@ pub struct LineCounters {
     pub heard_overruns: AtomicU64,
     /// Commands dropped because the ring was full.
     pub command_overruns: AtomicU64,
+    /// Keys to be pressed that were dropped because too many waited.
+    pub key_overruns: AtomicU64,
 }
 
 /// What keeps a call from being a conversation.
@@ -59,6 +62,7 @@ pub struct Line {
     leg: Box<dyn Leg>,
     endpointer: Endpointer,
     mixer: Mixer,
+    dialling: Dialling,
     inside: Inside,
     counters: Arc<LineCounters>,
     media_timeout: Duration,
@@ -88,6 +92,7 @@ impl Line {
             leg,
             endpointer,
             mixer,
+            dialling: Dialling::new(),
             inside,
             counters,
             media_timeout,
@@ -142,6 +147,7 @@ impl Line {
         let Inside { bridge, events, .. } = &mut self.inside;
         let counters = &self.counters;
         let mut wake = false;
+        self.dialling.forget();
         let kind = bridge.relay(now, &mut *self.leg, |dtmf| {
             wake = true;
             if events.try_push(Event { at: now, what: Occurrence::Dtmf(dtmf) }).is_err() {
@@ -165,6 +171,10 @@ impl Line {
                 Command::Flush => self.mixer.flush(now),
                 Command::Resume => self.mixer.resume(),
                 Command::Hint(hint) => self.endpointer.hint(hint),
+                Command::Dial(keys) => {
+                    let dropped = self.dialling.dial(&keys);
+                    self.counters.key_overruns.fetch_add(dropped as u64, Relaxed);
+                }
                 Command::KeepOpen => self.endpointer.keep_open(now),
                 Command::Ring(ringback) => {
                     self.standing.early = Some(ringback);
@@ -250,11 +260,23 @@ impl Line {
         let (frame, sounding) = match &mut self.standing {
             Standing { held: true, .. } => (SILENCE, false),
             Standing { early: Some(ringback), .. } => ringback.frame(),
-            Standing { early: None, .. } => self.mixer.tick(now, &mut self.inside.speech),
+            Standing { early: None, .. } => match self.dialling.tick(self.is_speaking()) {
+                Tick::Speech => self.mixer.tick(now, &mut self.inside.speech),
+                Tick::Press(key) => {
+                    self.leg.dial(key);
+                    (SILENCE, false)
+                }
+                Tick::Quiet => (SILENCE, false),
+            },
         };
         self.leg.speak(now, &frame, sounding);
         self.counters.underruns.store(self.mixer.underruns(), Relaxed);
         self.tell_played(now)
+    }
+
+    /// Whether the next frame goes on with what is being said: between two phrases there is a pause, also when both are there already.
+    fn is_speaking(&self) -> bool {
+        self.mixer.audible() && !self.inside.speech.try_peek().is_some_and(|next| next.end_of_phrase)
     }
 
     fn tell_played(&mut self, now: Instant) -> bool {

@@ -223,3 +223,59 @@ async fn before_the_answer_it_rings_and_nothing_is_heard_or_missed() {
     assert_eq!(std::iter::from_fn(|| ports.heard()).count(), 40);
     assert!(!std::iter::from_fn(|| ports.event()).any(|event| event.what == Occurrence::MediaTimeout));
 }
+
+/// A leg on which keys are seen: of each ptime the key that it began, `~` for our speech, `.` for silence.
+struct Keyed {
+    key: Option<char>,
+    sent: Arc<Mutex<String>>,
+}
+
+impl Leg for Keyed {
+    fn hear(&mut self, _: Instant, _: &mut Frame) -> FrameKind {
+        FrameKind::Silence
+    }
+    fn speak(&mut self, _: Instant, _: &Frame, sounding: bool) {
+        let sign = self.key.take().unwrap_or(if sounding { '~' } else { '.' });
+        self.sent.lock().unwrap().push(sign);
+    }
+    fn skip(&mut self) {}
+    fn poll_dtmf(&mut self) -> Option<Dtmf> {
+        None
+    }
+    fn dial(&mut self, key: Dtmf) {
+        assert_eq!(self.key.replace(key.digit), None);
+    }
+    fn renegotiate(&mut self, _: &LegMedia) {}
+    fn last_received(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+#[tokio::test]
+async fn keys_wait_until_a_phrase_is_through_and_the_next_one_waits_until_they_are() {
+    let start = Instant::now();
+    let sent = Arc::<Mutex<String>>::default();
+    let endpointer = Endpointer::new(Limits::from(&config::Hearing::default()));
+    let leg = Box::new(Keyed { key: None, sent: sent.clone() });
+    let (mut line, mut ports) =
+        Line::new(leg, endpointer, Mixer::new(Duration::ZERO), Duration::from_secs(3600)).unwrap();
+    let mut speech = ports.take_speech().unwrap();
+    for _ in 0..5 {
+        speech.try_push(SpeechFrame::speech(1, 0, marker())).unwrap();
+    }
+    speech.try_push(SpeechFrame::end_of_phrase(1, 0)).unwrap();
+    for _ in 0..3 {
+        speech.try_push(SpeechFrame::speech(1, 1, marker())).unwrap();
+    }
+    speech.try_push(SpeechFrame::end_of_phrase(1, 1)).unwrap();
+    ports.command(Command::Release(1));
+    let mut ticks = 0..;
+    let mut run = |line: &mut Line, count: usize| {
+        ticks.by_ref().take(count).for_each(|n| assert!(line.tick(start + PTIME * n)));
+        std::mem::take(&mut *sent.lock().unwrap())
+    };
+    assert_eq!(run(&mut line, 2), "~~");
+    ports.command(Command::Dial(crate::media::Keys::parse("12").unwrap()));
+    assert_eq!(run(&mut line, 3), "~~~");
+    assert_eq!(run(&mut line, 24), "1.........2.........~~~.");
+}

@@ -12,12 +12,14 @@
 //! Every ring is bounded. Whoever finds one full drops the newest element and counts it; nobody waits on the media thread's side.
 
 mod bridge;
+mod dialling;
 mod line;
 mod ports;
 pub mod realtime;
 mod thread;
 
 pub use bridge::Join;
+pub use dialling::{Keys, KeysError};
 pub use line::{Line, LineCounters};
 pub use ports::{Command, Event, HeardFrame, Occurrence, Ports};
 pub use thread::{MediaCounters, MediaThread, Place};

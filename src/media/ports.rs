@@ -19,6 +19,7 @@ use crate::pcm::tone::Ringback;
 use crate::playout::{Arming, PlayableClip, Played, SpeechFrame};
 
 use super::bridge::{Bridge, Join, Joins, bridge};
+use super::dialling::Keys;
 use super::line::LineCounters;
 
 /// Commands that may wait; a conversation makes a handful a turn.
@@ -50,6 +51,8 @@ pub enum Command {
     Resume,
     /// What is known of the caller's utterance from elsewhere.
     Hint(Hint),
+    /// Press these keys towards the far side in the next pause of what is said.
+    Dial(Keys),
     /// The caller does something other than speaking: an utterance that is open goes on.
     KeepOpen,
     /// Before the answer: this is what is to be heard of us.

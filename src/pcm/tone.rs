@@ -1,4 +1,4 @@
-//! Sine tones: markers by which a test can ask who is heard, and the ringing tone of early media.
+//! Sine tones: markers by which a test can ask who is heard, the ringing tone of early media, and the tones of keys (ITU-T Q.23).
 
 use std::time::Duration;
 
@@ -59,6 +59,34 @@ impl Ringback {
     }
 }
 
+/// Peak of the lower and the upper component of a key's tone, as shares of full scale: −10 and −8 dBm0, of which 3.14 are full scale. The
+/// upper one is louder, since lines dampen it more (ETSI ES 201 235-2 §4.2).
+const KEY_AMPLITUDES: [f32; 2] = [0.22 * 32767.0, 0.277 * 32767.0];
+/// Rows and columns of the keypad in hertz (ITU-T Q.23).
+const KEY_ROWS: [f32; 4] = [697.0, 770.0, 852.0, 941.0];
+const KEY_COLUMNS: [f32; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
+const KEYPAD: &[u8; 16] = b"123A456B789C*0#D";
+
+/// The two components of a key's tone in hertz: of `0`–`9`, `*`, `#`, `A`–`D`.
+pub fn key_hz(key: char) -> Option<[f32; 2]> {
+    let place = KEYPAD.iter().position(|&known| char::from(known) == key)?;
+    Some([KEY_ROWS[place / 4], KEY_COLUMNS[place % 4]])
+}
+
+/// The frame of a key's tone that begins `first` samples after the tone did, and ends with it after `samples`. Allocates nothing.
+pub fn key_frame(key: char, first: usize, samples: usize) -> Frame {
+    let Some(hz) = key_hz(key) else { return SILENCE };
+    std::array::from_fn(|n| {
+        if first + n >= samples {
+            return 0;
+        }
+        let turns = (first + n) as f32 / RATE as f32;
+        let components = hz.iter().zip(KEY_AMPLITUDES);
+        components.map(|(hz, amplitude)| amplitude * (std::f32::consts::TAU * (hz * turns).fract()).sin()).sum::<f32>()
+            as i16
+    })
+}
+
 /// `samples` samples of a sine of `hz` at `dbfs` peak level, starting at phase 0.
 pub fn sine(hz: f32, dbfs: f32, samples: usize) -> Vec<i16> {
     let amplitude = 32767.0 * 10f32.powf(dbfs / 20.0);
@@ -108,6 +136,27 @@ mod tests {
             [true, true, false, false, true, true, false, false]
         );
         assert!((0..300).all(|_| Ringback::SILENT.clone().frame() == (SILENCE, false)));
+    }
+
+    #[test]
+    fn a_key_sounds_in_its_row_and_its_column_and_in_no_other() {
+        for key in "0123456789*#ABCD".chars() {
+            let sound: Vec<i16> = (0..5).flat_map(|n| key_frame(key, n * FRAME_SAMPLES, 750)).collect();
+            let [row, column] = key_hz(key).unwrap();
+            // Of the power 39 % is in the lower and 61 % in the upper component.
+            let shares = |all: &[f32; 4]| all.map(|hz| share_of(hz, &sound[..750]));
+            for (hz, share) in KEY_ROWS.iter().zip(shares(&KEY_ROWS)) {
+                assert!(if *hz == row { (0.36..0.42).contains(&share) } else { share < 0.05 }, "{key} {hz}: {share}");
+            }
+            for (hz, share) in KEY_COLUMNS.iter().zip(shares(&KEY_COLUMNS)) {
+                assert!(
+                    if *hz == column { (0.58..0.64).contains(&share) } else { share < 0.05 },
+                    "{key} {hz}: {share}"
+                );
+            }
+            assert!(sound[750..].iter().all(|&sample| sample == 0), "{key}");
+        }
+        assert_eq!((key_hz('x'), key_frame('x', 0, 800)), (None, SILENCE));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::script::{Script, ScriptOptions, Step};
 use super::turn::Spoken;
 use crate::codec::Codec;
 use crate::pcm::{FRAME_SAMPLES, SILENCE};
+use crate::rtp::dtmf::{Dtmf, DtmfDetector};
 use crate::rtp::packet::{HEADER_BYTES, PacketView, write_packet};
 
 /// Frames there is room for before the ear must allocate: five minutes.
@@ -43,6 +44,8 @@ pub struct Caller {
     paused: Option<Instant>,
     spoken: Vec<Spoken>,
     ear: Ear,
+    keypad: DtmfDetector,
+    keys: Vec<Dtmf>,
     said: Vec<i16>,
     answered: Instant,
     first_sent: Option<Instant>,
@@ -59,6 +62,8 @@ pub struct Caller {
 pub struct Talked {
     /// What was heard.
     pub ear: Ear,
+    /// The keys that the other side pressed, as telephone events.
+    pub keys: Vec<Dtmf>,
     /// What was said, by its times; one entry for each turn that was said to its end.
     pub spoken: Vec<Spoken>,
     /// The call's answer.
@@ -95,6 +100,8 @@ impl Caller {
             spoken: Vec::with_capacity(utterances.len()),
             utterances,
             ear: Ear::new(clips, ROOM),
+            keypad: DtmfDetector::default(),
+            keys: Vec::new(),
             said: Vec::with_capacity(ROOM * FRAME_SAMPLES),
             answered: now,
             first_sent: None,
@@ -196,6 +203,11 @@ impl Caller {
                 let PacketView { sequence, timestamp, ssrc, .. } = packet;
                 self.ear.hear(Packet { at, sequence, timestamp, ssrc, sound: &sound[..length] });
             }
+            Ok(packet) if Some(packet.payload_type) == self.agreed.event_payload_type => {
+                let known = self.keypad.handle_packet(at, packet.timestamp, packet.payload);
+                self.unusable += u64::from(!known);
+                self.keys.extend(std::iter::from_fn(|| self.keypad.poll()));
+            }
             _ => self.unusable += 1,
         }
     }
@@ -220,9 +232,12 @@ impl Caller {
     /// The call is over.
     pub fn finish(mut self, now: Instant) -> Talked {
         self.ear.finish();
+        self.keypad.reset();
+        self.keys.extend(std::iter::from_fn(|| self.keypad.poll()));
         Talked {
             unusable: self.unusable + self.ear.unusable(),
             ear: self.ear,
+            keys: self.keys,
             spoken: self.spoken,
             answered: self.answered,
             ended: now,

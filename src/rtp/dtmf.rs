@@ -9,9 +9,12 @@
 
 use std::time::{Duration, Instant};
 
+use crate::pcm::{Frame, tone};
+
 /// Without a further packet for so long the digit is over, even if its end was lost.
 const END_BY_SILENCE: Duration = Duration::from_millis(120);
-const DIGITS: &[u8; 16] = b"0123456789*#ABCD";
+/// The digits in the order of their events.
+pub(crate) const DIGITS: &[u8; 16] = b"0123456789*#ABCD";
 const QUEUE: usize = 32;
 /// Level of the digits sent, in −dBm0.
 const VOLUME: u8 = 10;
@@ -130,6 +133,16 @@ pub struct EventPacket {
     pub timestamp: u32,
     /// The four payload bytes.
     pub payload: [u8; 4],
+}
+
+impl EventPacket {
+    /// The sound of the tick with `timestamp`, for a peer that takes no telephone events: the digit's tone, and silence behind it.
+    pub fn tone(&self, timestamp: u32) -> Frame {
+        let [event, _, high, low] = self.payload;
+        let first = timestamp.wrapping_sub(self.timestamp) as usize;
+        let digit = char::from(DIGITS[usize::from(event) % DIGITS.len()]);
+        tone::key_frame(digit, first, usize::from(u16::from_be_bytes([high, low])))
+    }
 }
 
 impl DtmfGenerator {

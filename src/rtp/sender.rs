@@ -1,7 +1,7 @@
 //! The sending half of a call's RTP (RFC 3550 §5.1): one SSRC, one packet of 20 ms a tick, from the answer to the BYE.
 //!
 //! The timestamp follows the ticks, spoken or skipped, so that the far side can tell a missed tick from a lost packet. Digits
-//! (RFC 4733) take the place of speech while they last.
+//! take the place of speech while they last: as telephone events (RFC 4733), or as tones where the far side takes no events.
 
 use std::time::Duration;
 
@@ -65,22 +65,21 @@ impl Sender {
     /// `marker` says that a talkspurt begins. While a digit is being sent, `frame` is not heard.
     pub fn packet(&mut self, frame: &Frame, marker: bool, out: &mut [u8]) -> usize {
         let mut speech = [0; FRAME_SAMPLES];
-        let event = self.telephone_event.and_then(|payload_type| {
-            self.dtmf.tick(self.figures.timestamp, FRAME_SAMPLES as u16).map(|packet| (payload_type, packet))
-        });
-        let packet = match &event {
-            Some((payload_type, event)) => PacketView {
+        let event = self.dtmf.tick(self.figures.timestamp, FRAME_SAMPLES as u16);
+        let packet = match (&event, self.telephone_event) {
+            (Some(event), Some(payload_type)) => PacketView {
                 marker: event.marker,
-                payload_type: *payload_type,
+                payload_type,
                 sequence: self.sequence,
                 timestamp: event.timestamp,
                 ssrc: self.figures.ssrc,
                 payload: &event.payload,
             },
-            None => {
-                self.codec.encode(frame, &mut speech);
+            (event, _) => {
+                let tone = event.map(|event| event.tone(self.figures.timestamp));
+                self.codec.encode(tone.as_ref().unwrap_or(frame), &mut speech);
                 PacketView {
-                    marker,
+                    marker: event.map_or(marker, |event| event.marker),
                     payload_type: self.codec.payload_type(),
                     sequence: self.sequence,
                     timestamp: self.figures.timestamp,
@@ -132,9 +131,9 @@ impl Sender {
         self.figures.timestamp = self.figures.timestamp.wrapping_add(STEP);
     }
 
-    /// Queues a digit; false when it is none, when too many wait, or when the far side takes no telephone events.
+    /// Queues a digit; false when it is none, or when too many wait.
     pub fn dial(&mut self, digit: char, duration: Duration) -> bool {
-        self.telephone_event.is_some() && self.dtmf.dial(digit, duration)
+        self.dtmf.dial(digit, duration)
     }
 
     /// Whether digits wait or are being sent.
@@ -146,6 +145,7 @@ impl Sender {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pcm::tone;
 
     fn sent(sender: &mut Sender, marker: bool) -> (u16, u32, u8, bool, usize) {
         let mut out = [0; MAX_PACKET_BYTES];
@@ -173,7 +173,28 @@ mod tests {
         assert_eq!(sent(&mut sender, false), (2, 0, 121, false, 4));
         assert_eq!(sent(&mut sender, false), (3, 480, 0, false, 160));
         assert!(!sender.is_dialling());
-        assert!(!Sender::new(Codec::Pcmu, None).dial('9', Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn a_digit_is_a_tone_in_place_of_speech_where_no_telephone_events_are_taken() {
+        let mut sender = Sender::starting_at(Codec::Pcma, None, 7, 0, u32::MAX - 300);
+        assert!(sender.dial('9', Duration::from_millis(100)));
+        let mut heard = Vec::new();
+        for tick in 0..8 {
+            let mut out = [0; MAX_PACKET_BYTES];
+            let length = sender.packet(&[1000; FRAME_SAMPLES], false, &mut out);
+            let view = PacketView::parse(&out[..length]).unwrap();
+            assert_eq!((view.payload_type, view.marker), (8, tick == 0));
+            let mut frame = [0; FRAME_SAMPLES];
+            Codec::Pcma.decode(view.payload, &mut frame);
+            heard.extend(frame);
+        }
+        let (digit, rest) = heard.split_at(5 * FRAME_SAMPLES);
+        let shares = [852.0, 1477.0].map(|hz| tone::share_of(hz, digit));
+        assert!(shares[0] > 0.35 && shares[1] > 0.55, "{shares:?}");
+        let (pause, speech) = rest.split_at(2 * FRAME_SAMPLES);
+        assert!(pause.iter().all(|sample| sample.abs() < 16) && speech.iter().all(|sample| *sample > 900));
+        assert!(!sender.is_dialling());
     }
 
     #[test]

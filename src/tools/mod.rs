@@ -5,7 +5,7 @@
 //! is committed, is counted, is done once, and where the configuration wants it only after the caller has agreed in a turn of their own.
 //! Results are data: bounded, and marked as what they are. Nothing takes longer than its own limit, and a failure is told to the model.
 //!
-//! Not implemented: `send_dtmf` (there is no way to the leg that sends RFC 4733 events), clips for what is said meanwhile (it is spoken).
+//! Not implemented: pauses between the keys of one `send_dtmf`, clips for what is said meanwhile (it is spoken).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 use crate::config::{Config, SecretError};
 use crate::conversation::Turn;
 use crate::http::{Http, HttpError};
+use crate::media::Keys;
 use crate::model::{END_CALL, Function, FunctionCall};
 use crate::voicemail::{Note, Store};
 
@@ -40,6 +41,7 @@ const TRANSFER: &str = "transfer";
 const TAKE_MESSAGE: &str = "take_message";
 const CALL_BACK: &str = "call_back";
 const LOOK_UP: &str = "look_up";
+const SEND_DTMF: &str = "send_dtmf";
 /// The person of `conversation.transfer_to`.
 const PERSON: &str = "person";
 /// The most that the model is told of the business's texts.
@@ -74,6 +76,9 @@ pub enum ToolError {
 
 /// Searches the business's texts; quick, and never waits.
 pub type Search = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;
+
+/// Has keys pressed in a call; false when they cannot be.
+pub type Press = Arc<dyn Fn(Keys) -> bool + Send + Sync>;
 
 /// Everything that the model may have done, for all calls.
 pub struct Toolbox {
@@ -119,6 +124,8 @@ pub struct Occasion {
     pub turn: Turn,
     /// What was done in this call.
     pub doings: Arc<Doings>,
+    /// The call's keypad, towards the far side.
+    pub press: Press,
 }
 
 impl Toolbox {
@@ -186,9 +193,20 @@ impl Toolbox {
                 }}),
             );
         }
+        if wanted.send_dtmf {
+            offer(
+                SEND_DTMF,
+                "Presses keys of the telephone towards the other side, as one does in the menu of an answering machine. What you say in the \
+                 same answer before it is heard first, what you say after it later.",
+                json!({"type": "object", "required": ["digits"], "properties": {"digits": {
+                    "type": "string", "minLength": 1, "maxLength": Keys::MOST,
+                    "description": "the keys one after another: 0 to 9, *, #, A to D, and nothing else",
+                }}}),
+            );
+        }
         let mut tools = BTreeMap::new();
         for (name, tool) in &config.tools {
-            if [END_CALL_NAME, TRANSFER, TAKE_MESSAGE, CALL_BACK, LOOK_UP].contains(&name.as_str()) {
+            if [END_CALL_NAME, TRANSFER, TAKE_MESSAGE, CALL_BACK, LOOK_UP, SEND_DTMF].contains(&name.as_str()) {
                 return Err(ToolError::Taken { tool: name.clone() });
             }
             let tool = HttpTool::new(name, tool, http)?;
@@ -234,6 +252,10 @@ impl Toolbox {
                 Some(to) => Sorted::Control(Control::Transfer(to.clone())),
                 None => Sorted::Refused(error("there is nobody of that name")),
             },
+            SEND_DTMF => match keys(&args) {
+                Ok(_) => Sorted::Run { effects: true },
+                Err(problem) => Sorted::Refused(error(&problem)),
+            },
             _ => {
                 Sorted::Run { effects: name == CALL_BACK || self.tools.get(name).is_some_and(|tool| tool.side_effects) }
             }
@@ -253,7 +275,12 @@ impl Toolbox {
             return self.perform(&call.name, &args, occasion).await;
         }
         let confirm = self.tools.get(&call.name).is_some_and(|tool| tool.confirm);
-        match occasion.doings.permit(occasion.turn, &call.name, &args, confirm) {
+        let mut doing = args.clone();
+        if call.name == SEND_DTMF {
+            // The same keys may be wanted in the next menu.
+            doing["turn"] = occasion.turn.into();
+        }
+        match occasion.doings.permit(occasion.turn, &call.name, &doing, confirm) {
             Permission::Granted(result, pending) => {
                 let (toolbox, occasion, name) = (self.clone(), occasion.clone(), call.name.clone());
                 tokio::spawn(async move {
@@ -294,6 +321,11 @@ impl Toolbox {
                 }
             }
             (CALL_BACK, None) => self.note(args, occasion).await,
+            (SEND_DTMF, None) => match keys(args) {
+                Ok(keys) if (occasion.press)(keys) => output(SEND_DTMF, "the keys are being pressed".into()),
+                Ok(_) => error("the keys could not be pressed"),
+                Err(problem) => error(&problem),
+            },
             (LOOK_UP, None) => {
                 let query = args.get("query").and_then(Value::as_str).unwrap_or_default();
                 let found = self.search.as_ref().map(|search| search(query)).unwrap_or_default();
@@ -324,6 +356,10 @@ impl Toolbox {
 }
 
 const END_CALL_NAME: &str = "end_call";
+fn keys(args: &Value) -> Result<Keys, String> {
+    Keys::parse(args.get("digits").and_then(Value::as_str).unwrap_or_default()).map_err(|problem| problem.to_string())
+}
+
 /// A call without arguments has none.
 fn arguments(call: &FunctionCall) -> Value {
     match &call.args {

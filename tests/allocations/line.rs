@@ -9,7 +9,7 @@ use offhook::codec::Codec;
 use offhook::config::Config;
 use offhook::hearing::{Endpointer, Heard, Limits};
 use offhook::leg::{Dtmf, FrameKind, Leg, LegMedia};
-use offhook::media::{Command, Event, Join, Line, Occurrence, Ports};
+use offhook::media::{Command, Event, Join, Keys, Line, Occurrence, Ports};
 use offhook::pcm::tone::Ringback;
 use offhook::pcm::{FRAME_SAMPLES, Frame, PTIME, SILENCE, tone, wav};
 use offhook::playout::{Arming, ClipKind, Mixer, PlayableClip, Played, SpeechFrame};
@@ -67,6 +67,10 @@ impl Leg for BadLine {
         let mut packet = [0; ROOM];
         let length = self.ours.packet(frame, sounding, &mut packet);
         self.srtp[0].as_mut().unwrap().protect(&mut packet, length).unwrap();
+    }
+
+    fn dial(&mut self, key: Dtmf) {
+        assert!(self.ours.dial(key.digit, key.duration));
     }
 
     fn skip(&mut self) {
@@ -228,8 +232,13 @@ async fn ten_thousand_ticks_of_a_bad_line_allocate_nothing() {
         if n == 100 {
             ports.command(Command::Answered);
         }
+        if n % 500 == 250 {
+            ports.command(Command::Dial(Keys::parse("0159#").unwrap()));
+        }
         if let Some(media) = described(n) {
-            ports.command(Command::Described(media));
+            // Every third of them takes no telephone events: keys are tones.
+            let telephone_event = media.telephone_event.filter(|_| n / 1000 % 3 != 0);
+            ports.command(Command::Described(LegMedia { telephone_event, ..media }));
         }
         let counted = measure(|| assert!(line.tick(now)));
         allocated = (allocated.0 + counted.count_total, allocated.1 + counted.count_current);

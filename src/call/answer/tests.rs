@@ -114,6 +114,7 @@ impl House {
                 from: Note { caller: "+972501234567".into(), call: "c".into() },
                 turn: self.turn,
                 doings: self.doings.clone(),
+                press: Arc::new(|_| false),
             },
             guard: Guard::new("one two three four five six seven eight", 6),
         }

@@ -127,10 +127,21 @@ impl Dialogue {
                 (false, false) => Attempt::Due,
             },
             toolbox: self.parts.tools.clone(),
-            occasion: tools::Occasion { from: self.from.clone(), turn, doings: self.doings.clone() },
+            occasion: tools::Occasion {
+                from: self.from.clone(),
+                turn,
+                doings: self.doings.clone(),
+                press: self.keypad(),
+            },
             guard: self.guard.clone(),
         });
         tokio::spawn(fetching.instrument(error_span!("turn", n = turn)));
+    }
+
+    /// Where the model's keys are pressed.
+    fn keypad(&self) -> tools::Press {
+        let work = self.work.clone();
+        Arc::new(move |keys| work.try_send(Work::Press { keys }).is_ok())
     }
 
     fn speak(&mut self, generation: Generation, seq: Seq, text: String) {
