@@ -140,7 +140,9 @@ impl Daemon {
         voice.check(language).await?;
         if let Some(cache) = cache {
             let texts = clips.iter().filter(|clip| clip.language == language).map(|clip| clip.text.clone());
-            keep_phrases(cache, language, texts.chain(config.voice.cache_phrases.iter().cloned()).collect());
+            let meanwhile = config.tools.values().filter_map(|tool| tool.say.clone());
+            let phrases = texts.chain(meanwhile).chain(config.voice.cache_phrases.iter().cloned());
+            keep_phrases(cache, language, phrases.collect());
         }
         let model = model(&config, key, &http)?;
         let sources = Arc::new(Sources::open(&config, &http).await?);

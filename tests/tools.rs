@@ -23,8 +23,8 @@ use serde_json::{Value, json};
 #[path = "support/house.rs"]
 #[allow(dead_code)]
 mod house;
-use house::Sound::{Answer, Other, Placeholder};
-use house::{House, LOOPBACK, say, soon};
+use house::Sound::{Answer, Other, Placeholder, Second};
+use house::{House, LOOPBACK, say, soon, until};
 
 const CALLER: &str = "+972501234567";
 
@@ -268,4 +268,32 @@ async fn a_peer_without_telephone_events_hears_the_tones_of_the_keys_and_what_is
     let heard = house::stretches(talked.ear.samples());
     let sounds: Vec<_> = heard.iter().map(|stretch| stretch.sound).collect();
     assert_eq!(sounds, [Placeholder, Answer, Other, Answer], "{heard:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_while_a_function_works_is_spoken_once_before_any_call_and_begins_at_once_in_one() {
+    const MEANWHILE: &str = "These words are said meanwhile.";
+    let mut bench = Bench::open(|tools| tools.delay = Duration::from_millis(1500)).await;
+    bench.tool("order_status", "orders/{{order}}", |tool| tool.say = Some(MEANWHILE.into()));
+    let (tools, folder) = (bench.config.tools.clone(), tempfile::tempdir().unwrap());
+    let (spoken, kept) = (folder.path().join("spoken"), folder.path().join("kept"));
+    let log = spoken.clone();
+    let house = House::open(move |config, cloud| {
+        config.tools = tools;
+        config.voice.cache_dir = Some(kept);
+        // Notes what it speaks. The words of what is said meanwhile have the sound of the second answer.
+        let speak = config.voice.command[2].replace("$(cat)", "$t");
+        config.voice.command[2] = format!("t=$(cat); echo \"$t\" >> {log:?}; {speak}");
+        cloud.faults = vec!["S4".parse().unwrap()];
+    })
+    .await;
+    let times = || std::fs::read_to_string(&spoken).unwrap_or_default().matches(MEANWHILE).count();
+    until("what is said meanwhile is kept", || times() == 1).await;
+    let mut options = house.options(vec![say("Where is my order?")]);
+    // The function, and the model after it, take longer than what is said meanwhile.
+    options.script.answer_quiet = Duration::from_secs(4);
+    let call = house.call(options).await.unwrap();
+    assert_eq!(call.sounds(), [Placeholder, Second, Answer], "{:?}", call.heard);
+    assert_eq!(times(), 1, "it was spoken again in the call");
+    house.close().await;
 }

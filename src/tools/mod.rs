@@ -5,7 +5,9 @@
 //! is committed, is counted, is done once, and where the configuration wants it only after the caller has agreed in a turn of their own.
 //! Results are data: bounded, and marked as what they are. Nothing takes longer than its own limit, and a failure is told to the model.
 //!
-//! Not implemented: pauses between the keys of one `send_dtmf`, clips for what is said meanwhile (it is spoken).
+//! What is said meanwhile is spoken by the voice when the service starts, and kept with its phrases.
+//!
+//! Not implemented: pauses between the keys of one `send_dtmf`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
