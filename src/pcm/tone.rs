@@ -156,6 +156,8 @@ mod tests {
             }
             assert!(sound[750..].iter().all(|&sample| sample == 0), "{key}");
         }
+        let some = ['1', '6', '*', '0', 'D'].map(|key| key_hz(key).unwrap());
+        assert_eq!(some, [[697.0, 1209.0], [770.0, 1477.0], [941.0, 1209.0], [941.0, 1336.0], [941.0, 1633.0]]);
         assert_eq!((key_hz('x'), key_frame('x', 0, 800)), (None, SILENCE));
     }
 
