@@ -307,6 +307,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_key_is_passed_on_as_a_tone_to_one_who_takes_no_telephone_events() {
+        let mut now = Instant::now();
+        let (mut caller, near) = phone(Codec::Pcmu, 0.0);
+        let (mut agent, mut far) = phone(Codec::Pcma, 0.0);
+        let direction = sdp::Direction::SendRecv;
+        far.renegotiate(&LegMedia { codec: Codec::Pcma, telephone_event: None, remote: None, direction, srtp: None });
+        let endpointer = Endpointer::new(Limits::from(&config::Hearing::default()));
+        let (mut line, mut ports) =
+            Line::new(near, endpointer, Mixer::new(Duration::ZERO), Duration::from_secs(60)).unwrap();
+        assert!(ports.join(Join::Leg(far)).is_ok());
+        assert!(caller.sender.dial('5', Duration::from_millis(100)));
+        run(&mut line, &mut now, &mut [&mut caller, &mut agent]);
+        let sounds = |frame: &&[i16]| [770.0, 1336.0].iter().map(|hz| tone::share_of(*hz, frame)).sum::<f32>() > 0.9;
+        assert_eq!(agent.heard.chunks(FRAME_SAMPLES).filter(sounds).count(), 5);
+        assert!(agent.keys.is_empty(), "{:?}", agent.keys);
+    }
+
+    #[tokio::test]
     async fn a_successor_is_heard_in_place_of_the_leg_before() {
         let mut now = Instant::now();
         let (mut before, near) = phone(Codec::Pcmu, 700.0);
