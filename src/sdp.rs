@@ -227,6 +227,8 @@ pub struct Negotiated {
     pub remote: SocketAddr,
     /// Where the peer wants RTCP.
     pub remote_rtcp: SocketAddr,
+    /// RTCP shares the port of RTP (RFC 5761).
+    pub rtcp_mux: bool,
     /// The packet time the peer asks for, 20 ms when it does not say. We send 20 ms in any case.
     pub ptime: Duration,
     /// Who sends, from our point of view.
@@ -261,6 +263,9 @@ impl Offer {
             answer.medias.push(if n == chosen {
                 let mut media = audio(local, &offered.proto, &[negotiated.codec], negotiated.telephone_event);
                 media.attributes.push(Attribute::new(negotiated.direction.name()));
+                if negotiated.rtcp_mux {
+                    media.attributes.push(Attribute::new(RTCP_MUX));
+                }
                 if let Some((keys, tag)) = negotiated.srtp.zip(tag) {
                     let crypto = crypto::crypto_value(tag, keys.suite, &keys.local.master);
                     media.attributes.push(Attribute::with_value("crypto", crypto));
@@ -291,6 +296,9 @@ fn make_offer_with(
     let telephone_event = agreed.and_then(|agreed| agreed.telephone_event).or(Some(101));
     let mut media = audio(local, profile, codecs, telephone_event);
     media.attributes.push(Attribute::new(Direction::SendRecv.name()));
+    if agreed.is_some_and(|agreed| agreed.rtcp_mux) {
+        media.attributes.push(Attribute::new(RTCP_MUX));
+    }
     media.attributes.extend(crypto.into_iter().map(|crypto| Attribute::with_value("crypto", crypto)));
     offer.medias.push(media);
     write(&offer)
@@ -352,11 +360,13 @@ fn choose(
         if address.is_unspecified() {
             direction = direction.without_sending();
         }
+        let rtcp_mux = media.has_attribute(RTCP_MUX);
         let negotiated = Negotiated {
             codec,
             telephone_event,
             remote,
-            remote_rtcp: rtcp_of(media, remote, line)?,
+            remote_rtcp: if rtcp_mux { remote } else { rtcp_of(media, remote, line)? },
+            rtcp_mux,
             ptime: ptime_of(media),
             direction,
             srtp,
@@ -433,6 +443,9 @@ fn unicast(text: &str) -> Option<IpAddr> {
     let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
     (!address.is_multicast() && !broadcast).then_some(address)
 }
+
+/// RFC 5761 §5.1.1.
+const RTCP_MUX: &str = "rtcp-mux";
 
 /// `a=rtcp` (RFC 3605), else the port above.
 fn rtcp_of(media: &Media, remote: SocketAddr, line: usize) -> Result<SocketAddr, SdpError> {

@@ -401,6 +401,7 @@ fn the_leg_does_not_see_what_is_not_authentic_and_does_not_turn_to_who_sent_it()
         telephone_event: None,
         remote,
         remote_rtcp: remote,
+        rtcp_mux: false,
         ptime: Duration::from_millis(20),
         direction: Direction::SendRecv,
         srtp: Some(first),

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, UdpSocket};
 use std::time::Instant;
 
-use ringbuf::HeapCons;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
@@ -12,7 +11,7 @@ use crate::config::{Sip, Trunk};
 use crate::hearing::{Endpointer, Limits};
 use crate::leg::LegMedia;
 use crate::leg::rtcp::{RtcpLink, RtcpMedia};
-use crate::leg::rtp::{LegReport, RtpLeg};
+use crate::leg::rtp::RtpLeg;
 use crate::media::{Command, Line, Place, Ports};
 use crate::pcm::tone::Ringback;
 use crate::playout::Mixer;
@@ -104,10 +103,9 @@ impl BoundMedia {
 
     fn placed_leg(self, parts: &Parts, agreed: &Negotiated) -> Result<(StartedLeg, Place), Unanswered> {
         let jitter = parts.config.rtp.jitter;
-        let (leg, figures): (RtpLeg, HeapCons<LegReport>) =
-            RtpLeg::new(self.rtp, agreed, jitter, Instant::now()).map_err(Unanswered::Ports)?;
+        let (leg, outlets) = RtpLeg::new(self.rtp, agreed, jitter, Instant::now()).map_err(Unanswered::Ports)?;
         let (rtcp_in, rtcp_out) = watch::channel(RtcpMedia::from(agreed));
-        let rtcp = RtcpLink::new(self.rtcp, rtcp_out, figures).map_err(Unanswered::Ports)?;
+        let rtcp = RtcpLink::new(self.rtcp, rtcp_out, outlets).map_err(Unanswered::Ports)?;
         let agreement = Agreement { exchange: self.exchange, rtcp: rtcp_in };
         Ok((StartedLeg { leg: Box::new(leg), rtcp, agreement }, self.place))
     }
@@ -169,6 +167,7 @@ impl Agreement {
         );
         self.rtcp.send_modify(|rtcp| {
             rtcp.srtp = agreed.srtp;
+            rtcp.mux = agreed.rtcp_mux;
             if !agreed.remote_rtcp.ip().is_unspecified() {
                 rtcp.remote = agreed.remote_rtcp;
             }

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::context::{Briefing, Sources};
 use crate::conversation::{Generation, Outcome, Seq};
 use crate::hearing::{EndOfTurn, Hint};
+use crate::leg::quality::{LineQuality, Side};
 use crate::limits::Day;
 use crate::media::{Join, Keys, MediaThread};
 use crate::model::{self, LanguageModel};
@@ -205,7 +206,7 @@ async fn converse(
     let (work_in, mut work_out) = mpsc::channel(WORK);
     let over = CancellationToken::new();
     let mut rtcp_over = over.clone().drop_guard();
-    tokio::spawn(rtcp.run(over));
+    let mut line = tokio::spawn(rtcp.run(over));
     let (phrases_in, phrases_out) = mpsc::channel(dialogue::PHRASES);
     let speech = ports.take_speech().expect("a new call's speech ring has not been taken");
     let speaker = AbortOnDrop(tokio::spawn(speaker::speak(parts.voice.clone(), phrases_out, speech, work_in.clone())));
@@ -259,7 +260,7 @@ async fn converse(
                 agreement = next_agreement;
                 let over = CancellationToken::new();
                 rtcp_over = over.clone().drop_guard();
-                tokio::spawn(rtcp.run(over));
+                line = tokio::spawn(rtcp.run(over));
                 dialogue.described(Instant::now(), &agreed);
             }
             () = stop.cancelled() => break Err(ByeReason::Normal),
@@ -305,6 +306,10 @@ async fn converse(
         // A peer that is gone leaves the BYE unanswered for half a minute; nothing else of the call lasts so long.
         Err(why) => tokio::join!(dialog.hang_up_because(why), freed).0,
     };
+    let quality = line.await.map_or_else(|_| LineQuality::default(), |outcome| outcome.quality);
+    let percent = |side: Option<Side>| side.map(|side| side.loss * 100.0);
+    let jitter = |side: Option<Side>| side.map(|side| side.jitter.as_secs_f32() * 1e3);
+    let opinion = |side: Option<Side>| side.map(|side| side.opinion);
     let tally = dialogue.tally();
     let read = |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
     info!(
@@ -321,6 +326,13 @@ async fn converse(
         thought_tokens = tally.usage.thoughts,
         price = tally.price(),
         speculative = tally.speculative,
+        heard_loss_percent = percent(quality.heard),
+        heard_jitter_ms = jitter(quality.heard),
+        heard_mos = opinion(quality.heard),
+        said_loss_percent = percent(quality.said),
+        said_jitter_ms = jitter(quality.said),
+        said_mos = opinion(quality.said),
+        round_trip_ms = quality.round_trip.map(|trip| trip.as_secs_f32() * 1e3),
         skipped = read(&counters.skipped),
         concealed = read(&counters.concealed),
         underruns = read(&counters.underruns),

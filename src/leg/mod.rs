@@ -7,6 +7,7 @@ use crate::codec::Codec;
 use crate::pcm::Frame;
 use crate::sdp::{Direction, Negotiated, SrtpKeys};
 
+pub mod quality;
 pub mod rtcp;
 pub mod rtp;
 
@@ -26,6 +27,8 @@ pub struct LegMedia {
     pub direction: Direction,
     /// The keys of SRTP; `None`: plain RTP. The same ones again change nothing.
     pub srtp: Option<SrtpKeys>,
+    /// RTCP comes on the port of RTP (RFC 5761).
+    pub rtcp_mux: bool,
 }
 
 impl From<&Negotiated> for LegMedia {
@@ -36,6 +39,7 @@ impl From<&Negotiated> for LegMedia {
             remote: (!negotiated.remote.ip().is_unspecified()).then_some(negotiated.remote),
             direction: negotiated.direction,
             srtp: negotiated.srtp,
+            rtcp_mux: negotiated.rtcp_mux,
         }
     }
 }

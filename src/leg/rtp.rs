@@ -1,5 +1,7 @@
 //! The leg of a SIP call: a socket, the receiving and the sending half of RTP, and a report for RTCP once a second.
 //!
+//! RTCP that comes on the same port (RFC 5761) is passed on as it is: what it says is none of the media thread's business.
+//!
 //! While the far side holds the call (RFC 3264 §8.4) nothing is sent but a packet without payload every 15 s, the interval of RFC 6263 §4: RTCP
 //! keeps only its own port open, and behind a NAT the way for the sound would be gone at the retrieval. It is an RTP header, and not an
 //! empty datagram, since relays that latch follow nothing else; it is no sound, so that the direction agreed on is kept.
@@ -14,6 +16,7 @@ use ringbuf::traits::{Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 
 use crate::pcm::Frame;
+use crate::rtp::packet;
 use crate::rtp::receiver::{Receiver, ReceiverCounters};
 use crate::rtp::sender::{MAX_PACKET_BYTES, Sender, SenderFigures};
 use crate::rtp::socket;
@@ -35,6 +38,11 @@ const REPORTS: usize = 8;
 /// Ticks between two packets that keep the way open: 15 s.
 const TICKS_PER_KEEPALIVE: u32 = 750;
 
+/// RTCP that may wait: one datagram every five seconds.
+const RTCP: usize = 8;
+/// Longest RTCP that is passed on.
+const RTCP_BYTES: usize = 512;
+
 /// What both halves have counted, at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct LegReport {
@@ -50,6 +58,38 @@ pub struct LegReport {
     pub remote: SocketAddr,
     /// What SRTP did not let in, which the receiver has not seen.
     pub srtp: SrtpCounters,
+    /// Sound that waits to be played.
+    pub depth: Duration,
+    /// RTCP that came on the port of RTP and found no room.
+    pub rtcp_dropped: u64,
+}
+
+/// A datagram of RTCP that came on the port of RTP.
+#[derive(Clone, Copy)]
+pub struct MuxedRtcp {
+    /// When the kernel received it.
+    pub arrival: Instant,
+    /// Its source.
+    pub from: SocketAddr,
+    length: usize,
+    bytes: [u8; RTCP_BYTES],
+}
+
+impl MuxedRtcp {
+    /// The datagram.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.length]
+    }
+}
+
+/// What a leg gives to whoever does its RTCP.
+pub struct Outlets {
+    /// A report a second.
+    pub reports: HeapCons<LegReport>,
+    /// RTCP that came on the port of RTP.
+    pub rtcp: HeapCons<MuxedRtcp>,
+    /// The port of RTP, to send RTCP from.
+    pub socket: UdpSocket,
 }
 
 /// One call's RTP.
@@ -66,19 +106,25 @@ pub struct RtpLeg {
     silent_ticks: u32,
     ticks: u32,
     reports: HeapProd<LegReport>,
+    /// RTCP comes here too.
+    rtcp_mux: bool,
+    rtcp: HeapProd<MuxedRtcp>,
+    rtcp_dropped: u64,
     send_errors: Arc<AtomicU64>,
 }
 
 impl RtpLeg {
-    /// A leg on a non-blocking socket, as negotiated; and where its reports come out.
+    /// A leg on a non-blocking socket, as negotiated; and what its RTCP needs.
     pub fn new(
         socket: UdpSocket,
         negotiated: &Negotiated,
         jitter: Duration,
         now: Instant,
-    ) -> io::Result<(Self, HeapCons<LegReport>)> {
+    ) -> io::Result<(Self, Outlets)> {
         socket.set_nonblocking(true)?;
-        let (report_in, report_out) = HeapRb::new(REPORTS).split();
+        let (report_in, reports) = HeapRb::new(REPORTS).split();
+        let (rtcp_in, rtcp) = HeapRb::new(RTCP).split();
+        let outlets = Outlets { reports, rtcp, socket: socket.try_clone()? };
         let leg = Self {
             socket,
             receiver: Receiver::new(negotiated.codec, negotiated.telephone_event, negotiated.remote, jitter),
@@ -90,9 +136,12 @@ impl RtpLeg {
             silent_ticks: 0,
             ticks: 0,
             reports: report_in,
+            rtcp_mux: negotiated.rtcp_mux,
+            rtcp: rtcp_in,
+            rtcp_dropped: 0,
             send_errors: Arc::default(),
         };
-        Ok((leg, report_out))
+        Ok((leg, outlets))
     }
 
     /// Packets that the kernel would not send, or that must not be sent because the key is used up.
@@ -103,6 +152,15 @@ impl RtpLeg {
     /// Where packets go.
     pub fn remote(&self) -> SocketAddr {
         self.receiver.remote()
+    }
+
+    /// Leaves RTCP to whoever reads it.
+    fn pass_on(&mut self, packet: &[u8], from: SocketAddr, arrival: Instant) {
+        let mut muxed = MuxedRtcp { arrival, from, length: packet.len(), bytes: [0; RTCP_BYTES] };
+        let taken = muxed.bytes.get_mut(..packet.len()).map(|bytes| bytes.copy_from_slice(packet));
+        if taken.is_none() || self.rtcp.try_push(muxed).is_err() {
+            self.rtcp_dropped += 1;
+        }
     }
 
     /// Sends the packet at the front of `buffer`, which has room for what SRTP adds.
@@ -130,6 +188,10 @@ impl Leg for RtpLeg {
             match socket::receive(&self.socket, &mut datagram) {
                 Ok(Some((length, from, arrival))) => {
                     let packet = &mut datagram[..length];
+                    if self.rtcp_mux && packet::is_rtcp(packet) {
+                        self.pass_on(packet, from, arrival);
+                        continue;
+                    }
                     // What is not authentic is not seen by the receiver, and so is not latched onto.
                     let plain = self.srtp.as_mut().map_or(Ok(length), |srtp| srtp.unprotect(packet));
                     if let Ok(length) = plain {
@@ -170,6 +232,8 @@ impl Leg for RtpLeg {
                 counters: self.receiver.counters(),
                 remote: self.receiver.remote(),
                 srtp: self.srtp.as_ref().map_or_else(SrtpCounters::default, |srtp| srtp.counters().0),
+                depth: self.receiver.depth(),
+                rtcp_dropped: self.rtcp_dropped,
             });
         }
     }
@@ -189,6 +253,7 @@ impl Leg for RtpLeg {
     fn renegotiate(&mut self, media: &LegMedia) {
         self.receiver.renegotiate(media.codec, media.telephone_event);
         self.sender.renegotiate(media.codec, media.telephone_event);
+        self.rtcp_mux = media.rtcp_mux;
         Protection::renew(&mut self.srtp, Protocol::Rtp, media.srtp.as_ref());
         if let Some(remote) = media.remote {
             self.receiver.set_remote(remote);

@@ -378,7 +378,14 @@ mod tests {
             std::iter::from_fn(|| ports.event()).any(|event| event.what == Occurrence::MediaTimeout)
         };
         let described = |direction, answered| Join::Described {
-            media: LegMedia { codec: Codec::Pcma, telephone_event: None, remote: None, direction, srtp: None },
+            media: LegMedia {
+                codec: Codec::Pcma,
+                telephone_event: None,
+                remote: None,
+                direction,
+                srtp: None,
+                rtcp_mux: false,
+            },
             answered,
         };
         assert!(!timed_out(&mut ports, 10));

@@ -34,7 +34,14 @@ fn call(start: Instant, frames: Vec<Frame>, media_timeout: Duration) -> (Line, P
 }
 
 fn described(direction: Direction) -> Command {
-    Command::Described(LegMedia { codec: Codec::Pcmu, telephone_event: None, remote: None, direction, srtp: None })
+    Command::Described(LegMedia {
+        codec: Codec::Pcmu,
+        telephone_event: None,
+        remote: None,
+        direction,
+        srtp: None,
+        rtcp_mux: false,
+    })
 }
 
 /// The reference sound, in which the caller speaks.

@@ -7,13 +7,14 @@
 //! ```
 //!
 //! Everything here but [`socket`] is without IO and without a clock: time is an argument. [`receiver`], [`sender`], [`srtp`] and what
-//! they are made of run on the media thread and allocate nothing after construction; [`rtcp`] runs beside it. No RTCP multiplexing.
+//! they are made of run on the media thread and allocate nothing after construction; [`rtcp`] runs beside it.
 
 pub mod conceal;
 pub mod dtmf;
 pub mod impairment;
 pub mod jitter;
 pub mod packet;
+pub mod quality;
 pub mod receiver;
 pub mod rtcp;
 pub mod sender;

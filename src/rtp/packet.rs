@@ -18,6 +18,11 @@ use webrtc_util::marshal::Marshal;
 /// Length of a header without contributing sources and extension.
 pub const HEADER_BYTES: usize = 12;
 
+/// Whether a datagram on a port of both is RTCP (RFC 5761 §4): RTP does not use the payload types that its packet types would be.
+pub fn is_rtcp(bytes: &[u8]) -> bool {
+    bytes.get(1).is_some_and(|second| (64..=95).contains(&(second & 0x7f)))
+}
+
 /// Why a datagram is not an RTP packet. Always the sender's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PacketError {

@@ -69,7 +69,12 @@ impl OfferAnswer {
     /// # Errors
     /// When it declines the call, or makes no sense. What was agreed before stays.
     pub fn answered(&mut self, answer: &[u8]) -> Result<Negotiated, SdpError> {
-        let agreed = parse_answer(answer, &self.security)?;
+        let mut agreed = parse_answer(answer, &self.security)?;
+        if agreed.rtcp_mux && !self.agreed.is_some_and(|before| before.rtcp_mux) {
+            // We have not offered it.
+            agreed.rtcp_mux = false;
+            agreed.remote_rtcp.set_port(agreed.remote.port().saturating_add(1));
+        }
         let (remote, local) = (agreed.remote.ip(), self.local.address);
         if remote.is_ipv4() != local.is_ipv4() && !remote.is_unspecified() {
             return Err(SdpError::IpVersion { remote, local });
@@ -196,6 +201,27 @@ mod tests {
             call.answered(answer.replace("sendrecv", "sendonly").as_bytes()).unwrap().direction,
             Direction::RecvOnly
         );
+    }
+
+    #[test]
+    fn rtcp_shares_the_port_when_the_peer_offers_it_and_as_long_as_it_does() {
+        let mut call = call();
+        let muxed = OFFER.to_owned() + "a=rtcp-mux\r\na=rtcp:9\r\n";
+        let (answer, agreed) = call.answer(muxed.as_bytes()).unwrap();
+        assert!(String::from_utf8(answer).unwrap().contains("\r\na=rtcp-mux\r\n"));
+        assert!(agreed.rtcp_mux && agreed.remote_rtcp == agreed.remote);
+        // Our own offer within the call repeats it, and the answer decides.
+        let ours = String::from_utf8(call.offer()).unwrap();
+        assert!(ours.contains("\r\na=rtcp-mux\r\n"), "{ours}");
+        assert!(call.answered(muxed.as_bytes()).unwrap().rtcp_mux);
+        let without = call.answered(OFFER.as_bytes()).unwrap();
+        assert!(!without.rtcp_mux && without.remote_rtcp.port() == without.remote.port() + 1);
+        // Nobody offered it now: an answer with it means nothing.
+        assert!(!String::from_utf8(call.offer()).unwrap().contains("rtcp-mux"));
+        let answered = call.answered(muxed.as_bytes()).unwrap();
+        assert!(!answered.rtcp_mux && answered.remote_rtcp.port() == answered.remote.port() + 1);
+        let (answer, agreed) = call.answer(OFFER.as_bytes()).unwrap();
+        assert!(!agreed.rtcp_mux && !String::from_utf8(answer).unwrap().contains("rtcp-mux"));
     }
 
     #[test]

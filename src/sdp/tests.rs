@@ -40,6 +40,7 @@ fn the_offers_first_codec_that_we_speak_is_chosen() {
             telephone_event: Some(101),
             remote: "198.51.100.2:11832".parse().unwrap(),
             remote_rtcp: "198.51.100.2:11833".parse().unwrap(),
+            rtcp_mux: false,
             ptime: PTIME,
             direction: Direction::SendRecv,
             srtp: None,

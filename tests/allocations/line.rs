@@ -207,6 +207,7 @@ fn described(tick: u32) -> Option<LegMedia> {
         remote: Some(SocketAddr::from(([127, 0, 0, 1], 4000 + (tick / 1000) as u16))),
         direction: if at == 600 { Direction::RecvOnly } else { Direction::SendRecv },
         srtp: Some(keys((tick / 3000) as u8 + 1)),
+        rtcp_mux: at == 600,
     })
 }
 
