@@ -12,7 +12,7 @@ use crate::sdp::MediaSecurity;
 use crate::sip::{ByeReason, Dialog, DialogEvent, EndReason, IncomingCall, Rejection, SipError};
 
 use super::media::{BoundMedia, StartedMedia, warning};
-use super::{Parts, Unanswered, Up, warm};
+use super::{Parts, Unanswered, Up};
 
 /// Media before or after the media thread serves them.
 #[expect(clippy::large_enum_variant, reason = "one a call, and not kept")]
@@ -40,7 +40,6 @@ pub(super) async fn answer(
     if answering != Answering::EarlyMedia || late {
         incoming.ring();
     }
-    warm(parts);
     let mut media = match BoundMedia::bind(parts, incoming.peer.ip(), trunk, security) {
         Ok(media) => media,
         Err(error) => {

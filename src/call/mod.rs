@@ -17,7 +17,7 @@ use crate::conversation::{Generation, Outcome, Seq};
 use crate::hearing::{EndOfTurn, Hint};
 use crate::leg::quality::{LineQuality, Side};
 use crate::limits::Day;
-use crate::media::{Join, Keys, MediaThread};
+use crate::media::{Join, Keys, LineCounters, MediaThread};
 use crate::model::{self, LanguageModel};
 use crate::playout::SharedForecast;
 use crate::playout::clips::Clips;
@@ -34,6 +34,7 @@ mod answer;
 mod bridge;
 mod briefing;
 mod dialogue;
+mod echo;
 mod incoming;
 mod listening;
 mod mailbox;
@@ -121,6 +122,14 @@ pub async fn run(parts: Arc<Parts>, agent: Arc<UserAgent>, incoming: IncomingCal
     let span = info_span!("call", id = %incoming.id);
     async {
         info!(peer = %incoming.peer, caller = redact_number(&incoming.caller.user), "rings");
+        if parts.config.sip.echo_number.as_deref() == Some(incoming.called.as_str()) {
+            match incoming::answer(&parts, incoming, &stop).await {
+                Ok(up) => echo::echo(&parts, up, stop).await,
+                Err(error) => warn!(%error, "not answered"),
+            }
+            return;
+        }
+        warm(&parts);
         let briefing = Briefing::begin(&parts.sources, &incoming.caller, Instant::now());
         let caller = incoming.caller.user.as_str().into();
         let origin = Origin { trunk: incoming.trunk.clone(), peer: incoming.peer.ip(), caller };
@@ -289,14 +298,8 @@ async fn converse(
     let freed = async {
         dialogue.hung_up(Instant::now()).await;
         drop((speaker, rtcp_over));
-        // The media thread hands the call back in the moment after its last event.
-        for _ in 0..LOOKS {
-            parts.media.reap();
-            if dialogue.is_freed() {
-                break;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        let dialogue = &mut dialogue;
+        await_freed(parts, move || dialogue.is_freed()).await;
     };
     let reason = match ended {
         Ok(reason) => {
@@ -306,16 +309,11 @@ async fn converse(
         // A peer that is gone leaves the BYE unanswered for half a minute; nothing else of the call lasts so long.
         Err(why) => tokio::join!(dialog.hang_up_because(why), freed).0,
     };
-    let quality = line.await.map_or_else(|_| LineQuality::default(), |outcome| outcome.quality);
-    let percent = |side: Option<Side>| side.map(|side| side.loss * 100.0);
-    let jitter = |side: Option<Side>| side.map(|side| side.jitter.as_secs_f32() * 1e3);
-    let opinion = |side: Option<Side>| side.map(|side| side.opinion);
+    log_line(line.await.unwrap_or_default().quality, &counters);
     let tally = dialogue.tally();
-    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
     info!(
         ?reason,
         seconds = since.elapsed().as_secs_f32(),
-        frames = read(&counters.ticks),
         turns = tally.turns,
         requests = tally.requests,
         requests_wasted = tally.wasted,
@@ -326,6 +324,31 @@ async fn converse(
         thought_tokens = tally.usage.thoughts,
         price = tally.price(),
         speculative = tally.speculative,
+        "ended"
+    );
+    reason
+}
+
+/// Waits, not for ever, until the media thread has handed a call back that it was told to let go of.
+async fn await_freed(parts: &Parts, mut is_freed: impl FnMut() -> bool) {
+    // It does so in the moment after the call's last event.
+    for _ in 0..LOOKS {
+        parts.media.reap();
+        if is_freed() {
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What the line was worth, and what the media thread counted.
+fn log_line(quality: LineQuality, counters: &LineCounters) {
+    let percent = |side: Option<Side>| side.map(|side| side.loss * 100.0);
+    let jitter = |side: Option<Side>| side.map(|side| side.jitter.as_secs_f32() * 1e3);
+    let opinion = |side: Option<Side>| side.map(|side| side.opinion);
+    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
+    info!(
+        frames = read(&counters.ticks),
         heard_loss_percent = percent(quality.heard),
         heard_jitter_ms = jitter(quality.heard),
         heard_mos = opinion(quality.heard),
@@ -340,9 +363,8 @@ async fn converse(
             + read(&counters.heard_overruns)
             + read(&counters.command_overruns)
             + read(&counters.key_overruns),
-        "ended"
+        "the line"
     );
-    reason
 }
 
 /// Ends at `deadline`; never without one.

@@ -172,6 +172,8 @@ pub struct Sip {
     pub tls_key_file: Option<PathBuf>,
     /// TCP and TLS connections at once.
     pub max_connections: usize,
+    /// Who dials this hears what he says: an echo, to judge the line by. Absent: nobody does.
+    pub echo_number: Option<String>,
     /// Strangers get no answer at all instead of 403.
     pub silent_to_strangers: bool,
     /// A file of `user:password` lines: who calls without being an allowed peer's trunk must know one of them. Absent: none is asked.
@@ -191,6 +193,7 @@ impl Default for Sip {
             tls_certificate_file: None,
             tls_key_file: None,
             max_connections: 64,
+            echo_number: None,
             silent_to_strangers: true,
             inbound_users_file: None,
         }

@@ -132,14 +132,18 @@ impl RtcpLink {
     async fn report(&mut self) {
         self.take_figures();
         let Some(latest) = self.gathering.latest().copied() else { return };
-        let bytes = self.reporter.report(Instant::now(), SystemTime::now(), &latest.sent, latest.reception.as_ref());
+        let now = Instant::now();
+        let sent = latest.sent_by(now);
+        let bytes = self.reporter.report(now, SystemTime::now(), &sent, latest.reception.as_ref());
         self.send(bytes).await;
     }
 
     async fn goodbye(&mut self) {
         self.take_figures();
         let Some(latest) = self.gathering.latest().copied() else { return };
-        let bytes = self.reporter.goodbye(Instant::now(), SystemTime::now(), &latest.sent, latest.reception.as_ref());
+        let now = Instant::now();
+        let sent = latest.sent_by(now);
+        let bytes = self.reporter.goodbye(now, SystemTime::now(), &sent, latest.reception.as_ref());
         self.send(bytes).await;
     }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use ringbuf::traits::{Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 
-use crate::pcm::Frame;
+use crate::pcm::{Frame, samples_in};
 use crate::rtp::packet;
 use crate::rtp::receiver::{Receiver, ReceiverCounters};
 use crate::rtp::sender::{MAX_PACKET_BYTES, Sender, SenderFigures};
@@ -62,6 +62,14 @@ pub struct LegReport {
     pub depth: Duration,
     /// RTCP that came on the port of RTP and found no room.
     pub rtcp_dropped: u64,
+}
+
+impl LegReport {
+    /// What was sent, with the timestamp of the moment `now`: a sender report names both of one moment (RFC 3550 §6.4.1).
+    pub fn sent_by(&self, now: Instant) -> SenderFigures {
+        let passed = samples_in(now.saturating_duration_since(self.at)) as u32;
+        SenderFigures { timestamp: self.sent.timestamp.wrapping_add(passed), ..self.sent }
+    }
 }
 
 /// A datagram of RTCP that came on the port of RTP.

@@ -72,6 +72,8 @@ pub struct Line {
     /// Whether the far side has said that it sends.
     receives: bool,
     timed_out: bool,
+    /// The caller hears what he says.
+    echoes: bool,
     stopping: bool,
     sample: u64,
     /// Where the caller's utterance began.
@@ -100,6 +102,7 @@ impl Line {
             expected_since: Some(Instant::now()),
             receives: true,
             timed_out: false,
+            echoes: false,
             stopping: false,
             sample: 0,
             onset_sample: 0,
@@ -113,6 +116,8 @@ impl Line {
         self.obey(now);
         let mut wake = if self.inside.bridge.obey(now, &mut self.leg) {
             self.relay(now)
+        } else if self.echoes {
+            self.echo(now)
         } else {
             let woken = self.hear(now);
             self.speak(now) || woken
@@ -160,6 +165,18 @@ impl Line {
         wake
     }
 
+    /// A ptime in which the caller hears what he says.
+    fn echo(&mut self, now: Instant) -> bool {
+        let mut frame = SILENCE;
+        let kind = self.leg.hear(now, &mut frame);
+        while self.leg.poll_dtmf().is_some() {}
+        if kind == FrameKind::Concealed {
+            self.counters.concealed.fetch_add(1, Relaxed);
+        }
+        self.leg.speak(now, &frame, kind != FrameKind::Silence);
+        false
+    }
+
     fn obey(&mut self, now: Instant) {
         while let Some(command) = self.inside.commands.try_pop() {
             match command {
@@ -197,6 +214,7 @@ impl Line {
                     self.receives = media.direction.receives();
                     self.expect(now);
                 }
+                Command::Echo => self.echoes = true,
                 Command::Stop => self.stopping = true,
             }
         }

@@ -59,6 +59,8 @@ pub enum Command {
     Ring(Ringback),
     /// The call is answered: from now on the caller is listened to, and missed.
     Answered,
+    /// From now on the caller hears what he says, and nothing else.
+    Echo,
     /// Both sides have agreed anew. While the far side does not want to hear us, it is neither listened to nor missed: music on hold
     /// is no utterance.
     Described(LegMedia),
