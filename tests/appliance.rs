@@ -10,6 +10,7 @@ use offhook::codec::Codec;
 use offhook::pcm::FRAME_SAMPLES;
 use offhook::phone::caller::{Agreed, Caller};
 use offhook::phone::mouth::Utterance;
+use offhook::phone::run::Wires;
 use offhook::phone::{self, PhoneError};
 use offhook::rtp::impairment::Profile;
 use offhook::rtp::socket;
@@ -319,7 +320,7 @@ impl RawPeer {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_behind_a_bad_network_is_still_answered() {
     let house = House::open(|_, _| {}).await;
-    let (rtp, _rtcp) = socket::bind_pair(LOOPBACK, 0..=0).unwrap();
+    let (rtp, rtcp) = socket::bind_pair(LOOPBACK, 0..=0).unwrap();
     let profile = Profile {
         loss: 0.05,
         reorder: 0.05,
@@ -335,10 +336,11 @@ async fn a_caller_behind_a_bad_network_is_still_answered() {
     let mut call = agent.invite(&house.uri(), sdp::make_offer(&media, &Codec::ALL, &MediaSecurity::OFF)).await.unwrap();
     let (mut dialog, answer) = soon("the answer", call.answered()).await.unwrap();
     let agreed = sdp::parse_answer(&answer, &MediaSecurity::OFF).unwrap();
+    let wires = Wires { rtp, rtcp, remote: relay.far, remote_rtcp: agreed.remote_rtcp, keys: None };
     let agreed = Agreed { codec: agreed.codec, event_payload_type: agreed.telephone_event };
     let options = house.options(vec![say(QUESTION)]);
     let caller = Caller::new(Instant::now(), agreed, options.utterances, options.clips, options.script);
-    let talking = phone::run::start(rtp, relay.far, None, caller, Arc::default()).unwrap();
+    let talking = phone::run::start(wires, caller, Arc::default()).unwrap();
     let talked = soon("the end of the talk", talking).await.unwrap().talked;
     soon("the answered BYE", dialog.hang_up()).await;
 

@@ -91,6 +91,9 @@ pub struct Args {
     /// Offer only this codec: pcmu or pcma.
     #[arg(long, value_name = "NAME", value_parser = codec)]
     pub codec: Option<Codec>,
+    /// The far side echoes (its `sip.echo_number`): compare what comes back with what was said.
+    #[arg(long)]
+    pub echo: bool,
     /// Offer SRTP, and nothing else. The keys are in the SDP, which goes over UDP in the clear: for tests.
     #[arg(long)]
     pub srtp: bool,
@@ -116,6 +119,9 @@ pub struct Args {
     #[arg(long, value_name = "MS", default_value_t = 15_000)]
     pub answer_wait_ms: u64,
 }
+
+/// How long an echo may be under way at the end of the call.
+const ECHO_WAIT_MS: u64 = 600;
 
 fn codec(name: &str) -> Result<Codec, String> {
     let found = Codec::ALL.into_iter().find(|codec| codec.name().eq_ignore_ascii_case(name));
@@ -302,8 +308,12 @@ fn prepare(args: &Args) -> Result<CallOptions, CallError> {
         }
     };
     let ms = Duration::from_millis;
+    // An echo has nothing to say of its own: there is neither a greeting to wait for nor an answer.
+    let [greeting_wait_ms, answer_wait_ms] =
+        [args.greeting_wait_ms, args.answer_wait_ms].map(|wait| if args.echo { wait.min(ECHO_WAIT_MS) } else { wait });
     Ok(CallOptions {
         srtp: args.srtp,
+        echo: args.echo,
         uri: args.uri.clone(),
         trunk: trunk(args)?,
         from: args.from.clone(),
@@ -313,10 +323,10 @@ fn prepare(args: &Args) -> Result<CallOptions, CallError> {
         utterances,
         clips,
         script: ScriptOptions {
-            greeting_wait: ms(args.greeting_wait_ms),
+            greeting_wait: ms(greeting_wait_ms),
             greeting_quiet: ms(args.greeting_quiet_ms),
             answer_quiet: ms(args.answer_quiet_ms),
-            answer_wait: ms(args.answer_wait_ms),
+            answer_wait: ms(answer_wait_ms),
             barge_in,
             ..ScriptOptions::default()
         },

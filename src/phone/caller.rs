@@ -1,19 +1,22 @@
 //! One caller on the line, without sockets or clock: what it sends every 20 ms, what it makes of what comes back.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use hdrhistogram::Histogram;
 
 use super::clips::KnownClip;
+use super::comparison::{EchoReport, compare};
 use super::ear::{Ear, Packet};
 use super::mouth::{Sent, Utterance};
+use super::rtcp::{Rtcp, Told};
 use super::script::{Script, ScriptOptions, Step};
 use super::turn::Spoken;
 use crate::codec::Codec;
-use crate::pcm::{FRAME_SAMPLES, SILENCE};
+use crate::pcm::{FRAME_SAMPLES, PTIME, SILENCE};
 use crate::rtp::dtmf::{Dtmf, DtmfDetector};
 use crate::rtp::packet::{HEADER_BYTES, PacketView, write_packet};
+use crate::rtp::sender::SenderFigures;
 
 /// Frames there is room for before the ear must allocate: five minutes.
 const ROOM: usize = 15_000;
@@ -55,6 +58,11 @@ pub struct Caller {
     sent: u64,
     unusable: u64,
     late: Histogram<u64>,
+    /// How far the time between two packets is from a ptime, in microseconds.
+    interval: Histogram<u64>,
+    left: Option<Instant>,
+    octets: u32,
+    rtcp: Rtcp,
 }
 
 /// What is left of a caller when the call is over.
@@ -80,6 +88,10 @@ pub struct Talked {
     pub unusable: u64,
     /// How late packets left, in microseconds.
     pub late: Histogram<u64>,
+    /// How far the time between two of them was from a ptime, in microseconds.
+    pub interval: Histogram<u64>,
+    /// What RTCP told.
+    pub told: Told,
 }
 
 impl Caller {
@@ -111,6 +123,28 @@ impl Caller {
             sent: 0,
             unusable: 0,
             late: Histogram::new_with_bounds(1, 60_000_000, 3).expect("these bounds are valid"),
+            interval: Histogram::new_with_bounds(1, 60_000_000, 3).expect("these bounds are valid"),
+            left: None,
+            octets: 0,
+            rtcp: Rtcp::new(now),
+        }
+    }
+
+    /// The report of RTCP that is due at `now`, which is `wall`.
+    pub fn rtcp_report(&mut self, now: Instant, wall: SystemTime) -> Option<Vec<u8>> {
+        let figures = SenderFigures {
+            ssrc: self.ssrc,
+            packets: self.sent as u32,
+            octets: self.octets,
+            timestamp: self.timestamp,
+        };
+        self.rtcp.report(now, wall, &figures)
+    }
+
+    /// Takes RTCP that the kernel received at `at`, which was `wall`.
+    pub fn receive_rtcp(&mut self, at: Instant, wall: SystemTime, datagram: &[u8]) {
+        if !self.rtcp.handle_datagram(at, wall, self.ssrc, datagram) {
+            self.unusable += 1;
         }
     }
 
@@ -118,6 +152,10 @@ impl Caller {
     pub fn tick(&mut self, due: Instant, now: Instant, mut send: impl FnMut(&[u8])) {
         self.late.saturating_record((now.saturating_duration_since(due).as_micros() as u64).max(1));
         self.first_sent.get_or_insert(now);
+        if let Some(left) = self.left.replace(now) {
+            let off = now.saturating_duration_since(left).abs_diff(PTIME).as_micros() as u64;
+            self.interval.saturating_record(off.max(1));
+        }
         let mut frame = SILENCE;
         let mut event = None;
         let mut starts = false;
@@ -167,6 +205,7 @@ impl Caller {
                 send(&buffer[..length]);
                 self.sequence = self.sequence.wrapping_add(1);
                 self.sent += 1;
+                self.octets = self.octets.wrapping_add(FRAME_SAMPLES as u32);
             }
         }
         self.timestamp = self.timestamp.wrapping_add(FRAME_SAMPLES as u32);
@@ -201,6 +240,7 @@ impl Caller {
             Ok(packet) if packet.payload_type == self.agreed.codec.payload_type() => {
                 let length = self.agreed.codec.decode(packet.payload, &mut sound);
                 let PacketView { sequence, timestamp, ssrc, .. } = packet;
+                self.rtcp.packet(ssrc, sequence, timestamp, at);
                 self.ear.hear(Packet { at, sequence, timestamp, ssrc, sound: &sound[..length] });
             }
             Ok(packet) if Some(packet.payload_type) == self.agreed.event_payload_type => {
@@ -245,11 +285,19 @@ impl Caller {
             first_sent: self.first_sent,
             sent: self.sent,
             late: self.late,
+            interval: self.interval,
+            told: self.rtcp.told(),
         }
     }
 }
 
 impl Talked {
+    /// What was said against what came back of it.
+    pub fn echo(&self) -> Option<EchoReport> {
+        let arrived: Vec<Instant> = self.ear.heard().iter().map(|heard| heard.at).collect();
+        compare(&self.said, self.first_sent?, self.ear.samples(), &arrived)
+    }
+
     /// Both sides as the socket saw them: stereo, left the caller, right the far side, interleaved, 8 kHz.
     pub fn recording(&self) -> Vec<i16> {
         let at = |when: Option<Instant>| {
@@ -276,7 +324,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::pcm::{PTIME, tone};
+    use crate::pcm::tone;
     use crate::phone::clips::ClipRole;
     use crate::phone::mouth::Turn;
     use crate::phone::testing::voice;

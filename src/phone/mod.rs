@@ -7,16 +7,18 @@
 //!                    └──► turn ─► report
 //! ```
 //!
-//! Everything but [`run`] and [`place()`] is without sockets and clock. Not implemented: RTCP, early media, answering calls.
+//! Everything but [`run`] and [`place()`] is without sockets and clock. Not implemented: early media, answering calls.
 
 pub mod caller;
 pub mod clips;
+pub mod comparison;
 pub mod ear;
 pub mod mouth;
 pub mod packets;
 mod place;
 mod host_time;
 pub mod report;
+pub mod rtcp;
 pub mod run;
 pub mod script;
 #[cfg(test)]

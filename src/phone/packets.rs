@@ -180,6 +180,7 @@ impl Packets {
             interval_deviation_p99_ms: ms(self.deviation.value_at_quantile(0.99)),
             interval_deviation_p999_ms: ms(self.deviation.value_at_quantile(0.999)),
             interval_deviation_max_ms: ms(self.deviation.max()),
+            ..PacketReport::default()
         }
     }
 }

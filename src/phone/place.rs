@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use super::caller::{Agreed, Caller};
+use super::caller::{Agreed, Caller, Talked};
 use super::clips::{ClipRole, KnownClip};
 use super::host_time::HostTime;
 use super::mouth::Utterance;
-use super::report::{CallReport, OwnReport};
-use super::run::{self, Outcome};
+use super::report::{CallReport, OwnReport, PacketReport, SentReport};
+use super::run::{self, Outcome, Wires};
 use super::script::ScriptOptions;
 use super::turn::{measure, ms_between};
 use crate::codec::Codec;
 use crate::config::{Language, Policy, Trunk};
-use crate::pcm::{RATE, wav};
+use crate::pcm::{RATE, level, wav};
 use crate::playout::clips::{Clip, Clips};
 use crate::privacy::Secret;
 use crate::rtp::socket;
@@ -53,6 +53,8 @@ pub struct CallOptions {
     pub clips: Arc<[KnownClip]>,
     /// The caller's manners. The number of turns in it is that of `utterances`.
     pub script: ScriptOptions,
+    /// The far side echoes: what comes back is compared with what was said.
+    pub echo: bool,
     /// Where to write a stereo recording: left the caller, right the other side.
     pub record: Option<PathBuf>,
 }
@@ -71,6 +73,7 @@ impl CallOptions {
             utterances: utterances.into(),
             clips: Arc::new([]),
             script: ScriptOptions::default(),
+            echo: false,
             record: None,
         }
     }
@@ -211,7 +214,7 @@ pub async fn place(options: CallOptions) -> Result<CallReport, PhoneError> {
         let trunk = OutgoingTrunk::new(name.clone(), trunk, password.clone());
         agent.add_trunk(trunk.map_err(|error| PhoneError::Trunk(error.to_string()))?);
     }
-    let (rtp, _rtcp) = socket::bind_pair(local, 0..=0).map_err(PhoneError::Socket)?;
+    let (rtp, rtcp) = socket::bind_pair(local, 0..=0).map_err(PhoneError::Socket)?;
     let port = rtp.local_addr().map_err(PhoneError::Socket)?.port();
     let media = sdp::LocalMedia { address: local, port, session_id: u64::from(fastrand::u32(..)), version: 1 };
 
@@ -228,7 +231,7 @@ pub async fn place(options: CallOptions) -> Result<CallReport, PhoneError> {
         ..Dial::default()
     };
     let mut call = agent.dial(dial).await?;
-    let report = talk(&options, &security, &mut call, invited, rtp, host_before).await;
+    let report = talk(&options, &security, &mut call, invited, (rtp, rtcp), host_before).await;
     drop(call);
     agent.shutdown().await;
     report
@@ -239,7 +242,7 @@ async fn talk(
     security: &sdp::MediaSecurity,
     call: &mut OutgoingCall,
     invited: Instant,
-    rtp: UdpSocket,
+    (rtp, rtcp): (UdpSocket, UdpSocket),
     host_before: HostTime,
 ) -> Result<CallReport, PhoneError> {
     let Ok(answered) = tokio::time::timeout(options.ring, call.answered()).await else {
@@ -259,8 +262,8 @@ async fn talk(
     let caller =
         Caller::new(answered, sound, options.utterances.clone(), options.clips.clone(), options.script.clone());
     let over = Over(Arc::new(AtomicBool::new(false)));
-    let mut outcome =
-        run::start(rtp, agreed.remote, agreed.srtp, caller, over.0.clone()).map_err(PhoneError::Socket)?;
+    let wires = Wires { rtp, rtcp, remote: agreed.remote, remote_rtcp: agreed.remote_rtcp, keys: agreed.srtp };
+    let mut outcome = run::start(wires, caller, over.0.clone()).map_err(PhoneError::Socket)?;
     let outcome = tokio::select! {
         outcome = &mut outcome => outcome,
         _ = dialog.ended() => {
@@ -270,10 +273,20 @@ async fn talk(
     };
     let _ = tokio::time::timeout(GOODBYE, dialog.hang_up()).await;
     let outcome = outcome.map_err(|_| PhoneError::Thread)?;
+    let (outcome, echo) = match options.echo {
+        true => tokio::task::spawn_blocking(|| {
+            let echo = outcome.talked.echo();
+            (outcome, echo)
+        })
+        .await
+        .map_err(|_| PhoneError::Thread)?,
+        false => (outcome, None),
+    };
     if let Some(path) = &options.record {
         write_recording(path, &outcome)?;
     }
-    Ok(report(options, invited, &outcome, HostTime::now().steal_percent_since(host_before)))
+    let steal = HostTime::now().steal_percent_since(host_before);
+    Ok(CallReport { echo, ..report(options, invited, &outcome, steal) })
 }
 
 /// Ends the media thread when the call's future is dropped.
@@ -309,7 +322,9 @@ fn report(options: &CallOptions, invited: Instant, outcome: &Outcome, host_steal
         turns: (0..spoken.len())
             .map(|n| measure(n + 1, &spoken[n], spoken.get(n + 1).map(|next| next.started), ear))
             .collect(),
-        packets: ear.packets().report(),
+        packets: received(talked),
+        sent: sent(talked),
+        echo: None,
         own: OwnReport {
             realtime: outcome.realtime,
             sent: talked.sent,
@@ -319,6 +334,35 @@ fn report(options: &CallOptions, invited: Instant, outcome: &Outcome, host_steal
             host_steal_percent,
             unusable: talked.unusable,
         },
+    }
+}
+
+/// What came from the far side.
+fn received(talked: &Talked) -> PacketReport {
+    let way = talked.told.one_way_ms;
+    PacketReport {
+        level_dbfs: level::active_dbfs(talked.ear.samples()),
+        one_way_p50_ms: way.map(|way| way.0),
+        one_way_p99_ms: way.map(|way| way.1),
+        one_way_max_ms: way.map(|way| way.2),
+        ..talked.ear.packets().report()
+    }
+}
+
+/// What went to the far side, and what it says became of it.
+fn sent(talked: &Talked) -> SentReport {
+    let interval = |quantile: f64| talked.interval.value_at_quantile(quantile) as f64 / 1000.0;
+    let told = talked.told.report;
+    SentReport {
+        packets: talked.sent,
+        interval_deviation_p50_ms: interval(0.5),
+        interval_deviation_p99_ms: interval(0.99),
+        interval_deviation_p999_ms: interval(0.999),
+        interval_deviation_max_ms: interval(1.0),
+        level_dbfs: level::active_dbfs(&talked.said),
+        lost: told.map(|told| told.cumulative_lost),
+        jitter_ms: told.map(|told| told.jitter.as_secs_f64() * 1e3),
+        round_trip_ms: talked.told.round_trip.map(|trip| trip.as_secs_f64() * 1e3),
     }
 }
 

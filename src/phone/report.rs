@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::comparison::EchoReport;
+
 /// One call as its caller heard it. All `_ms` of a turn count from the caller's last voiced sample (the packet that carries it).
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct CallReport {
@@ -23,6 +25,10 @@ pub struct CallReport {
     pub turns: Vec<TurnReport>,
     /// The packets received.
     pub packets: PacketReport,
+    /// The packets sent, and what became of them.
+    pub sent: SentReport,
+    /// What was said against what came back; null unless the far side was to echo.
+    pub echo: Option<EchoReport>,
     /// How well the phone itself kept time. When this is bad, no figure above means anything.
     pub own: OwnReport,
 }
@@ -95,6 +101,37 @@ pub struct PacketReport {
     pub interval_deviation_p999_ms: f64,
     /// Worst.
     pub interval_deviation_max_ms: f64,
+    /// Level over the voiced parts; null when nothing was heard.
+    pub level_dbfs: Option<f32>,
+    /// How long packets were under way: median. Null unless the far side's clock is ours, as on one machine.
+    pub one_way_p50_ms: Option<f64>,
+    /// 99th percentile.
+    pub one_way_p99_ms: Option<f64>,
+    /// Longest.
+    pub one_way_max_ms: Option<f64>,
+}
+
+/// What was sent, and what the far side says of it (RTCP).
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct SentReport {
+    /// Packets.
+    pub packets: u64,
+    /// How far the time between two packets is from 20 ms: median.
+    pub interval_deviation_p50_ms: f64,
+    /// 99th percentile.
+    pub interval_deviation_p99_ms: f64,
+    /// 99.9th percentile.
+    pub interval_deviation_p999_ms: f64,
+    /// Worst.
+    pub interval_deviation_max_ms: f64,
+    /// Level over the voiced parts; null when nothing was said.
+    pub level_dbfs: Option<f32>,
+    /// Packets that the far side missed when it last told; null when it did not tell.
+    pub lost: Option<u32>,
+    /// The jitter that it measured.
+    pub jitter_ms: Option<f64>,
+    /// There and back.
+    pub round_trip_ms: Option<f64>,
 }
 
 /// The phone's own timekeeping.
@@ -155,7 +192,7 @@ const OF_A_TURN: [Figure<TurnReport>; 8] = [
     ("spoke_over_caller_ms", |t| Some(t.spoke_over_caller_ms)),
 ];
 
-const OF_A_CALL: [Figure<CallReport>; 10] = [
+const OF_A_CALL: [Figure<CallReport>; 16] = [
     ("answered_ms", |c| Some(c.answered_ms)),
     ("greeting_start_ms", |c| c.greeting_start_ms),
     ("lost_packets", |c| Some(c.packets.lost as f64)),
@@ -166,6 +203,12 @@ const OF_A_CALL: [Figure<CallReport>; 10] = [
     ("own_late_p99_ms", |c| Some(c.own.late_p99_ms)),
     ("own_late_max_ms", |c| Some(c.own.late_max_ms)),
     ("host_steal_percent", |c| Some(c.own.host_steal_percent)),
+    ("one_way_p99_ms", |c| c.packets.one_way_p99_ms),
+    ("sent_lost_packets", |c| c.sent.lost.map(f64::from)),
+    ("round_trip_ms", |c| c.sent.round_trip_ms),
+    ("echo_match_mean", |c| c.echo.as_ref().map(|echo| echo.match_mean)),
+    ("echo_delay_p50_ms", |c| c.echo.as_ref().map(|echo| echo.delay_p50_ms)),
+    ("echo_delay_max_ms", |c| c.echo.as_ref().map(|echo| echo.delay_max_ms)),
 ];
 
 impl Report {
@@ -194,7 +237,7 @@ fn cell(value: Option<f64>) -> String {
 
 impl fmt::Display for CallReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { packets, own, .. } = self;
+        let Self { packets, sent, echo, own, .. } = self;
         write!(f, "{}: answered after {:.0} ms", self.uri, self.answered_ms)?;
         match (self.greeting_start_ms, self.greeting_end_ms) {
             (Some(start), Some(end)) => write!(f, ", greeting from {start:.0} to {end:.0} ms")?,
@@ -247,6 +290,43 @@ impl fmt::Display for CallReport {
             packets.interval_deviation_p999_ms,
             packets.interval_deviation_max_ms
         )?;
+        let told = |value: Option<f64>| value.map_or_else(|| "?".to_owned(), |value| format!("{value:.2}"));
+        writeln!(
+            f,
+            "         level {} dBFS; under way p50 {}, p99 {}, max {} ms (where both clocks are one)",
+            told(packets.level_dbfs.map(f64::from)),
+            told(packets.one_way_p50_ms),
+            told(packets.one_way_p99_ms),
+            told(packets.one_way_max_ms)
+        )?;
+        writeln!(
+            f,
+            "sent:    {} packets, of which the far side missed {}; jitter there {} ms, round trip {} ms; level {} dBFS; interval off 20 ms \
+             by p99 {:.2}, p99.9 {:.2}, max {:.2} ms",
+            sent.packets,
+            sent.lost.map_or_else(|| "?".to_owned(), |lost| lost.to_string()),
+            told(sent.jitter_ms),
+            told(sent.round_trip_ms),
+            told(sent.level_dbfs.map(f64::from)),
+            sent.interval_deviation_p99_ms,
+            sent.interval_deviation_p999_ms,
+            sent.interval_deviation_max_ms
+        )?;
+        if let Some(echo) = echo {
+            writeln!(
+                f,
+                "echo:    {} windows of 100 ms, {} missing; match mean {:.3}, p10 {:.3}; back after p50 {:.1}, p95 {:.1}, max {:.1} ms; \
+                 {} dB",
+                echo.windows,
+                echo.missing,
+                echo.match_mean,
+                echo.match_p10,
+                echo.delay_p50_ms,
+                echo.delay_p95_ms,
+                echo.delay_max_ms,
+                told(echo.gain_db.map(f64::from))
+            )?;
+        }
         writeln!(
             f,
             "phone:   {} sent, late p50 {:.2}, p99 {:.2}, max {:.2} ms; {}; host steal {:.1} %",

@@ -6,7 +6,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
@@ -36,30 +36,34 @@ pub struct Outcome {
     pub hung_up: bool,
 }
 
-/// Starts the thread; it ends when the caller hangs up or `over` is set. With keys it speaks SRTP.
-pub fn start(
-    socket: UdpSocket,
-    remote: SocketAddr,
-    keys: Option<SrtpKeys>,
-    caller: Caller,
-    over: Arc<AtomicBool>,
-) -> io::Result<oneshot::Receiver<Outcome>> {
+/// The sockets of a call, and where they send to.
+#[derive(Debug)]
+pub struct Wires {
+    /// The sound's.
+    pub rtp: UdpSocket,
+    /// RTCP's.
+    pub rtcp: UdpSocket,
+    /// Where the sound goes.
+    pub remote: SocketAddr,
+    /// Where RTCP goes.
+    pub remote_rtcp: SocketAddr,
+    /// The keys of SRTP, if it is spoken.
+    pub keys: Option<SrtpKeys>,
+}
+
+/// Starts the thread; it ends when the caller hangs up or `over` is set.
+pub fn start(wires: Wires, caller: Caller, over: Arc<AtomicBool>) -> io::Result<oneshot::Receiver<Outcome>> {
     let (done, outcome) = oneshot::channel();
     std::thread::Builder::new().name("phone-media".into()).spawn(move || {
-        let mut srtp = keys.map(|keys| Protection::new(Protocol::Rtp, &keys));
         // Nobody waits any more: the call was dropped.
-        let _ = done.send(talk(&socket, remote, &mut srtp, caller, &over));
+        let _ = done.send(talk(&wires, caller, &over));
     })?;
     Ok(outcome)
 }
 
-fn talk(
-    socket: &UdpSocket,
-    remote: SocketAddr,
-    srtp: &mut Option<Protection>,
-    mut caller: Caller,
-    over: &AtomicBool,
-) -> Outcome {
+fn talk(wires: &Wires, mut caller: Caller, over: &AtomicBool) -> Outcome {
+    let protection = |protocol| wires.keys.as_ref().map(|keys| Protection::new(protocol, keys));
+    let (mut srtp, mut srtcp) = (protection(Protocol::Rtp), protection(Protocol::Rtcp));
     let realtime = realtime::request(PRIORITY);
     let mut due = Instant::now();
     let hung_up = loop {
@@ -67,16 +71,15 @@ fn talk(
             std::thread::sleep(wait);
         }
         let now = Instant::now();
-        caller.tick(due, now, |packet| {
-            let mut buffer = [0; LONGEST_DATAGRAM + MAX_TRAILER_BYTES];
-            buffer[..packet.len()].copy_from_slice(packet);
-            let length = packet.len();
-            // A packet that cannot be sent is lost, as on any line.
-            if let Ok(length) = srtp.as_mut().map_or(Ok(length), |srtp| srtp.protect(&mut buffer, length)) {
-                let _ = socket.send_to(&buffer[..length], remote);
-            }
+        caller.tick(due, now, |packet| send(&wires.rtp, wires.remote, &mut srtp, packet));
+        if let Some(report) = caller.rtcp_report(now, SystemTime::now()) {
+            send(&wires.rtcp, wires.remote_rtcp, &mut srtcp, &report);
+        }
+        read(&wires.rtp, wires.remote, &mut srtp, &mut caller, Caller::receive);
+        read(&wires.rtcp, wires.remote, &mut srtcp, &mut caller, |caller, at, packet| {
+            let wall = SystemTime::now();
+            caller.receive_rtcp(at, wall.checked_sub(at.elapsed()).unwrap_or(wall), packet);
         });
-        read(socket, remote, srtp, &mut caller);
         if !caller.stay(Instant::now()) {
             break true;
         }
@@ -85,18 +88,34 @@ fn talk(
         }
         due += PTIME;
     };
-    read(socket, remote, srtp, &mut caller);
+    read(&wires.rtp, wires.remote, &mut srtp, &mut caller, Caller::receive);
     Outcome { talked: caller.finish(Instant::now()), realtime, hung_up }
 }
 
-fn read(socket: &UdpSocket, remote: SocketAddr, srtp: &mut Option<Protection>, caller: &mut Caller) {
+/// A packet that cannot be sent is lost, as on any line.
+fn send(socket: &UdpSocket, remote: SocketAddr, srtp: &mut Option<Protection>, packet: &[u8]) {
+    let mut buffer = [0; LONGEST_DATAGRAM + MAX_TRAILER_BYTES];
+    let length = packet.len();
+    buffer[..length].copy_from_slice(packet);
+    if let Ok(length) = srtp.as_mut().map_or(Ok(length), |srtp| srtp.protect(&mut buffer, length)) {
+        let _ = socket.send_to(&buffer[..length], remote);
+    }
+}
+
+fn read(
+    socket: &UdpSocket,
+    remote: SocketAddr,
+    srtp: &mut Option<Protection>,
+    caller: &mut Caller,
+    mut take: impl FnMut(&mut Caller, Instant, &[u8]),
+) {
     let mut buffer = [0; LONGEST_DATAGRAM];
     for _ in 0..READS {
         match socket::receive(socket, &mut buffer) {
             Ok(Some((length, from, at))) => {
                 let packet = &mut buffer[..length];
                 match srtp.as_mut().map_or(Ok(length), |srtp| srtp.unprotect(packet)) {
-                    Ok(length) if from.ip() == remote.ip() => caller.receive(at, &packet[..length]),
+                    Ok(length) if from.ip() == remote.ip() => take(caller, at, &packet[..length]),
                     _ => caller.unusable(),
                 }
             }

@@ -60,9 +60,29 @@ pub struct Report {
     pub round_trip: Option<Duration>,
 }
 
+/// What the far side's clock showed at one of its timestamps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SenderClock {
+    /// Its synchronization source.
+    pub ssrc: u32,
+    /// The wall clock, as NTP counts.
+    pub ntp: u64,
+    /// The timestamp of the same moment.
+    pub timestamp: u32,
+}
+
+impl SenderClock {
+    /// The wall clock in seconds since 1970.
+    pub fn unix_seconds(&self) -> f64 {
+        (self.ntp >> 32) as f64 - NTP_EPOCH as f64 + (self.ntp & 0xffff_ffff) as f64 / (1u64 << 32) as f64
+    }
+}
+
 /// What a datagram brought.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Incoming {
+    /// What its sender's clock shows, if it sends.
+    pub clock: Option<SenderClock>,
     /// Its report about us, if it has one.
     pub report: Option<Report>,
     /// It says that it leaves.
@@ -168,6 +188,8 @@ impl Reporter {
             let packet = packet.as_any();
             let blocks = if let Some(report) = packet.downcast_ref::<SenderReport>() {
                 self.last_heard = Some((report.ssrc, middle(report.ntp_time), now));
+                let (ntp, timestamp) = (report.ntp_time, report.rtp_time);
+                incoming.clock = Some(SenderClock { ssrc: report.ssrc, ntp, timestamp });
                 &report.reports[..]
             } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
                 &report.reports[..]
