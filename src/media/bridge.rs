@@ -312,7 +312,14 @@ mod tests {
         let (mut caller, near) = phone(Codec::Pcmu, 0.0);
         let (mut agent, mut far) = phone(Codec::Pcma, 0.0);
         let direction = sdp::Direction::SendRecv;
-        far.renegotiate(&LegMedia { codec: Codec::Pcma, telephone_event: None, remote: None, direction, srtp: None });
+        far.renegotiate(&LegMedia {
+            codec: Codec::Pcma,
+            telephone_event: None,
+            remote: None,
+            direction,
+            srtp: None,
+            rtcp_mux: false,
+        });
         let endpointer = Endpointer::new(Limits::from(&config::Hearing::default()));
         let (mut line, mut ports) =
             Line::new(near, endpointer, Mixer::new(Duration::ZERO), Duration::from_secs(60)).unwrap();

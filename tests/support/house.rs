@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 mod tones;
 #[allow(unused_imports)]
 pub use tones::tones as tone_config;
+#[allow(unused_imports)]
 pub use tones::{Sound, sound_of, stretches};
 use tones::{Stretch, tones};
 
