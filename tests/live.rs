@@ -95,7 +95,11 @@ impl Dialogue {
                 Told::Said(text) => answer.words += &text,
                 Told::Calls(_) => answer.marks.push("calls"),
                 Told::Withdrawn(_) => answer.marks.push("withdrawn"),
-                Told::Interrupted => answer.marks.push("interrupted"),
+                Told::Interrupted => {
+                    answer.marks.push("interrupted");
+                    return answer;
+                }
+                Told::Listening | Told::Used(_) => {}
                 Told::Complete => answer.marks.push("complete"),
                 Told::CutOff => {
                     answer.marks.push("cut off");

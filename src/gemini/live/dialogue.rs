@@ -2,6 +2,8 @@
 //!
 //! The API gives handles to resume a conversation with. A connection that breaks is replaced within 1.5 s, and an utterance that it cut,
 //! or to which nothing was said yet, is said again. Without a handle, and without a new connection in time, the dialogue is lost.
+//!
+//! What the server still says of a turn that the caller has cut off is not told: it lasts until the server tells of that turn's end.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +32,8 @@ const GOOD: Duration = Duration::from_secs(2);
 const MOST_BROKEN: u32 = 2;
 /// Before the time at which the other side wants to be left.
 const EARLY: Duration = Duration::from_secs(2);
+/// So long after the caller begins the server may not know of it yet; no answer to an utterance comes so soon after it has begun.
+const UNAWARE: Duration = Duration::from_millis(500);
 /// Sound that is kept of an utterance to be said again.
 const LONGEST: Duration = Duration::from_secs(60);
 /// Sound of one message, at 16 kHz: 40 ms.
@@ -68,6 +72,7 @@ impl SpeechDialogue for Live {
             sound: Vec::new(),
             utterance: Utterance::None,
             answering: false,
+            cut: None,
             spoken: false,
         };
         tokio::spawn(driver.run().in_current_span());
@@ -183,6 +188,8 @@ struct Driver {
     utterance: Utterance,
     /// Something was said of an answer whose turn is not over.
     answering: bool,
+    /// When the caller has cut off a turn of whose end the server has not told yet.
+    cut: Option<Instant>,
     /// The model knows something that another conversation would not.
     spoken: bool,
 }
@@ -234,17 +241,22 @@ impl Driver {
         tokio::pin!(future);
         loop {
             tokio::select! {
-                order = self.orders.recv() => self.keep(&order?),
+                order = self.orders.recv() => self.keep(&order?).await,
                 done = &mut future => return Some(done),
             }
         }
     }
 
-    fn keep(&mut self, order: &Order) {
+    async fn keep(&mut self, order: &Order) {
         match order {
             Order::Started => {
-                self.sound.clear();
+                self.cut = (self.answering || self.utterance == Utterance::Ended).then(Instant::now);
+                // Who goes on after an end to which nothing was said goes on with the same.
+                if self.utterance != Utterance::Ended {
+                    self.sound.clear();
+                }
                 (self.utterance, self.answering) = (Utterance::Spoken, false);
+                self.tell(Told::Listening).await;
             }
             Order::Audio(samples) if ((self.sound.len() + samples.len()) as u64) <= samples_in(LONGEST) => {
                 self.sound.extend_from_slice(samples);
@@ -292,7 +304,7 @@ impl Driver {
                         socket.close().await;
                         return Left::Over;
                     };
-                    self.keep(&order);
+                    self.keep(&order).await;
                     match order {
                         Order::Started => {
                             ear.finish(&mut pending);
@@ -333,6 +345,7 @@ impl Driver {
     async fn take(&mut self, mouth: &mut Mouth, message: &Message) -> Result<Option<Duration>, Fault> {
         let inner = self.inner.clone();
         let told = wire::Told::read(message).map_err(|note| inner.protocol(&note))?;
+        let leave = told.go_away.map(|leave| leave.time_left().saturating_sub(EARLY));
         if let Some(error) = told.error {
             let body = serde_json::json!({"message": error.message}).to_string();
             return Err(inner.provider.refused(Stage::Waiting, error.code.unwrap_or(500), &body));
@@ -340,9 +353,24 @@ impl Driver {
         if let Some(update) = told.session_resumption_update {
             self.handle = update.handle().or(self.handle.take());
         }
+        if let Some(usage) = told.usage_metadata {
+            self.tell(Told::Used(usage.usage())).await;
+        }
+        let is_cut = self.cut.is_some_and(|at| at.elapsed() < UNAWARE);
+        if is_cut && told.server_content.as_ref().is_some_and(|content| content.turn_complete) {
+            self.cut = None;
+        }
         if let Some(content) = told.server_content {
             if let Some(words) = content.input_transcription.filter(|words| !words.text.is_empty()) {
                 self.tell(Told::Heard(words.text)).await;
+            }
+            if content.interrupted {
+                mouth.be_silent();
+                self.answering = false;
+                self.tell(Told::Interrupted).await;
+            }
+            if is_cut {
+                return Ok(leave);
             }
             if let Some(words) = content.output_transcription.filter(|words| !words.text.is_empty()) {
                 self.tell(Told::Said(words.text)).await;
@@ -357,11 +385,6 @@ impl Driver {
                         self.tell(Told::Sound(sound)).await;
                     }
                 }
-            }
-            if content.interrupted {
-                mouth.be_silent();
-                self.answering = false;
-                self.tell(Told::Interrupted).await;
             }
             if content.generation_complete {
                 let sound = mouth.rest();
@@ -379,7 +402,7 @@ impl Driver {
                 self.tell(Told::TurnOver).await;
             }
         }
-        if let Some(calls) = told.tool_call {
+        if let Some(calls) = told.tool_call.filter(|_| !is_cut) {
             if self.utterance == Utterance::Ended {
                 self.utterance = Utterance::None;
             }
@@ -389,7 +412,7 @@ impl Driver {
         if let Some(withdrawn) = told.tool_call_cancellation {
             self.tell(Told::Withdrawn(withdrawn.ids)).await;
         }
-        Ok(told.go_away.map(|leave| leave.time_left().saturating_sub(EARLY)))
+        Ok(leave)
     }
 
     async fn lose(mut self, fault: Fault) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::model::{Fault, Function, FunctionCall, FunctionResult, Fut};
+use crate::model::{Fault, Function, FunctionCall, FunctionResult, Fut, Usage};
 
 mod dialogue;
 pub(crate) mod provider;
@@ -67,6 +67,8 @@ pub trait Talking: Send {
 pub enum Told {
     /// It can be spoken to.
     Ready,
+    /// The caller begins to speak, as [`Talking::started`] said: what is told from here on is not about what was said before. Once for each.
+    Listening,
     /// A piece of what the caller was heard to say.
     Heard(String),
     /// Sound of the answer: mono, 8 kHz.
@@ -77,7 +79,7 @@ pub enum Told {
     Calls(Vec<FunctionCall>),
     /// And does not any more.
     Withdrawn(Vec<String>),
-    /// The caller was heard to interrupt: what was not played yet is not to be.
+    /// The caller was heard to interrupt, and that turn is over: what was not played yet is not to be.
     Interrupted,
     /// The answer is whole.
     Complete,
@@ -85,6 +87,8 @@ pub enum Told {
     CutOff,
     /// The turn is over.
     TurnOver,
+    /// What has been used.
+    Used(Usage),
     /// The dialogue is over: the call goes on with text.
     Lost(Fault),
 }
@@ -98,7 +102,9 @@ impl std::fmt::Debug for Told {
             Self::Calls(calls) => f.debug_tuple("Calls").field(calls).finish(),
             Self::Withdrawn(ids) => f.debug_tuple("Withdrawn").field(ids).finish(),
             Self::Lost(fault) => write!(f, "Lost({fault})"),
+            Self::Used(usage) => f.debug_tuple("Used").field(usage).finish(),
             Self::Ready => f.write_str("Ready"),
+            Self::Listening => f.write_str("Listening"),
             Self::Interrupted => f.write_str("Interrupted"),
             Self::Complete => f.write_str("Complete"),
             Self::CutOff => f.write_str("CutOff"),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Opening;
 use crate::config::Language;
 use crate::http::BaseUrl;
-use crate::model::{Function, FunctionCall, FunctionResult};
+use crate::model::{Function, FunctionCall, FunctionResult, Usage};
 use crate::privacy::Secret;
 use crate::websocket::{Broken, Message, Socket};
 
@@ -120,6 +120,25 @@ pub(crate) struct Told {
     pub(crate) tool_call: Option<ToolCall>,
     pub(crate) tool_call_cancellation: Option<Cancellation>,
     pub(crate) session_resumption_update: Option<Resumption>,
+    pub(crate) usage_metadata: Option<UsageMetadata>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct UsageMetadata {
+    prompt_token_count: Option<u32>,
+    cached_content_token_count: Option<u32>,
+    response_token_count: Option<u32>,
+    thoughts_token_count: Option<u32>,
+    total_token_count: Option<u32>,
+    prompt_tokens_details: Option<Vec<Detail>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Detail {
+    modality: Option<String>,
+    token_count: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -172,6 +191,25 @@ impl ToolCall {
     pub(crate) fn calls(self) -> Vec<FunctionCall> {
         let call = |Called { id, name, args }| FunctionCall { id, name, args, raw: Value::Null };
         self.function_calls.into_iter().map(call).collect()
+    }
+}
+
+impl UsageMetadata {
+    /// What was used, without its price. Where only the sum is told, it counts as the prompt.
+    pub(crate) fn usage(&self) -> Usage {
+        let answer = self.response_token_count.unwrap_or(0);
+        let thoughts = self.thoughts_token_count.unwrap_or(0);
+        let rest = || self.total_token_count.unwrap_or(0).saturating_sub(answer.saturating_add(thoughts));
+        let details = self.prompt_tokens_details.iter().flatten();
+        let audio = details.filter(|detail| detail.modality.as_deref() == Some("AUDIO"));
+        Usage {
+            prompt: self.prompt_token_count.unwrap_or_else(rest),
+            audio: audio.filter_map(|detail| detail.token_count).fold(0, u32::saturating_add),
+            cached: self.cached_content_token_count.unwrap_or(0),
+            answer,
+            thoughts,
+            micros: 0,
+        }
     }
 }
 
@@ -300,6 +338,18 @@ mod tests {
         {
             assert!(turn(mime, data).is_err(), "{mime} {data}");
         }
+    }
+
+    #[test]
+    fn what_was_used_is_read_whole_or_as_a_sum() {
+        let usage = |json: &str| told(json).usage_metadata.unwrap().usage();
+        let whole = usage(
+            r#"{"usageMetadata":{"promptTokenCount":200,"responseTokenCount":120,"thoughtsTokenCount":2,"totalTokenCount":322,
+                "promptTokensDetails":[{"modality":"AUDIO","tokenCount":150},{"modality":"TEXT","tokenCount":50}]}}"#,
+        );
+        assert_eq!(whole, Usage { prompt: 200, audio: 150, answer: 120, thoughts: 2, ..Usage::default() });
+        let sum = usage(r#"{"usageMetadata":{"totalTokenCount":322}}"#);
+        assert_eq!(sum, Usage { prompt: 322, ..Usage::default() });
     }
 
     #[test]
