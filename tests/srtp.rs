@@ -12,6 +12,7 @@ use offhook::leg::{Leg, LegMedia};
 use offhook::pcm::{FRAME_SAMPLES, SILENCE};
 use offhook::phone::caller::{Agreed, Caller};
 use offhook::phone::mouth::{Sent, Utterance};
+use offhook::phone::run::Wires;
 use offhook::phone::{self, PhoneError};
 use offhook::rtp::packet::{PacketView, write_packet};
 use offhook::rtp::socket;
@@ -523,7 +524,7 @@ async fn overheard(
     options: UserAgentOptions,
     security: MediaSecurity,
 ) -> (Vec<house::Sound>, (usize, usize)) {
-    let (rtp, _rtcp) = socket::bind_pair(LOOPBACK, 0..=0).unwrap();
+    let (rtp, rtcp) = socket::bind_pair(LOOPBACK, 0..=0).unwrap();
     let wire = Wire::to(rtp.local_addr().unwrap());
     let (agent, _incoming) = UserAgent::start(options).await.unwrap();
     let media = LocalMedia { address: LOOPBACK, port: wire.near.port(), session_id: 1, version: 1 };
@@ -535,7 +536,8 @@ async fn overheard(
     let sound = Agreed { codec: agreed.codec, event_payload_type: agreed.telephone_event };
     let options = house.options(vec![question.clone()]);
     let caller = Caller::new(Instant::now(), sound, options.utterances, options.clips, options.script);
-    let talking = phone::run::start(rtp, wire.far, agreed.srtp, caller, Arc::default()).unwrap();
+    let wires = Wires { rtp, rtcp, remote: wire.far, remote_rtcp: agreed.remote_rtcp, keys: agreed.srtp };
+    let talking = phone::run::start(wires, caller, Arc::default()).unwrap();
     let talked = soon("the end of the talk", talking).await.unwrap().talked;
     soon("the answered BYE", dialog.hang_up()).await;
     agent.shutdown().await;
