@@ -12,6 +12,7 @@ use offhook::model::FunctionCall;
 use offhook::pcm::{FRAME_SAMPLES, tone};
 use offhook::phone;
 use offhook::phone::caller::{Agreed, Caller, Talked};
+use offhook::phone::run::Wires;
 use offhook::rtp::socket;
 use offhook::sdp::{self, LocalMedia, MediaSecurity};
 use offhook::simulator::faces::{FaceOptions, Faces, ToolOptions};
@@ -210,9 +211,9 @@ async fn pressed(codec: Codec, with_events: bool) -> Talked {
         cloud.faults = vec!["S4-text".parse().unwrap()];
     })
     .await;
-    let (rtp, _rtcp) = socket::bind_pair(LOOPBACK, 0..=0).unwrap();
+    let sockets = socket::bind_pair(LOOPBACK, 0..=0).unwrap();
     let (agent, _incoming) = UserAgent::start(UserAgentOptions::new((LOOPBACK, 0).into())).await.unwrap();
-    let port = rtp.local_addr().unwrap().port();
+    let port = sockets.0.local_addr().unwrap().port();
     let media = LocalMedia { address: LOOPBACK, port, session_id: 1, version: 1 };
     let mut offer = String::from_utf8(sdp::make_offer(&media, &[codec], &MediaSecurity::OFF)).unwrap();
     if !with_events {
@@ -228,7 +229,7 @@ async fn pressed(codec: Codec, with_events: bool) -> Talked {
     // Telephone events are silence to the ear.
     options.script.answer_quiet = Duration::from_secs(3);
     let caller = Caller::new(Instant::now(), sound, options.utterances, options.clips, options.script);
-    let talking = phone::run::start(rtp, agreed.remote, None, caller, Arc::default()).unwrap();
+    let talking = phone::run::start(Wires::new(sockets, &agreed), caller, Arc::default()).unwrap();
     let talked = soon("the end of the talk", talking).await.unwrap().talked;
     soon("the answered BYE", dialog.hang_up()).await;
     house.close().await;

@@ -214,8 +214,8 @@ pub async fn place(options: CallOptions) -> Result<CallReport, PhoneError> {
         let trunk = OutgoingTrunk::new(name.clone(), trunk, password.clone());
         agent.add_trunk(trunk.map_err(|error| PhoneError::Trunk(error.to_string()))?);
     }
-    let (rtp, rtcp) = socket::bind_pair(local, 0..=0).map_err(PhoneError::Socket)?;
-    let port = rtp.local_addr().map_err(PhoneError::Socket)?.port();
+    let sockets = socket::bind_pair(local, 0..=0).map_err(PhoneError::Socket)?;
+    let port = sockets.0.local_addr().map_err(PhoneError::Socket)?.port();
     let media = sdp::LocalMedia { address: local, port, session_id: u64::from(fastrand::u32(..)), version: 1 };
 
     let host_before = HostTime::now();
@@ -231,7 +231,7 @@ pub async fn place(options: CallOptions) -> Result<CallReport, PhoneError> {
         ..Dial::default()
     };
     let mut call = agent.dial(dial).await?;
-    let report = talk(&options, &security, &mut call, invited, (rtp, rtcp), host_before).await;
+    let report = talk(&options, &security, &mut call, invited, sockets, host_before).await;
     drop(call);
     agent.shutdown().await;
     report
@@ -242,7 +242,7 @@ async fn talk(
     security: &sdp::MediaSecurity,
     call: &mut OutgoingCall,
     invited: Instant,
-    (rtp, rtcp): (UdpSocket, UdpSocket),
+    sockets: (UdpSocket, UdpSocket),
     host_before: HostTime,
 ) -> Result<CallReport, PhoneError> {
     let Ok(answered) = tokio::time::timeout(options.ring, call.answered()).await else {
@@ -262,7 +262,7 @@ async fn talk(
     let caller =
         Caller::new(answered, sound, options.utterances.clone(), options.clips.clone(), options.script.clone());
     let over = Over(Arc::new(AtomicBool::new(false)));
-    let wires = Wires { rtp, rtcp, remote: agreed.remote, remote_rtcp: agreed.remote_rtcp, keys: agreed.srtp };
+    let wires = Wires::new(sockets, &agreed);
     let mut outcome = run::start(wires, caller, over.0.clone()).map_err(PhoneError::Socket)?;
     let outcome = tokio::select! {
         outcome = &mut outcome => outcome,

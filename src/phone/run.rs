@@ -15,7 +15,7 @@ use crate::media::realtime;
 use crate::pcm::PTIME;
 use crate::rtp::socket;
 use crate::rtp::srtp::{MAX_TRAILER_BYTES, Protection, Protocol};
-use crate::sdp::SrtpKeys;
+use crate::sdp::{Negotiated, SrtpKeys};
 
 /// Below the appliance's media thread (50), above everything else: a phone on the same machine must not disturb what it measures, and
 /// packets are stamped by the kernel when they arrive, not when they are read.
@@ -49,6 +49,13 @@ pub struct Wires {
     pub remote_rtcp: SocketAddr,
     /// The keys of SRTP, if it is spoken.
     pub keys: Option<SrtpKeys>,
+}
+
+impl Wires {
+    /// A pair of sockets for what was agreed on.
+    pub fn new((rtp, rtcp): (UdpSocket, UdpSocket), agreed: &Negotiated) -> Self {
+        Self { rtp, rtcp, remote: agreed.remote, remote_rtcp: agreed.remote_rtcp, keys: agreed.srtp }
+    }
 }
 
 /// Starts the thread; it ends when the caller hangs up or `over` is set.
