@@ -22,11 +22,10 @@ use tokio_util::sync::CancellationToken;
 
 #[path = "tones.rs"]
 mod tones;
-#[allow(unused_imports)]
-pub use tones::tones as tone_config;
-#[allow(unused_imports)]
-pub use tones::{Sound, sound_of, stretches};
+pub use tones::{Sound, stretches};
 use tones::{Stretch, tones};
+#[allow(unused_imports)]
+pub use tones::{sound_of, tones as tone_config};
 
 pub const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// One call as its caller heard it.
