@@ -1,6 +1,5 @@
-//! Everything that can go wrong with the model, each in a whole call on the wire: what the caller hears, and when.
-
-use std::time::Duration;
+//! Everything that can go wrong with the model, each in a whole call on the wire: what the caller hears. When is measured by
+//! `cargo bench --bench answering -- faults`, and asserted in virtual time by the conversation's tests of the ladder.
 
 use offhook::simulator::NAMES;
 use offhook::timeline::TurnOutcome::{self, Answered, Apologised, Truncated};
@@ -13,12 +12,6 @@ mod house;
 mod ill;
 use house::Sound::{self, Answer, Apology, Goodbye, Second};
 use ill::Illness;
-
-/// From the caller's last word to something sensible, and the longest silence after the placeholder: the figures of the product. Both follow
-/// from deadlines of the conversation, which a machine that is busy with other tests keeps late.
-const SENSIBLE: Duration = Duration::from_millis(4000);
-const SILENCE: Duration = Duration::from_millis(2000);
-const SLACK: Duration = Duration::from_millis(500);
 
 /// A fault; what is heard of the two questions but placeholders, phrases of one answer counted once; phrases of the first answer; how the
 /// turns are booked; requests that a turn may cost.
@@ -60,20 +53,20 @@ const TABLE: [Row; 38] = [
     // The model takes its leave.
     ("end-call", [&[Answer], ONE], 3, Answered, 1),
     ("end-call-only", [&[Goodbye], ONE], 0, Answered, 1),
-    // Nothing came. Twice where it is quick: once early, and once at the soft end; a lone model is tried twice each time.
+    // Nothing came. Twice where it is quick: once early, and once at the soft end.
     ("empty", APOLOGY, 0, Apologised, 2),
     ("hang", APOLOGY, 0, Apologised, 1),
-    ("reset", APOLOGY, 0, Apologised, 4),
-    ("200-error", APOLOGY, 0, Apologised, 4),
-    ("200-html", APOLOGY, 0, Apologised, 4),
+    ("reset", APOLOGY, 0, Apologised, 2),
+    ("200-error", APOLOGY, 0, Apologised, 2),
+    ("200-html", APOLOGY, 0, Apologised, 2),
     ("400-country", APOLOGY, 0, Apologised, 2),
-    ("429", APOLOGY, 0, Apologised, 4),
-    ("429-bare", APOLOGY, 0, Apologised, 4),
-    ("500", APOLOGY, 0, Apologised, 4),
-    ("503", APOLOGY, 0, Apologised, 4),
-    ("503-empty", APOLOGY, 0, Apologised, 4),
-    ("503-html", APOLOGY, 0, Apologised, 4),
-    ("504", APOLOGY, 0, Apologised, 4),
+    ("429", APOLOGY, 0, Apologised, 2),
+    ("429-bare", APOLOGY, 0, Apologised, 2),
+    ("500", APOLOGY, 0, Apologised, 2),
+    ("503", APOLOGY, 0, Apologised, 2),
+    ("503-empty", APOLOGY, 0, Apologised, 2),
+    ("503-html", APOLOGY, 0, Apologised, 2),
+    ("504", APOLOGY, 0, Apologised, 2),
     (ill::REFUSED, APOLOGY, 0, Apologised, 0),
     // Nothing will come until somebody looks after the box.
     ("400-key", LEAVE, 0, Apologised, 1),
@@ -82,7 +75,7 @@ const TABLE: [Row; 38] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_goes_wrong_the_caller_hears_something_sensible_within_four_seconds() {
+async fn whatever_goes_wrong_the_caller_hears_something_sensible() {
     let known = |fault: &str| TABLE.iter().any(|(name, ..)| *name == fault);
     assert!(NAMES.iter().all(|(name, _)| known(name)), "a fault of the simulator is not in the table");
     let ills = ill::calls(&TABLE.map(|(fault, ..)| fault)).await;
@@ -117,8 +110,7 @@ fn judge((_, heard, phrases, outcome, requests): &Row, ill: &Illness) -> Vec<Str
     must(asked <= requests * questions as u32, format!("{asked} requests"));
     for (reply, heard) in ill.replies.iter().zip(heard) {
         must(reply.kinds() == *heard, format!("heard {:?}", reply.kinds()));
-        must(reply.sensible().is_some_and(|at| at <= SENSIBLE + SLACK), "nothing sensible in time".into());
-        must(reply.longest_silence() <= SILENCE + SLACK, format!("silent for {:?}", reply.longest_silence()));
+        must(reply.sensible().is_some(), "nothing sensible".into());
         must(reply.sounds.last().is_none_or(|last| last.sound != Sound::Placeholder), "it ends in a promise".into());
         let of_answer = reply.said().filter(|timed| matches!(timed.sound, Answer | Second)).count();
         must(of_answer == *phrases, format!("{of_answer} phrases"));

@@ -15,7 +15,7 @@ use super::house::{Call, House, LOOPBACK, Sound, say, sound_of};
 pub const REFUSED: &str = "refused";
 /// A pause of the caller's that is shorter is within a question.
 const BETWEEN_QUESTIONS: Duration = Duration::from_millis(1200);
-const AT_ONCE: usize = 13;
+const AT_ONCE: usize = 8;
 /// What is shorter is the seam between two tones.
 const SEAM: Duration = Duration::from_millis(60);
 
