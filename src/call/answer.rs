@@ -38,20 +38,27 @@ const SAY_AFTER: Duration = Duration::from_millis(500);
 pub(super) struct Fetch {
     pub model: Arc<dyn LanguageModel>,
     pub ask: Ask,
-    pub generation: Generation,
-    pub work: mpsc::Sender<Work>,
     /// Ends it.
     pub stop: CancellationToken,
-    /// Whether the caller's turn is committed.
-    pub committed: watch::Receiver<bool>,
     /// What the call may still cost.
     pub allowance: Allowance,
     /// What may follow upon a failure.
     pub attempt: Attempt,
-    pub toolbox: Arc<Toolbox>,
-    pub occasion: Occasion,
+    pub errands: Errands,
     /// What must not be said.
     pub guard: Option<Guard>,
+}
+
+/// What the functions that an answer calls are run with.
+pub(super) struct Errands {
+    pub generation: Generation,
+    pub work: mpsc::Sender<Work>,
+    /// Whether the caller's turn is committed.
+    pub committed: watch::Receiver<bool>,
+    pub toolbox: Arc<Toolbox>,
+    pub occasion: Occasion,
+    /// What was said meanwhile in this answer.
+    pub said: HashSet<String>,
 }
 
 /// Which of a turn's requests for an answer it is.
@@ -68,12 +75,19 @@ pub(super) enum Attempt {
 /// What one request came to.
 struct Round {
     text: String,
-    calls: Vec<Called>,
-    /// What changes nothing and runs already: the places of its calls, and what came of them.
-    running: JoinSet<(usize, Value)>,
-    controls: bool,
+    calls: Calls,
     result: Result<Finish, Fault>,
     revealed: bool,
+}
+
+/// The functions that were called at a time.
+#[derive(Default)]
+pub(super) struct Calls {
+    all: Vec<Called>,
+    /// What changes nothing and runs already: the places of its calls, and what came of them.
+    running: JoinSet<(usize, Value)>,
+    /// One of them is for the call itself: to end it, to hand it over.
+    pub controls: bool,
 }
 
 /// A function that was called.
@@ -91,36 +105,37 @@ impl Called {
 
 /// Asks, and reports everything through `work`; returns when the answer is whole, has failed, or is not wanted any more.
 pub(super) async fn fetch(mut fetch: Fetch) {
-    let (mut spoke_ever, mut said) = (false, HashSet::new());
+    let mut spoke_ever = false;
     for round_number in 0.. {
         if fetch.allowance.request().is_err() {
-            let ended = Work::AnswerEnded { generation: fetch.generation, outcome: Outcome::Unaffordable, fault: None };
-            fetch.report(ended).await;
+            let generation = fetch.errands.generation;
+            let ended = Work::AnswerEnded { generation, outcome: Outcome::Unaffordable, fault: None };
+            fetch.errands.report(ended).await;
             return;
         }
         let Some(round) = fetch.round(round_number).await else { return };
         let spoke = !round.text.trim().is_empty();
         spoke_ever |= spoke;
-        let goes_on = round.result.is_ok() && !round.revealed && round.calls.iter().any(Called::is_awaited);
+        let goes_on = round.result.is_ok() && !round.revealed && round.calls.all.iter().any(Called::is_awaited);
         if !goes_on || round_number == MOST_ROUNDS {
             let outcome = outcome(&round, spoke, spoke_ever);
             let fault = round.result.err();
-            fetch.report(Work::AnswerEnded { generation: fetch.generation, outcome, fault }).await;
+            fetch.errands.report(Work::AnswerEnded { generation: fetch.errands.generation, outcome, fault }).await;
             return;
         }
-        let generation = fetch.generation;
-        fetch.report(Work::ToolsRun { generation }).await;
+        let generation = fetch.errands.generation;
+        fetch.errands.report(Work::ToolsRun { generation }).await;
         let stop = fetch.stop.clone();
         let contents = tokio::select! {
             // What changes nothing is dropped; what has side effects is done to its end.
             () = stop.cancelled() => return,
-            contents = fetch.run(round, &mut said) => contents,
+            contents = fetch.run(round) => contents,
         };
         fetch.ask.contents.extend(contents);
         if round_number + 1 == MOST_ROUNDS {
             fetch.ask.functions = [].into();
         }
-        fetch.report(Work::ToolsDone { generation }).await;
+        fetch.errands.report(Work::ToolsDone { generation }).await;
     }
 }
 
@@ -129,7 +144,7 @@ fn outcome(round: &Round, spoke: bool, spoke_ever: bool) -> Outcome {
         _ if round.revealed && spoke => Outcome::Truncated,
         _ if round.revealed => Outcome::Refused,
         Ok(Finish::Safety) if !spoke => Outcome::Refused,
-        Ok(_) if spoke_ever || round.controls => Outcome::Complete,
+        Ok(_) if spoke_ever || round.calls.controls => Outcome::Complete,
         Ok(_) => Outcome::Failed,
         Err(_) if spoke => Outcome::Truncated,
         Err(fault) => match fault.class {
@@ -145,18 +160,12 @@ impl Fetch {
     async fn round(&mut self, number: usize) -> Option<Round> {
         let (delta_in, mut delta_out) = mpsc::channel(DELTAS);
         let mut cutter = Cutter::new(Options::default());
-        let generation = self.generation;
+        let generation = self.errands.generation;
         let asking = self.model.ask_within(self.ask.clone(), self.permit(number), delta_in, self.stop.clone());
         tokio::pin!(asking);
         let mut ended: Option<Result<Finish, Fault>> = None;
-        let mut round = Round {
-            text: String::new(),
-            calls: Vec::new(),
-            running: JoinSet::new(),
-            controls: false,
-            result: Ok(Finish::Stop),
-            revealed: false,
-        };
+        let mut round =
+            Round { text: String::new(), calls: Calls::default(), result: Ok(Finish::Stop), revealed: false };
         loop {
             if !self.speak(&mut cutter, &mut round).await {
                 return Some(round);
@@ -168,17 +177,20 @@ impl Fetch {
                 event = delta_out.recv() => match event {
                     Some(Event::Delta(Delta::Text(text))) => {
                         let now = Instant::now();
-                        self.report(Work::Token { generation }).await;
+                        self.errands.report(Work::Token { generation }).await;
                         cutter.push(now, &text);
                     }
                     Some(Event::Mark(mark, at)) if number == 0 => {
-                        self.report(Work::GeminiMark { generation, mark, at }).await;
+                        self.errands.report(Work::GeminiMark { generation, mark, at }).await;
                     }
                     Some(Event::Mark(..)) => {}
-                    Some(Event::Delta(Delta::Call(call))) => self.called(&mut round, call).await,
+                    Some(Event::Delta(Delta::Call(call))) => {
+                        let asked = self.ask.contents.len();
+                        self.errands.called(&mut round.calls, call, asked).await;
+                    }
                     Some(Event::Delta(Delta::Usage(usage))) => {
                         self.allowance.charge(Cost::of(&usage));
-                        self.report(Work::Used { usage }).await;
+                        self.errands.report(Work::Used { usage }).await;
                     }
                     Some(Event::Delta(Delta::Finished(_))) => {}
                     None => break,
@@ -204,7 +216,7 @@ impl Fetch {
 
     /// What a model that fails, or is slow, may be followed by in a round.
     fn permit(&self, round_number: usize) -> Permit {
-        let (allowance, committed, attempt) = (self.allowance.clone(), self.committed.clone(), self.attempt);
+        let (allowance, committed, attempt) = (self.allowance.clone(), self.errands.committed.clone(), self.attempt);
         Arc::new(move |further| {
             let is_wanted = match (attempt, further) {
                 _ if round_number > 0 => true,
@@ -226,27 +238,37 @@ impl Fetch {
             }
             round.text.push_str(&piece.text);
             round.text.push(' ');
-            self.report(Work::Clause { generation: self.generation, at: Instant::now(), piece }).await;
+            let generation = self.errands.generation;
+            self.errands.report(Work::Clause { generation, at: Instant::now(), piece }).await;
         }
         true
     }
 
-    /// The model wants something done.
-    async fn called(&self, round: &mut Round, mut call: FunctionCall) {
+    /// Runs what was called, and gives what the model is told of it.
+    async fn run(&mut self, mut round: Round) -> [Content; 2] {
+        let told = self.errands.run(&mut round.calls).await;
+        let calls = round.calls.all.into_iter().map(|called| called.call).collect();
+        [Content::Calls { text: round.text.trim().to_owned(), calls }, Content::Results(told)]
+    }
+}
+
+impl Errands {
+    /// The model wants something done. `asked`: what it was asked with so far, for calls without a name of their own.
+    pub async fn called(&self, calls: &mut Calls, mut call: FunctionCall, asked: usize) {
         // It comes again when a second model had to be asked: the last one gets the result. When a model wants the same twice at once, only
         // the first is signed, and without a signature it may not come back.
         let is_signed = |call: &FunctionCall| call.raw.get("thoughtSignature").is_some();
         if let Some(known) =
-            round.calls.iter_mut().find(|known| known.call.name == call.name && known.call.args == call.args)
+            calls.all.iter_mut().find(|known| known.call.name == call.name && known.call.args == call.args)
         {
             if is_signed(&call) || !is_signed(&known.call) {
                 known.call = call;
             }
             return;
         }
-        let place = round.calls.len();
+        let place = calls.all.len();
         if call.id.is_empty() {
-            call.id = format!("call-{}-{}-{place}", self.generation, self.ask.contents.len());
+            call.id = format!("call-{}-{asked}-{place}", self.generation);
         }
         let mut sorted = self.toolbox.sort(&call);
         if place >= MOST_CALLS {
@@ -254,13 +276,13 @@ impl Fetch {
         }
         match &sorted {
             Sorted::Control(control) => {
-                round.controls = true;
+                calls.controls = true;
                 self.report(Work::Controlled { generation: self.generation, control: control.clone() }).await;
             }
-            Sorted::Run { effects: false } => self.start(&mut round.running, place, &call),
+            Sorted::Run { effects: false } => self.start(&mut calls.running, place, &call),
             Sorted::Run { effects: true } | Sorted::Refused(_) => {}
         }
-        round.calls.push(Called { call, sorted });
+        calls.all.push(Called { call, sorted });
     }
 
     fn start(&self, running: &mut JoinSet<(usize, Value)>, place: usize, call: &FunctionCall) {
@@ -269,9 +291,10 @@ impl Fetch {
     }
 
     /// Runs what was called, says something meanwhile, and gives what the model is told of it.
-    async fn run(&mut self, mut round: Round, said: &mut HashSet<String>) -> [Content; 2] {
-        let mut results: Vec<Option<Value>> = vec![None; round.calls.len()];
-        for (place, called) in round.calls.iter().enumerate() {
+    pub async fn run(&mut self, calls: &mut Calls) -> Vec<FunctionResult> {
+        let Calls { all, running, .. } = calls;
+        let mut results: Vec<Option<Value>> = vec![None; all.len()];
+        for (place, called) in all.iter().enumerate() {
             match &called.sorted {
                 Sorted::Refused(told) => results[place] = Some(told.clone()),
                 Sorted::Control(_) => results[place] = Some(self.toolbox.run(&called.call, &self.occasion).await),
@@ -279,43 +302,41 @@ impl Fetch {
             }
         }
         let with_effects = |called: &Called| called.sorted == Sorted::Run { effects: true };
-        if round.calls.iter().any(with_effects) {
+        if all.iter().any(with_effects) {
             // An answer that is dropped before drops this with it; a sender that is gone means the same.
             if self.committed.wait_for(|committed| *committed).await.is_err() {
                 std::future::pending::<()>().await;
             }
-            for (place, called) in round.calls.iter().enumerate().filter(|(_, called)| with_effects(called)) {
-                self.start(&mut round.running, place, &called.call);
+            for (place, called) in all.iter().enumerate().filter(|(_, called)| with_effects(called)) {
+                self.start(running, place, &called.call);
             }
         }
         let say_at = Instant::now() + SAY_AFTER;
-        let mut saying = round.calls.iter().find_map(|called| self.toolbox.say(&called.call.name)).map(str::to_owned);
-        saying = saying.filter(|text| !said.contains(text));
+        let mut saying = all.iter().find_map(|called| self.toolbox.say(&called.call.name)).map(str::to_owned);
+        saying = saying.filter(|text| !self.said.contains(text));
         loop {
             tokio::select! {
-                joined = round.running.join_next() => match joined {
+                joined = running.join_next() => match joined {
                     Some(Ok((place, told))) => results[place] = Some(told),
                     Some(Err(problem)) => warn!(%problem, "a function of the model's broke off"),
                     None => break,
                 },
                 () = until(Some(say_at)), if saying.is_some() => if let Some(text) = saying.take() {
-                    said.insert(text.clone());
+                    self.said.insert(text.clone());
                     let piece = Piece { text, ends: Ends::Sentence };
                     self.report(Work::Aside { generation: self.generation, piece }).await;
                 },
             }
         }
-        let told = round.calls.iter().zip(results).map(|(called, told)| FunctionResult {
+        let told = all.iter().zip(results).map(|(called, told)| FunctionResult {
             id: called.call.id.clone(),
             name: called.call.name.clone(),
             response: told.unwrap_or_else(|| tools::error("it failed")),
         });
-        let told = told.collect();
-        let calls = round.calls.into_iter().map(|called| called.call).collect();
-        [Content::Calls { text: round.text.trim().to_owned(), calls }, Content::Results(told)]
+        told.collect()
     }
 
-    async fn report(&self, work: Work) {
+    pub async fn report(&self, work: Work) {
         // The call may be over.
         let _ = self.work.send(work).await;
     }

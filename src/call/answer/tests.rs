@@ -103,18 +103,21 @@ impl House {
         Fetch {
             model: self.model.clone(),
             ask: Ask { system: "".into(), contents: Vec::new(), functions: self.toolbox.functions() },
-            generation: 1,
-            work,
             stop,
-            committed: self.committed.subscribe(),
             allowance: self.allowance.clone(),
             attempt: Attempt::Due,
-            toolbox: self.toolbox.clone(),
-            occasion: Occasion {
-                from: Note { caller: "+972501234567".into(), call: "c".into() },
-                turn: self.turn,
-                doings: self.doings.clone(),
-                press: Arc::new(|_| false),
+            errands: Errands {
+                generation: 1,
+                work,
+                committed: self.committed.subscribe(),
+                toolbox: self.toolbox.clone(),
+                occasion: Occasion {
+                    from: Note { caller: "+972501234567".into(), call: "c".into() },
+                    turn: self.turn,
+                    doings: self.doings.clone(),
+                    press: Arc::new(|_| false),
+                },
+                said: HashSet::new(),
             },
             guard: Guard::new("one two three four five six seven eight", 6),
         }

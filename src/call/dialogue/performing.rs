@@ -1,5 +1,7 @@
 //! What the conversation commands, done.
 
+use std::collections::HashSet;
+
 use super::*;
 use crate::call::answer::Attempt;
 use crate::call::listening::Wanted;
@@ -116,23 +118,14 @@ impl Dialogue {
         let fetching = answer::fetch(answer::Fetch {
             model: self.parts.model.clone(),
             ask,
-            generation,
-            work: self.work.clone(),
             stop: open.stop_asking.clone(),
-            committed: open.commitment(),
             allowance: self.allowance.clone(),
             attempt: match (self.asked_in_vain, open.early) {
                 (true, _) => Attempt::Repeated,
                 (false, true) => Attempt::Early,
                 (false, false) => Attempt::Due,
             },
-            toolbox: self.parts.tools.clone(),
-            occasion: tools::Occasion {
-                from: self.from.clone(),
-                turn,
-                doings: self.doings.clone(),
-                press: self.keypad(),
-            },
+            errands: self.errands(open, turn),
             guard: self.guard.clone(),
         });
         tokio::spawn(fetching.instrument(error_span!("turn", n = turn)));
@@ -142,6 +135,23 @@ impl Dialogue {
     fn keypad(&self) -> tools::Press {
         let work = self.work.clone();
         Arc::new(move |keys| work.try_send(Work::Press { keys }).is_ok())
+    }
+
+    /// With what the functions of an answer are run.
+    pub(super) fn errands(&self, open: &Open, turn: Turn) -> answer::Errands {
+        answer::Errands {
+            generation: open.generation,
+            work: self.work.clone(),
+            committed: open.commitment(),
+            toolbox: self.parts.tools.clone(),
+            occasion: tools::Occasion {
+                from: self.from.clone(),
+                turn,
+                doings: self.doings.clone(),
+                press: self.keypad(),
+            },
+            said: HashSet::new(),
+        }
     }
 
     fn speak(&mut self, generation: Generation, seq: Seq, text: String) {
