@@ -16,6 +16,9 @@ pub(super) const PLAYOUT_PATIENCE: Duration = Duration::from_secs(30);
 /// Words of ours that make no sound within this are left out: something else was heard before them, and follows them.
 const RECITAL: Duration = Duration::from_millis(1800);
 
+/// Words that are kept of sound that a model made by itself.
+const MOST_WORDS_BYTES: usize = 16 * 1024;
+
 /// Speech that a voice makes of a character, about.
 const SPEECH_PER_CHARACTER: Duration = Duration::from_millis(65);
 
@@ -65,6 +68,12 @@ pub(super) struct Answer {
     /// When its first voiced frame left.
     sounds_since: Option<Instant>,
     phrases: Vec<Phrase>,
+    /// The phrase whose sound the model makes by itself, while it does.
+    sounding: Option<usize>,
+    /// What is said in sound that has not come.
+    words_ahead: String,
+    /// How much sound the model made by itself.
+    own_sound: Duration,
     /// When the first of them was wanted.
     first_phrase: Option<Instant>,
     /// About how much speech they are.
@@ -98,6 +107,9 @@ impl Answer {
             reported: now,
             sounds_since: None,
             phrases: Vec::new(),
+            sounding: None,
+            words_ahead: String::new(),
+            own_sound: Duration::ZERO,
             first_phrase: None,
             speech: Duration::ZERO,
             requested: now,
@@ -145,6 +157,7 @@ impl Answer {
     pub(super) fn tools_run(&mut self, now: Instant) {
         if self.ended.is_none() {
             self.tools_since = Some(now);
+            self.sounding = None;
             self.phrases.iter_mut().for_each(|phrase| phrase.aside = true);
         }
     }
@@ -176,6 +189,33 @@ impl Answer {
         self.phrases.push(Phrase { text, fate: Fate::Queued, aside });
         self.first_phrase.get_or_insert(now);
         Some(seq)
+    }
+
+    /// Takes sound that the model made by itself: the number of its phrase if it begins one, `None` when there is no room for that.
+    pub(super) fn add_sound(&mut self, length: Duration, now: Instant) -> Option<Option<Seq>> {
+        self.speech += length;
+        self.own_sound += length;
+        if self.sounding.is_some() {
+            return Some(None);
+        }
+        let seq = self.add_phrase(String::new(), false, now)?;
+        let words = std::mem::take(&mut self.words_ahead);
+        if let Some(phrase) = self.phrases.last_mut() {
+            phrase.text = words;
+        }
+        self.sounding = Some(seq as usize);
+        Some(Some(seq))
+    }
+
+    /// Words of sound that the model made by itself, or is about to make.
+    pub(super) fn said(&mut self, text: &str) {
+        let words = match self.sounding.and_then(|seq| self.phrases.get_mut(seq)) {
+            Some(phrase) => &mut phrase.text,
+            None => &mut self.words_ahead,
+        };
+        if words.len() + text.len() <= MOST_WORDS_BYTES {
+            words.push_str(text);
+        }
     }
 
     /// The model is done. The first end counts.
@@ -304,7 +344,7 @@ impl Answer {
         if self.ended.is_some() {
             let waiting = self.committed && self.is_running();
             return waiting
-                .then(|| self.last_progress.checked_add(PLAYOUT_PATIENCE))
+                .then(|| self.last_progress.checked_add(PLAYOUT_PATIENCE + self.own_sound))
                 .flatten()
                 .map(|at| (at, Timer::Playout));
         }

@@ -91,7 +91,7 @@ impl Conversation {
         self.settle(now);
     }
 
-    /// Asks again in place of an answer that was asked for with other words, unless something of it may be heard already.
+    /// Asks again in place of an answer that was asked for with other words, or of somebody who is gone, unless something of it may be heard already.
     pub(super) fn heard_otherwise(&mut self, now: Instant, generation: Generation) {
         if !matches!(&self.floor, Floor::Answering(answer)
             if answer.generation == generation && !(answer.committed && answer.is_said()))
@@ -131,6 +131,24 @@ impl Conversation {
         }
         match answer.add_phrase(text.clone(), aside, now) {
             Some(seq) => self.commands.push_back(Command::Speak { generation, seq, text }),
+            None => self.cut_model_off(now),
+        }
+    }
+
+    /// Sound that a model made by itself.
+    pub(super) fn sound(&mut self, now: Instant, generation: Generation, length: Duration) {
+        let longest = self.limits.longest_answer;
+        let Some(answer) = self.current(generation) else { return };
+        if !answer.text_arrived(now) {
+            return;
+        }
+        if answer.is_too_long(longest) {
+            self.cut_model_off(now);
+            return;
+        }
+        match answer.add_sound(length, now) {
+            Some(None) => {}
+            Some(Some(seq)) => self.commands.push_back(Command::Speak { generation, seq, text: String::new() }),
             None => self.cut_model_off(now),
         }
     }

@@ -85,6 +85,16 @@ impl Conversation {
         self.history.iter()
     }
 
+    /// Whether a sound of the caller's is heard of which it is not known yet whether it is meant.
+    pub fn is_in_doubt(&self) -> bool {
+        self.interruption.deadline().is_some()
+    }
+
+    /// From now on an answer is asked for early, or not.
+    pub fn speculate(&mut self, early: bool) {
+        self.limits.speculation = early;
+    }
+
     /// Takes what happened. What belongs to a cancelled answer, or comes after the call's end, is ignored.
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
@@ -121,6 +131,7 @@ impl Conversation {
             Input::SoftEnd { speech_end } => self.soft_end(now, speech_end),
             Input::HardEnd => self.hard_end(now),
             Input::HeardOtherwise { generation } => self.heard_otherwise(now, generation),
+            Input::AnswererLost { generation } => self.heard_otherwise(now, generation),
             Input::KeyPressed => self.key_pressed(now),
             Input::Token { generation } => {
                 if let Some(answer) = self.current(generation) {
@@ -129,6 +140,12 @@ impl Conversation {
             }
             Input::Clause { generation, text } => self.clause(now, generation, text, false),
             Input::Aside { generation, text } => self.clause(now, generation, text, true),
+            Input::Sound { generation, length } => self.sound(now, generation, length),
+            Input::Said { generation, text } => {
+                if let Some(answer) = self.current(generation) {
+                    answer.said(&text);
+                }
+            }
             Input::EndCallWanted { generation } => self.wanted(generation, Afterwards::HangUp(Ending::Goodbye)),
             Input::TransferWanted { generation, to } => self.wanted(generation, Afterwards::Transfer(to)),
             Input::MessageWanted { generation } if self.limits.voicemail => {

@@ -29,7 +29,7 @@
 //! thread holds it back until the hard end commits it. What the model wants to be done takes effect only when its answer was heard.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use crate::config::Remedy;
 use crate::timeline::TurnOutcome;
@@ -95,6 +95,11 @@ pub enum Input {
         /// The answer.
         generation: Generation,
     },
+    /// Who was asked for this answer is gone, and another is to be asked.
+    AnswererLost {
+        /// The answer.
+        generation: Generation,
+    },
     /// The caller is there without speaking: a key was pressed.
     KeyPressed,
     /// The first voiced frame of the answer has left.
@@ -144,6 +149,20 @@ pub enum Input {
     MessageTaken,
     /// A piece of the answer, ready to be spoken.
     Clause {
+        /// The answer it belongs to.
+        generation: Generation,
+        /// What the history shows.
+        text: String,
+    },
+    /// Sound of the answer arrived from a model that speaks by itself. What comes without functions in between is one phrase.
+    Sound {
+        /// The answer it belongs to.
+        generation: Generation,
+        /// How long it is.
+        length: Duration,
+    },
+    /// What the sound says, or a part of it; it may come before the sound and after it.
+    Said {
         /// The answer it belongs to.
         generation: Generation,
         /// What the history shows.
@@ -267,7 +286,7 @@ pub enum Command {
         generation: Generation,
         /// Its place in the answer.
         seq: Seq,
-        /// What to say.
+        /// What to say; empty: the sound that the model makes by itself.
         text: String,
     },
     /// Silence everything that plays or is queued, at once.
