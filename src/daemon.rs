@@ -19,6 +19,7 @@ use crate::call::{self, Mailbox, Parts, prompt};
 use crate::chat::{self, Chat};
 use crate::config::{Config, Language, SecretError, Trunk, VoicePreset};
 use crate::context::{Sources, SourcesError};
+use crate::gemini::live::SpeechDialogue;
 use crate::gemini::{self, Gemini, SetupError};
 use crate::hearing::EndOfTurn;
 use crate::http::{Http, HttpError};
@@ -144,6 +145,7 @@ impl Daemon {
             let phrases = texts.chain(meanwhile).chain(config.voice.cache_phrases.iter().cloned());
             keep_phrases(cache, language, phrases.collect());
         }
+        let speech = gemini::live::from_config(&config, key.clone())?;
         let model = model(&config, key, &http)?;
         let sources = Arc::new(Sources::open(&config, &http).await?);
         let recogniser = recogniser::from_config(&config, &http)?;
@@ -187,6 +189,7 @@ impl Daemon {
             bind_address,
             config,
             clips,
+            speech: speech.map(|speech| Arc::new(speech) as Arc<dyn SpeechDialogue>),
             model,
             voice,
             sources,

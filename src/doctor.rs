@@ -20,6 +20,7 @@ use crate::sip::{Resolver, ResolverOptions};
 mod certificate;
 mod clock;
 mod context;
+mod live;
 mod nat;
 mod own_call;
 mod ports;
@@ -141,6 +142,9 @@ pub async fn examine(file: &Path) -> Vec<Check> {
     names.push("recogniser".into());
     let (place, named) = (names.len() - 1, config.clone());
     asked.spawn(async move { (place, (recogniser::check(&named).await.into_iter().collect(), Vec::new())) });
+    names.push("live".into());
+    let (place, named) = (names.len() - 1, config.clone());
+    asked.spawn(async move { (place, (live::check(&named).await.into_iter().collect(), Vec::new())) });
     names.push("test call".into());
     let place = names.len() - 1;
     asked.spawn(async move { (place, (vec![own_call::check().await], Vec::new())) });

@@ -536,6 +536,7 @@ async fn parts(folder: &std::path::Path) -> Arc<Parts> {
         forecast: SharedForecast::default(),
         end_of_turn: None,
         recogniser: None,
+        speech: None,
         reports: tokio::sync::mpsc::channel(8).0,
         config,
     })

@@ -24,6 +24,7 @@ use super::listening::Ear;
 use super::open::Open;
 use super::recordings::Recordings;
 use super::speaker::Phrase;
+use super::speech::Speech;
 use super::tally::Tally;
 use super::{Parts, Work, answer, briefing, prompt};
 
@@ -32,6 +33,7 @@ mod performing;
 mod reciting;
 mod recognising;
 mod sentences;
+mod speech;
 mod spending;
 
 /// Phrases that may wait to be spoken: an answer has no more.
@@ -47,6 +49,7 @@ pub(super) struct Dialogue {
     conversation: Conversation,
     recordings: Recordings,
     ear: Ear,
+    speech: Speech,
     open: Option<Open>,
     timeline: Option<TurnTimeline>,
     placeholders: PlaceholderPolicy,
@@ -93,8 +96,13 @@ impl Dialogue {
     ) -> Self {
         let config = &parts.config;
         let system = prompt::system_instruction(config);
+        let mut conversation = Conversation::new(Limits::from(config));
+        let speech = Speech::open(&parts, &briefing, &work);
+        // A model that speaks is told of an end once.
+        conversation.speculate(config.conversation.speculation && !speech.is_there());
         Self {
-            conversation: Conversation::new(Limits::from(config)),
+            conversation,
+            speech,
             recordings: Recordings::new(config),
             ear: Ear::open(&parts, &work),
             guard: Guard::new(prompt::confidential(&system), config.limits.guarded_words),
@@ -133,13 +141,14 @@ impl Dialogue {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let message = self.message.as_ref().and_then(Recorder::poll_timeout);
         let conversation = self.conversation.poll_timeout().map(|(at, _)| at);
-        conversation.into_iter().chain(self.ear.poll_timeout()).chain(message).min()
+        conversation.into_iter().chain(self.ear.poll_timeout()).chain(self.speech.poll_timeout()).chain(message).min()
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
         self.message_timeout(now);
         self.ear.handle_timeout(now);
         self.listened(now);
+        self.speech_timeout(now);
         if let Some((_, timer)) =
             self.conversation.poll_timeout().filter(|(at, timer)| *at <= now && timer.is_in_vain())
         {
@@ -157,6 +166,7 @@ impl Dialogue {
     /// Ends everything that belongs to the call, and waits until the media thread has let go of it.
     pub async fn hung_up(&mut self, now: Instant) {
         self.take_sound();
+        self.speech.leave();
         self.message_over(now, Recorder::hung_up);
         self.tell(now, Input::HungUp);
         self.speech_used();
@@ -254,6 +264,7 @@ impl Dialogue {
             if let Some(message) = &mut self.message {
                 message.push(frame.first_sample, &frame.samples);
             }
+            self.speech.hear(&frame);
             self.ear.hear(frame);
         }
     }
@@ -279,6 +290,7 @@ impl Dialogue {
             Heard::Started { onset_sample, onset, .. } => {
                 self.recordings.began(onset_sample);
                 self.ear.began(onset_sample);
+                self.speech.began(onset_sample);
                 self.tell(at, Input::CallerStarted { onset });
             }
             Heard::ProbableEnd { speech_end, end_sample } => {
@@ -298,6 +310,7 @@ impl Dialogue {
             Heard::Resumed { .. } => {
                 self.recordings.resumed();
                 self.ear.resumed();
+                self.speech.resumed();
                 self.tell(at, Input::Resumed);
             }
             Heard::HardEnd { onset_sample, end_sample } | Heard::TooLong { onset_sample, end_sample } => {
@@ -306,6 +319,7 @@ impl Dialogue {
                 self.tell(at, Input::HardEnd);
                 self.recordings.utterance_over();
                 self.ear.utterance_over();
+                self.speech.utterance_over();
             }
         }
         self.listened(at);
@@ -424,6 +438,8 @@ impl Dialogue {
                     self.tell(now, Input::Aside { generation, text: piece.text });
                 }
             }
+            Work::Told(told) => self.told(now, told),
+            Work::ErrandsDone { generation, results } => self.errands_done(now, generation, results),
             Work::Used { usage } => self.tally.usage.add(usage),
             Work::AnswerEnded { generation, outcome, fault } => {
                 if let Some(fault) = fault {
@@ -472,6 +488,7 @@ impl Dialogue {
         while let Some(command) = self.conversation.poll() {
             self.perform(command);
         }
+        self.speech_settles();
     }
 }
 

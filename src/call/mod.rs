@@ -14,6 +14,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use crate::config::Config;
 use crate::context::{Briefing, Sources};
 use crate::conversation::{Generation, Outcome, Seq};
+use crate::gemini::live::{SpeechDialogue, Told};
 use crate::hearing::{EndOfTurn, Hint};
 use crate::leg::quality::{LineQuality, Side};
 use crate::limits::Day;
@@ -44,6 +45,7 @@ mod outgoing;
 pub mod prompt;
 mod recordings;
 mod speaker;
+mod speech;
 mod succession;
 mod tally;
 mod transfer;
@@ -75,6 +77,8 @@ pub struct Parts {
     pub end_of_turn: Option<Arc<dyn EndOfTurn>>,
     /// Turns the caller's words into text, besides the model that can be given the sound.
     pub recogniser: Option<Arc<dyn Recogniser>>,
+    /// A model that hears and speaks by itself, which is asked before the one that writes.
+    pub speech: Option<Arc<dyn SpeechDialogue>>,
     /// The language model.
     pub model: Arc<dyn LanguageModel>,
     /// The voice.
@@ -110,6 +114,8 @@ pub(crate) enum Work {
     Press { keys: Keys },
     Aside { generation: Generation, piece: Piece },
     Used { usage: model::Usage },
+    Told(Told),
+    ErrandsDone { generation: Generation, results: Vec<model::FunctionResult> },
     AnswerEnded { generation: Generation, outcome: Outcome, fault: Option<model::Fault> },
     PhraseStarted { generation: Generation, at: Instant },
     PhraseSounds { generation: Generation, at: Instant },

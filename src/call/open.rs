@@ -4,6 +4,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::conversation::{Generation, Seq};
+use crate::pcm::{FRAME_SAMPLES, level};
 use crate::sentence::{Ends, Piece};
 
 /// Speech a voice makes of a character, for a phrase whose length is not known yet.
@@ -20,6 +21,8 @@ pub(super) struct Open {
     pub stop_asking: CancellationToken,
     committed: watch::Sender<bool>,
     phrases: Vec<Phrase>,
+    /// Samples of the last piece, where they come by themselves.
+    sounded: u64,
 }
 
 /// A phrase of the open answer.
@@ -34,7 +37,8 @@ impl Open {
     pub fn new(generation: Generation, early: bool) -> Self {
         let stop = CancellationToken::new();
         let stop_asking = stop.child_token();
-        Self { generation, early, stop, stop_asking, committed: watch::Sender::new(false), phrases: Vec::new() }
+        let committed = watch::Sender::new(false);
+        Self { generation, early, stop, stop_asking, committed, phrases: Vec::new(), sounded: 0 }
     }
 
     /// It may be heard, and what it wants done may be done.
@@ -55,6 +59,28 @@ impl Open {
     /// The next piece of text that is to be spoken.
     pub fn add(&mut self, piece: &Piece) {
         self.phrases.push(Phrase { ends: piece.ends, characters: piece.text.chars().count(), voiced: None });
+    }
+
+    /// The next piece is sound that the model makes by itself.
+    pub fn add_sound(&mut self) {
+        self.phrases.push(Phrase { ends: Ends::Sentence, characters: 0, voiced: Some(0) });
+        self.sounded = 0;
+    }
+
+    /// Sound of the last piece.
+    pub fn sounded(&mut self, samples: &[i16]) {
+        let Some(phrase) = self.phrases.last_mut() else { return };
+        for frame in samples.chunks(FRAME_SAMPLES) {
+            self.sounded += frame.len() as u64;
+            if level::rms_dbfs(frame) > level::VOICED_DBFS {
+                phrase.voiced = Some(u32::try_from(self.sounded.div_ceil(FRAME_SAMPLES as u64)).unwrap_or(u32::MAX));
+            }
+        }
+    }
+
+    /// How many pieces there are.
+    pub fn phrases(&self) -> Seq {
+        Seq::try_from(self.phrases.len()).unwrap_or(Seq::MAX)
     }
 
     /// How a phrase ends.

@@ -111,10 +111,29 @@ impl Recordings {
         }
     }
 
+    /// What was heard from a sample on, and where that ends.
+    pub fn since(&self, sample: u64) -> (Vec<i16>, u64) {
+        (self.heard.since(sample), self.heard.end())
+    }
+
+    /// Where the turn began, as far as is known.
+    pub fn turn_onset(&self) -> u64 {
+        self.onset.or(self.passed_over).unwrap_or(self.end)
+    }
+
+    /// Keeps the sound of the turn for a model that is asked later.
+    pub fn keep_turn(&mut self, turn: Turn) -> Arc<[u8]> {
+        let wav: Arc<[u8]> = to_wav(&self.heard.take(self.turn_onset(), self.end)).into();
+        self.kept.retain(|(kept, _)| *kept != turn);
+        self.kept.push_back((turn, wav.clone()));
+        while self.kept.len() > self.keep + 1 {
+            self.kept.pop_front();
+        }
+        wav
+    }
+
     /// What the model is asked with: the exchanges so far, and the words of this turn, or its sound where there are none.
     pub fn contents(&mut self, turn: Turn, history: &[Exchange], text: Option<String>) -> Vec<Content> {
-        let onset = self.onset.or(self.passed_over).unwrap_or(self.end);
-        let wav: Arc<[u8]> = to_wav(&self.heard.take(onset, self.end)).into();
         let mut contents = Vec::with_capacity(history.len() * 2 + 1);
         for exchange in history {
             let said = self.texts.iter().find(|(turn, _)| *turn == exchange.turn).map(|(_, text)| text.clone());
@@ -126,13 +145,9 @@ impl Recordings {
                 contents.push(Content::Model { text: exchange.heard.clone() });
             }
         }
-        let audio = if text.is_none() { vec![wav.clone()] } else { Vec::new() };
+        let wav = self.keep_turn(turn);
+        let audio = if text.is_none() { vec![wav] } else { Vec::new() };
         contents.push(Content::Caller { audio, text });
-        self.kept.retain(|(kept, _)| *kept != turn);
-        self.kept.push_back((turn, wav));
-        while self.kept.len() > self.keep + 1 {
-            self.kept.pop_front();
-        }
         contents
     }
 }

@@ -1,7 +1,8 @@
 //! Speaks an answer: phrase after phrase through the synthesizer into the speech ring, in order, one or two synthesised ahead.
 //!
 //! While a phrase goes into the ring, the next is synthesised already: how many at once is the voice's to say. A phrase that was
-//! synthesised ahead is thrown away when the answer has meanwhile gone over to another voice.
+//! synthesised ahead is thrown away when the answer has meanwhile gone over to another voice. The sound of a model that speaks by itself
+//! takes the same way without a synthesizer.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +25,7 @@ use crate::tts::{AnswerId, Fault, Say, Synthesizer};
 use super::Work;
 
 /// Pieces of sound between the synthesizer and the ring: the longest phrase, so that no voice has to wait for the ear.
-const PIECES: usize = 1536;
+pub(super) const PIECES: usize = 1536;
 /// How long to wait for room in a full speech ring: it empties one frame every ptime.
 const ROOM_AFTER: Duration = Duration::from_millis(20);
 
@@ -35,6 +36,8 @@ pub(super) struct Phrase {
     pub say: Say,
     /// Ends with its answer.
     pub stop: CancellationToken,
+    /// Its sound, where no voice of ours is to make it.
+    pub sound: Option<mpsc::Receiver<Vec<i16>>>,
 }
 
 /// Speaks what comes through `phrases` until that is closed. Each phrase is spoken in the language that it is written in.
@@ -100,7 +103,8 @@ struct Speaker {
 struct Underway {
     phrase: Phrase,
     pieces: mpsc::Receiver<Vec<i16>>,
-    synthesis: Synthesis,
+    /// None where the sound comes by itself.
+    synthesis: Option<Synthesis>,
     /// Whether its answer had changed its voice already when it began.
     changed_voice: bool,
 }
@@ -116,6 +120,9 @@ impl Drop for Synthesis {
 impl Beginner {
     fn begin(&self, mut phrase: Phrase) -> Underway {
         phrase.say.answer = AnswerId { call: self.call, answer: phrase.generation.into() };
+        if let Some(pieces) = phrase.sound.take() {
+            return Underway { phrase, pieces, synthesis: None, changed_voice: true };
+        }
         {
             let mut last = self.language.lock().unwrap_or_else(PoisonError::into_inner);
             phrase.say.language = language_of(&phrase.say.text, last.unwrap_or(phrase.say.language));
@@ -134,7 +141,7 @@ impl Beginner {
             let _ = work.send(Work::PhraseStarted { generation, at: Instant::now() }).await;
             voice.say(say, piece_in, stop).await
         };
-        let synthesis = Synthesis(tokio::spawn(synthesis.in_current_span()));
+        let synthesis = Some(Synthesis(tokio::spawn(synthesis.in_current_span())));
         Underway { phrase, pieces, synthesis, changed_voice }
     }
 }
@@ -166,11 +173,14 @@ impl Speaker {
         let Underway { phrase, mut pieces, mut synthesis, .. } = underway;
         let mut frame = SILENCE;
         let (mut filled, mut length, mut sounds) = (0, Length::default(), false);
-        while let Some(piece) = pieces.recv().await {
-            if phrase.stop.is_cancelled() {
-                break;
-            }
-            if !std::mem::replace(&mut sounds, true) {
+        loop {
+            let piece = tokio::select! {
+                piece = pieces.recv() => piece,
+                // A voice ends by itself.
+                () = phrase.stop.cancelled(), if synthesis.is_none() => None,
+            };
+            let Some(piece) = piece.filter(|_| !phrase.stop.is_cancelled()) else { break };
+            if !std::mem::replace(&mut sounds, true) && synthesis.is_some() {
                 let sounds = Work::PhraseSounds { generation: phrase.generation, at: Instant::now() };
                 let _ = self.beginner.work.send(sounds).await;
             }
@@ -190,7 +200,11 @@ impl Speaker {
             length.add(&frame);
         }
         drop(pieces);
-        let synthesised = match (&mut synthesis.0).await {
+        let ended = match &mut synthesis {
+            Some(synthesis) => (&mut synthesis.0).await,
+            None => Ok(Ok(())),
+        };
+        let synthesised = match ended {
             Ok(result) => result,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // Only the end of the call aborts it.

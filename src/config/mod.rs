@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 mod context;
 mod ladder;
 mod limits;
+mod live;
 mod load;
 mod recogniser;
 mod model;
@@ -29,6 +30,7 @@ mod voice;
 pub use context::{Crm, Knowledge};
 pub use ladder::{Ladder, Remedy, Voicemail};
 pub use limits::Limits;
+pub use live::Live;
 pub use load::{ConfigError, Problem, Problems, load, parse};
 pub use model::{Chat, Persona, Price};
 pub(crate) use model::{is_near, is_private_host};
@@ -115,6 +117,8 @@ pub struct Config {
     pub placeholder: Placeholder,
     /// The language model.
     pub gemini: Gemini,
+    /// A model that hears and speaks by itself.
+    pub live: Live,
     /// The caller's words as text.
     pub recogniser: Recogniser,
     /// A language model with another interface.

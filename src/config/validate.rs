@@ -61,6 +61,7 @@ pub(super) fn complaints(config: &Config) -> Vec<Complaint> {
     found.within("placeholder", "grace_ms", config.placeholder.grace, 0..=460);
     found.within("placeholder", "second_after_ms", config.placeholder.second_after, 0..=20_000);
     gemini(&mut found, &config.gemini);
+    super::live::check(&mut found, config);
     super::recogniser::check(&mut found, &config.recogniser);
     model::chat(&mut found, &config.chat);
     model::price(&mut found, &config.price);

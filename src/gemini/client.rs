@@ -24,7 +24,7 @@ const KEY_HEADER: &str = "x-goog-api-key";
 /// Longest answer to the request that has something kept; it repeats what is kept, in part.
 const LONGEST_KEPT_BYTES: usize = 4 * 1024 * 1024;
 /// What is sent to a simulator when there is no key.
-const NO_KEY: &str = "simulated";
+pub(super) const NO_KEY: &str = "simulated";
 
 /// A configuration with which nobody can be asked.
 #[derive(Debug, Error)]

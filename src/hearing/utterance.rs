@@ -53,6 +53,13 @@ impl Utterance {
         (from..to).map(|position| self.ring[(position % size) as usize]).collect()
     }
 
+    /// The sound from a position on, as far as it is there.
+    pub fn since(&self, from_sample: u64) -> Vec<i16> {
+        let size = self.ring.len() as u64;
+        let from = from_sample.max(self.end.saturating_sub(size));
+        (from..self.end).map(|position| self.ring[(position % size) as usize]).collect()
+    }
+
     /// Position behind the newest sample.
     pub fn end(&self) -> u64 {
         self.end

@@ -23,13 +23,15 @@ pub enum Sound {
     Answer,
     /// A phrase of the simulator's second answer.
     Second,
+    /// The model that speaks by itself.
+    Live,
     /// Anything else that is voiced.
     Other,
 }
-use Sound::{Answer, Apology, Goodbye, Greeting, Other, Placeholder, Prompt, Second};
+use Sound::{Answer, Apology, Goodbye, Greeting, Live, Other, Placeholder, Prompt, Second};
 
 /// Pitches that neither share a harmonic nor lie in one another's bin.
-const TONES: [(Sound, f32); 7] = [
+const TONES: [(Sound, f32); 8] = [
     (Greeting, 500.0),
     (Placeholder, 690.0),
     (Apology, 910.0),
@@ -37,10 +39,19 @@ const TONES: [(Sound, f32); 7] = [
     (Prompt, 1290.0),
     (Second, 1610.0),
     (Goodbye, 1930.0),
+    (Live, 2430.0),
 ];
 /// How long each lasts.
-const LENGTH_MS: [(Sound, usize); 7] =
-    [(Greeting, 1000), (Placeholder, 400), (Apology, 500), (Answer, 600), (Prompt, 300), (Second, 600), (Goodbye, 300)];
+const LENGTH_MS: [(Sound, usize); 8] = [
+    (Greeting, 1000),
+    (Placeholder, 400),
+    (Apology, 500),
+    (Answer, 600),
+    (Prompt, 300),
+    (Second, 600),
+    (Goodbye, 300),
+    (Live, 200),
+];
 
 /// A stretch of one sound; silence inside it does not end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -29,11 +29,14 @@ impl Dialogue {
                 self.asked_in_vain &= !speculative;
                 self.open = Some(Open::new(generation, speculative));
                 let now = Instant::now();
-                self.ear.ask(now, Wanted { generation, turn, speech_end, speculative, history });
-                self.listened(now);
+                if !self.ask_speech(now, generation, turn) {
+                    self.ear.ask(now, Wanted { generation, turn, speech_end, speculative, history });
+                    self.listened(now);
+                }
             }
             Command::Cancel { generation } => {
                 self.ear.cancel(generation);
+                self.speech.stop(generation);
                 if let Some(open) = self.open.as_ref().filter(|open| open.generation == generation) {
                     open.stop.cancel();
                     if let (false, Some(timeline)) = (open.is_committed(), &mut self.timeline) {
@@ -43,6 +46,7 @@ impl Dialogue {
                 self.ports.command(media::Command::Cancel(generation));
             }
             Command::StopAsking { generation } => {
+                self.speech.stop(generation);
                 if let Some(open) = self.open.as_ref().filter(|open| open.generation == generation) {
                     open.stop_asking.cancel();
                 }
@@ -64,6 +68,7 @@ impl Dialogue {
             Command::ResumePlayout => {
                 self.recordings.forget();
                 self.ear.forget();
+                self.speech.forget();
                 self.ports.command(media::Command::Resume);
             }
             Command::HangUp { why } => self.hang_up = Some(why),
@@ -155,11 +160,12 @@ impl Dialogue {
     }
 
     fn speak(&mut self, generation: Generation, seq: Seq, text: String) {
+        let sound = if text.is_empty() { self.speech.take_sound() } else { None };
         let Some(open) = self.open.as_ref().filter(|open| open.generation == generation) else { return };
         let language = self.parts.config.conversation.language;
         let characters = text.chars().count() as u64;
         let say = Say { text: text.into(), language, ends: open.ends(seq), answer: AnswerId::default() };
-        let phrase = Phrase { generation, seq, say, stop: open.stop.clone() };
+        let phrase = Phrase { generation, seq, say, stop: open.stop.clone(), sound };
         if self.phrases.try_send(phrase).is_err() {
             warn!(waiting = PHRASES, "too many phrases wait to be spoken; one is left out");
             self.conversation.handle(Instant::now(), Input::PhraseFailed { generation, seq });
@@ -172,7 +178,8 @@ impl Dialogue {
         self.speech_used();
         self.cut_off = outcome == TurnOutcome::Interrupted;
         self.recordings.turn_over();
-        if let Some(text) = self.ear.turn_over() {
+        let heard = self.speech.turn_over();
+        if let Some(text) = self.ear.turn_over().or(heard) {
             self.recordings.said(turn, text);
         }
         let heard = !matches!(outcome, TurnOutcome::Apologised | TurnOutcome::HungUp);

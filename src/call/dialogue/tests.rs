@@ -53,6 +53,7 @@ async fn a_call_ends_even_if_the_media_thread_does_not_answer() {
         forecast: crate::playout::SharedForecast::default(),
         end_of_turn: None,
         recogniser: None,
+        speech: None,
         media_address: ip,
         bind_address: ip,
         reports: mpsc::channel(1).0,

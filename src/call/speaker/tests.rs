@@ -32,7 +32,7 @@ impl Synthesizer for Mute {
 
 fn phrase(generation: Generation, seq: Seq, text: &str, stop: &CancellationToken) -> Phrase {
     let say = Say { text: text.into(), language: Language::En, ends: Ends::Sentence, answer: AnswerId::default() };
-    Phrase { generation, seq, say, stop: stop.clone() }
+    Phrase { generation, seq, say, stop: stop.clone(), sound: None }
 }
 
 /// What comes into the ring of one phrase for a mute voice.

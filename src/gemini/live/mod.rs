@@ -10,13 +10,38 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::SetupError;
+use super::client::NO_KEY;
+use crate::config::Config;
+use crate::http::BaseUrl;
 use crate::model::{Fault, Function, FunctionCall, FunctionResult, Fut, Usage};
+use crate::privacy::Secret;
 
 mod dialogue;
 pub(crate) mod provider;
 pub(crate) mod wire;
 
 pub use dialogue::Live;
+
+/// The dialogue of a configuration, if it has one.
+///
+/// # Errors
+/// When there is no key, or the address cannot be used.
+pub fn from_config(config: &Config, key: Option<Secret>) -> Result<Option<Live>, SetupError> {
+    if !config.live.enabled {
+        return Ok(None);
+    }
+    let base = match &config.live.base_url {
+        Some(url) => BaseUrl::parse("live.base_url", url)?,
+        None => BaseUrl::parse("gemini.base_url", &config.gemini.base_url)?,
+    };
+    let key = match key {
+        Some(key) => key,
+        None if base.is_loopback() => Secret::new(NO_KEY),
+        None => return Err(SetupError::NoKey),
+    };
+    Ok(Some(Live::new(base, key, &config.live.model)))
+}
 
 /// What is told of a dialogue that may wait to be taken; then the connection is not read any further.
 pub const WAITING: usize = 64;

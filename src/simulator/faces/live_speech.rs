@@ -1,6 +1,7 @@
 //! The Live API's face as a speech-to-speech dialogue: scripted answers of tones, interruption, functions, resumption.
 //!
-//! Sound outside of an activity is discarded, as the real one does when its own detection is off.
+//! Sound outside of an activity is discarded, as the real one does when its own detection is off. An activity within an activity, and an
+//! end without a beginning, close the connection: what the real one does then is not known, and nobody should rely on it.
 
 use std::collections::VecDeque;
 use std::f64::consts::TAU;
@@ -11,6 +12,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+
+use tokio::time::Instant;
 
 use super::FaceOptions;
 use super::ears::{Connection, EarFault, Say};
@@ -30,6 +33,10 @@ pub struct Mouth {
     pub calls: Option<(usize, String)>,
     /// Between two words.
     pub word_every: Duration,
+    /// The pitch of all words, in Hz; 0: each is higher than the one before.
+    pub pitch_hz: f64,
+    /// In place of this answer, from 0, the connection is closed with this code, so often.
+    pub close_before: Option<(usize, u16, u32)>,
     /// The connection is closed with this code after so many words of an answer, once.
     pub close_after_words: Option<(u16, usize)>,
     /// What has happened; clones share it.
@@ -41,6 +48,7 @@ pub struct Mouth {
 pub struct Spoken {
     answered: AtomicUsize,
     closed: AtomicU32,
+    closed_before: AtomicU32,
     handles: Mutex<Vec<String>>,
     results: Mutex<Vec<Value>>,
 }
@@ -82,10 +90,10 @@ fn content(value: Value) -> Value {
 }
 
 /// An answer, message by message: each word is a tone of its own and its text.
-fn answer(text: &str) -> VecDeque<Value> {
+fn answer(text: &str, pitch_hz: f64) -> VecDeque<Value> {
     let mut messages = VecDeque::new();
     for (number, word) in text.split_whitespace().enumerate() {
-        let hz = 400.0 + 100.0 * number as f64;
+        let hz = if pitch_hz > 0.0 { pitch_hz } else { 400.0 + 100.0 * number as f64 };
         let samples = (0..WORD.as_millis() as usize * RATE / 1000)
             .map(|n| ((n as f64 * hz * TAU / RATE as f64).sin() * 8000.0) as i16);
         let bytes: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
@@ -108,6 +116,8 @@ struct State<'o> {
     saying: VecDeque<Value>,
     words: usize,
     called: Option<String>,
+    /// When it has thought, and what it has heard.
+    thinking: Option<(Instant, String)>,
 }
 
 pub(super) async fn talk(
@@ -117,10 +127,21 @@ pub(super) async fn talk(
     fault: EarFault,
 ) -> Result<(), Closing> {
     let mouth = &options.mouth;
-    let mut state = State { mouth, connection, fault, active: false, saying: VecDeque::new(), words: 0, called: None };
+    let mut state = State {
+        mouth,
+        connection,
+        fault,
+        active: false,
+        saying: VecDeque::new(),
+        words: 0,
+        called: None,
+        thinking: None,
+    };
     loop {
+        let thought = state.thinking.as_ref().map_or_else(Instant::now, |(at, _)| *at);
         tokio::select! {
             message = speaker.hear() => state.hear(speaker, &message?).await?,
+            () = tokio::time::sleep_until(thought), if state.thinking.is_some() => state.thought(speaker).await?,
             () = tokio::time::sleep(mouth.word_every), if !state.saying.is_empty() => state.say(speaker).await?,
         }
     }
@@ -135,18 +156,24 @@ impl State<'_> {
         let input = only(&message["realtimeInput"], &["activityStart", "activityEnd", "audio"])?;
         if input.get("activityStart").is_some() {
             self.connection.control("activityStart");
-            self.active = true;
+            if std::mem::replace(&mut self.active, true) {
+                return Err(invalid("The activity has begun."));
+            }
+            self.thinking = None;
+            if let Some(id) = self.called.take() {
+                speaker.say(&json!({"toolCallCancellation": {"ids": [id]}})).await?;
+            }
             if !self.saying.is_empty() {
                 self.saying.clear();
-                self.called = None;
                 speaker.say(&content(json!({"interrupted": true}))).await?;
                 speaker.say(&content(json!({"turnComplete": true}))).await?;
             }
         } else if input.get("activityEnd").is_some() {
             self.connection.control("activityEnd");
-            if std::mem::take(&mut self.active) {
-                self.think(speaker).await?;
+            if !std::mem::take(&mut self.active) {
+                return Err(invalid("There is no activity."));
             }
+            self.thinking = self.connection.whole().map(|(words, after)| (Instant::now() + after, words));
         } else {
             let sound = sound(&input["audio"])?;
             if !self.active {
@@ -158,11 +185,16 @@ impl State<'_> {
         Ok(())
     }
 
-    async fn think(&mut self, speaker: &mut Speaker) -> Result<(), Closing> {
-        let Some((words, after)) = self.connection.whole() else { return Ok(()) };
-        tokio::time::sleep(after).await;
-        speaker.say(&content(json!({"inputTranscription": {"text": words}}))).await?;
+    async fn thought(&mut self, speaker: &mut Speaker) -> Result<(), Closing> {
+        let Some((_, words)) = self.thinking.take() else { return Ok(()) };
         let number = self.mouth.spoken.answered.load(SeqCst);
+        if let Some((before, code, times)) = self.mouth.close_before
+            && before == number
+            && self.mouth.spoken.closed_before.fetch_add(1, SeqCst) < times
+        {
+            return Err((code, "Internal error encountered.".into()));
+        }
+        speaker.say(&content(json!({"inputTranscription": {"text": words}}))).await?;
         match &self.mouth.calls {
             Some((before, name)) if *before == number => {
                 let id = format!("f{number}");
@@ -180,7 +212,7 @@ impl State<'_> {
     fn begin(&mut self) {
         let number = self.mouth.spoken.answered.load(SeqCst);
         self.words = 0;
-        self.saying = answer(self.mouth.answers.get(number).map_or("", String::as_str));
+        self.saying = answer(self.mouth.answers.get(number).map_or("", String::as_str), self.mouth.pitch_hz);
     }
 
     fn result(&mut self, response: &Value) -> Result<(), Closing> {
