@@ -51,6 +51,8 @@ pub(super) struct Dialogue {
     ear: Ear,
     speech: Speech,
     open: Option<Open>,
+    /// The one before it that was heard: how much of it was may be told late.
+    closed: Option<Open>,
     timeline: Option<TurnTimeline>,
     placeholders: PlaceholderPolicy,
     /// The turn that comes begins with the caller cutting us off.
@@ -120,6 +122,7 @@ impl Dialogue {
             transfer: None,
             hang_up: None,
             open: None,
+            closed: None,
             timeline: None,
             placeholders: PlaceholderPolicy::new(config, Forecast::new(parts.forecast.clone())),
             cut_off: false,
@@ -385,8 +388,17 @@ impl Dialogue {
 
     /// What part of a phrase `frames` frames are.
     fn share(&self, generation: Generation, seq: Seq, frames: u32) -> f32 {
-        let open = self.open.as_ref().filter(|open| open.generation == generation);
+        let open = self.open.iter().chain(&self.closed).find(|open| open.generation == generation);
         open.map_or(0.0, |open| open.share(seq, frames))
+    }
+
+    fn open_answer(&mut self, generation: Generation, early: bool) {
+        self.close_answer();
+        self.open = Some(Open::new(generation, early));
+    }
+
+    fn close_answer(&mut self) {
+        self.closed = self.open.take().filter(Open::is_committed).or(self.closed.take());
     }
 
     /// Takes what one of the call's tasks reports.

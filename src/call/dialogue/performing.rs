@@ -27,7 +27,7 @@ impl Dialogue {
                 self.take_sound();
                 self.asked(turn, speech_end, speculative);
                 self.asked_in_vain &= !speculative;
-                self.open = Some(Open::new(generation, speculative));
+                self.open_answer(generation, speculative);
                 let now = Instant::now();
                 if !self.ask_speech(now, generation, turn) {
                     self.ear.ask(now, Wanted { generation, turn, speech_end, speculative, history });
@@ -184,7 +184,7 @@ impl Dialogue {
         }
         let heard = !matches!(outcome, TurnOutcome::Apologised | TurnOutcome::HungUp);
         self.doings.turn_over(turn, heard);
-        self.open = None;
+        self.close_answer();
         self.acknowledged = None;
         self.asked_in_vain = false;
         let Some(timeline) = self.timeline.take() else { return };

@@ -8,7 +8,7 @@ impl Dialogue {
     /// Says a sentence of ours as if a model had written it.
     pub(super) fn recite(&mut self, generation: Generation, sentence: Sentence) {
         let now = Instant::now();
-        self.open = Some(Open::new(generation, false));
+        self.open_answer(generation, false);
         let mut cutter = Cutter::new(Options::default());
         cutter.push(now, sentences::of(sentence, self.parts.config.conversation.language));
         cutter.finish();
