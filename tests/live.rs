@@ -155,6 +155,21 @@ async fn a_caller_who_speaks_into_the_answer_stops_it() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_turn_that_was_cut_off_is_not_taken_for_the_end_of_the_next() {
+    for _ in 0..5 {
+        let mut options = options(&["one two three four five six seven eight"]);
+        options.mouth.word_every = ms(5);
+        let mut dialogue = Dialogue::open(options).await;
+        dialogue.say(ms(500));
+        while !matches!(dialogue.next().await, Told::Said(_)) {}
+        // Said and ended before the server can tell of the interruption.
+        dialogue.say(ms(300));
+        assert_eq!(dialogue.answer().await.marks, ["interrupted"]);
+        assert_eq!(dialogue.answer().await.words.split_whitespace().count(), 8);
+    }
+}
+
+#[tokio::test]
 async fn functions_are_called_and_their_results_are_spoken_of() {
     let mut options = options(&["It was shipped."]);
     options.mouth.calls = Some((0, "order_status".into()));

@@ -276,6 +276,10 @@ impl Speech {
                 }
                 Step::Said { generation, text }
             }
+            Told::TurnOver if asked.complete => {
+                self.asked = None;
+                Step::Nothing
+            }
             _ if asked.complete || asked.running => Step::Nothing,
             Told::Sound(samples) => {
                 (asked.silent_since, asked.sounded) = (None, true);
@@ -291,12 +295,8 @@ impl Speech {
                 }
             }
             Told::Complete | Told::TurnOver if asked.sounded || asked.controls => {
-                let over = told == Told::TurnOver;
                 (asked.complete, asked.silent_since) = (true, None);
                 self.mouth = None;
-                if over {
-                    self.asked = None;
-                }
                 Step::Ended { generation, outcome: Outcome::Complete }
             }
             // It may have words still.

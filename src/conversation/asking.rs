@@ -92,7 +92,8 @@ impl Conversation {
     }
 
     /// Asks again in place of an answer that was asked for with other words, or of somebody who is gone, unless something of it may be heard already.
-    pub(super) fn heard_otherwise(&mut self, now: Instant, generation: Generation) {
+    /// `early`: as early as before, where that was before the soft end.
+    pub(super) fn ask_again(&mut self, now: Instant, generation: Generation, early: bool) {
         if !matches!(&self.floor, Floor::Answering(answer)
             if answer.generation == generation && !(answer.committed && answer.is_said()))
         {
@@ -100,7 +101,7 @@ impl Conversation {
         }
         let Floor::Answering(answer) = mem::replace(&mut self.floor, Floor::Listening) else { return };
         self.cancel(&answer);
-        self.generate(now, answer.speech_end, answer.speculative);
+        self.generate(now, answer.speech_end, answer.speculative && early);
         if let (true, Floor::Answering(again)) = (answer.committed, &mut self.floor) {
             again.commit(now);
             self.commands.push_back(Command::Commit { generation: again.generation });

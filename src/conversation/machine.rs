@@ -130,8 +130,8 @@ impl Conversation {
             Input::ProbableEnd { speech_end } => self.probable_end(now, speech_end),
             Input::SoftEnd { speech_end } => self.soft_end(now, speech_end),
             Input::HardEnd => self.hard_end(now),
-            Input::HeardOtherwise { generation } => self.heard_otherwise(now, generation),
-            Input::AnswererLost { generation } => self.heard_otherwise(now, generation),
+            Input::HeardOtherwise { generation } => self.ask_again(now, generation, true),
+            Input::AnswererLost { generation } => self.ask_again(now, generation, false),
             Input::KeyPressed => self.key_pressed(now),
             Input::Token { generation } => {
                 if let Some(answer) = self.current(generation) {

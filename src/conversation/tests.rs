@@ -11,6 +11,7 @@ mod hold;
 mod invariants;
 mod ladder;
 mod speculation;
+mod speech;
 mod transfer;
 
 pub(super) const LIMITS: Limits = Limits {

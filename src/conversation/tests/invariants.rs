@@ -22,13 +22,16 @@ fn happening() -> impl Strategy<Value = (u16, Happening)> {
     let generation = prop_oneof![8 => Just(0u32), 1 => 1..3u32];
     let outcome = prop_oneof![Just(Outcome::Complete), Just(Outcome::Truncated), Just(Outcome::Failed)];
     let share = prop_oneof![3 => Just(1.0f32), 1 => -0.5f32..1.5, 1 => Just(f32::NAN)];
-    let special = (generation.clone(), 0..7u8).prop_map(|(generation, which)| match which {
+    let special = (generation.clone(), 0..10u8).prop_map(|(generation, which)| match which {
         0 => Input::TransferWanted { generation, to: "621".into() },
         1 => Input::MessageWanted { generation },
         2 => Input::ToolsRun { generation },
         3 => Input::ToolsDone { generation },
         4 => Input::Aside { generation, text: "one moment".into() },
-        5 => ended(generation, Outcome::Unaffordable),
+        5 => Input::Sound { generation, length: Duration::from_millis(200) },
+        6 => Input::Said { generation, text: "one two".into() },
+        7 => Input::AnswererLost { generation },
+        8 => ended(generation, Outcome::Unaffordable),
         _ => ended(generation, Outcome::Hopeless),
     });
     let input = prop_oneof![
@@ -84,6 +87,9 @@ fn made_real(happening: Happening, latest: Generation, now: Instant) -> Option<I
             Input::ToolsRun { generation } => Input::ToolsRun { generation: real(generation) },
             Input::ToolsDone { generation } => Input::ToolsDone { generation: real(generation) },
             Input::Aside { generation, text } => Input::Aside { generation: real(generation), text },
+            Input::Sound { generation, length } => Input::Sound { generation: real(generation), length },
+            Input::Said { generation, text } => Input::Said { generation: real(generation), text },
+            Input::AnswererLost { generation } => Input::AnswererLost { generation: real(generation) },
             Input::EndCallWanted { generation } => Input::EndCallWanted { generation: real(generation) },
             Input::GenerationEnded { generation, outcome } => ended(real(generation), outcome),
             Input::PhraseHeard { generation, seq, share } => heard(real(generation), seq, share),
@@ -127,6 +133,8 @@ impl Watch {
             // What was over before or during the hold is answered after it.
             Retrieved => self.hard_end |= self.ever_ended,
             Input::MessageTaken => self.messaging = false,
+            // Whoever takes its place stands where it stood.
+            Input::AnswererLost { generation } if self.committed == Some(*generation) => self.hard_end = true,
             Input::CallerStarted { .. } | Resumed => self.in_doubt = true,
             Input::GenerationEnded { generation, .. } if self.open == Some(*generation) => self.open = None,
             _ => {}

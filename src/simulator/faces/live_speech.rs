@@ -35,7 +35,7 @@ pub struct Mouth {
     pub word_every: Duration,
     /// The pitch of all words, in Hz; 0: each is higher than the one before.
     pub pitch_hz: f64,
-    /// In place of this answer, from 0, the connection is closed with this code, so often.
+    /// In place of the answer to this end of an activity, from 0, and to all after it, the connection is closed with this code, so often.
     pub close_before: Option<(usize, u16, u32)>,
     /// The connection is closed with this code after so many words of an answer, once.
     pub close_after_words: Option<(u16, usize)>,
@@ -48,6 +48,7 @@ pub struct Mouth {
 pub struct Spoken {
     answered: AtomicUsize,
     closed: AtomicU32,
+    thoughts: AtomicUsize,
     closed_before: AtomicU32,
     handles: Mutex<Vec<String>>,
     results: Mutex<Vec<Value>>,
@@ -189,7 +190,7 @@ impl State<'_> {
         let Some((_, words)) = self.thinking.take() else { return Ok(()) };
         let number = self.mouth.spoken.answered.load(SeqCst);
         if let Some((before, code, times)) = self.mouth.close_before
-            && before == number
+            && self.mouth.spoken.thoughts.fetch_add(1, SeqCst) >= before
             && self.mouth.spoken.closed_before.fetch_add(1, SeqCst) < times
         {
             return Err((code, "Internal error encountered.".into()));
@@ -198,7 +199,8 @@ impl State<'_> {
         match &self.mouth.calls {
             Some((before, name)) if *before == number => {
                 let id = format!("f{number}");
-                let call = json!({"id": id, "name": name, "args": {"order": "4721"}});
+                let args = if name == "end_call" { json!({}) } else { json!({"order": "4721"}) };
+                let call = json!({"id": id, "name": name, "args": args});
                 self.called = Some(id);
                 speaker.say(&json!({"toolCall": {"functionCalls": [call]}})).await
             }
