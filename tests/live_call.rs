@@ -301,3 +301,33 @@ async fn a_model_that_reads_out_its_instruction_is_silenced() {
     let outcomes: Vec<_> = house.house.close().await.iter().map(|turn| turn.outcome).collect();
     assert_eq!(outcomes, [TurnOutcome::Apologised]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_model_is_told_who_calls_and_a_caller_who_speaks_at_once_is_not_lost_for_it() {
+    const DANA: &str = "+972501234567";
+    // Known in time, and not.
+    for (delay, is_known) in [(ms(150), true), (ms(5000), false)] {
+        let mut options = face(ms(900), &["Your order was shipped."]);
+        options.crm.customers.insert(DANA.into(), serde_json::json!({"name": "Dana Levi", "phone": "050-123-4567"}));
+        options.crm.delay = delay;
+        let known = Faces::start((LOOPBACK, 0).into(), options.clone()).await.unwrap();
+        let url = format!("http://{}/crm/customers?phone={{{{caller.e164}}}}", known.address());
+        let house = Talkative::open_with(options, |config, _| {
+            config.crm.url = Some(url);
+            config.crm.fields = [("name".to_owned(), "/data/0/name".to_owned())].into();
+            config.crm.country = Some("IL".into());
+            config.crm.join = if is_known { ms(300) } else { ms(4000) };
+        })
+        .await;
+        let question = say(QUESTION);
+        let said = ms(samples(&question).len() as u64 / 8);
+        let mut script = house.house.options(vec![question]);
+        script.from = DANA.into();
+        let call = house.house.call(script).await.unwrap();
+        assert_eq!(call.sounds(), [Placeholder, Live], "{:?}", call.heard);
+        let seen = house.options.ears.seen();
+        assert_eq!(seen[0].opening.contains("Dana Levi"), is_known, "{}", seen[0].opening);
+        assert!(seen[0].sound + ms(100) > said, "{:?} of {said:?}", seen[0].sound);
+        house.house.close().await;
+    }
+}

@@ -99,7 +99,7 @@ impl Dialogue {
         let config = &parts.config;
         let system = prompt::system_instruction(config);
         let mut conversation = Conversation::new(Limits::from(config));
-        let speech = Speech::open(&parts, &briefing, &work);
+        let speech = Speech::open(Instant::now(), &parts, &work);
         // A model that speaks is told of an end once.
         conversation.speculate(config.conversation.speculation && !speech.is_there());
         Self {

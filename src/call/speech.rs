@@ -6,6 +6,7 @@
 //!
 //! What the model tells comes late by nature: up to its own word that it listens to the new beginning, everything belongs to what was before.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -14,9 +15,8 @@ use tracing::{debug, warn};
 use super::speaker::PIECES;
 use super::{Parts, Work, prompt};
 use crate::config::Config;
-use crate::context::Briefing;
 use crate::conversation::{Generation, Outcome};
-use crate::gemini::live::{self, Opening, Talking, Told};
+use crate::gemini::live::{self, Opening, SpeechDialogue, Talking, Told};
 use crate::media::HeardFrame;
 use crate::model::{Fault, FunctionCall, FunctionResult, Usage};
 use crate::pcm::{FRAME_SAMPLES, level, samples_in};
@@ -75,8 +75,18 @@ struct Mouth {
     trimmed: Option<u64>,
 }
 
+/// A conversation with the model that has not begun: what is known of the caller may still come, and cannot be told later.
+struct Unopened {
+    model: Arc<dyn SpeechDialogue>,
+    opening: Opening,
+    out: mpsc::Sender<Told>,
+    /// When it begins, whatever is known by then.
+    at: Instant,
+}
+
 /// One call's model that speaks, if it has one.
 pub(super) struct Speech {
+    unopened: Option<Unopened>,
     talking: Option<Box<dyn Talking>>,
     patience: Duration,
     pre_roll: u64,
@@ -100,6 +110,7 @@ pub(super) struct Speech {
 impl Speech {
     pub fn new(config: &Config, talking: Option<Box<dyn Talking>>, guard: Option<Guard>) -> Self {
         Self {
+            unopened: None,
             talking,
             patience: config.live.first_sound,
             pre_roll: samples_in(config.hearing.pre_roll),
@@ -115,15 +126,12 @@ impl Speech {
         }
     }
 
-    /// Begins the conversation with the model that all calls share; what it tells is reported as work. What is known of the caller and the
-    /// business by now is told at once: later there is no way to.
-    pub fn open(parts: &Parts, briefing: &Briefing, work: &mpsc::Sender<Work>) -> Self {
-        let Some(speech) = &parts.speech else { return Self::new(&parts.config, None, None) };
-        let mut system = prompt::spoken_instruction(&parts.config);
+    /// A conversation with the model that all calls share; what it tells is reported as work. Where the caller is looked up, it begins when
+    /// that has had its time, or the caller speaks.
+    pub fn open(now: Instant, parts: &Parts, work: &mpsc::Sender<Work>) -> Self {
+        let Some(model) = parts.speech.clone() else { return Self::new(&parts.config, None, None) };
+        let system = prompt::spoken_instruction(&parts.config);
         let guard = Guard::new(prompt::confidential(&system), parts.config.limits.guarded_words);
-        if let Some(facts) = briefing.facts(None) {
-            system = format!("{system}\n{facts}");
-        }
         let (out, mut told) = mpsc::channel(live::WAITING);
         let work = work.clone();
         tokio::spawn(async move {
@@ -141,12 +149,29 @@ impl Speech {
             system: system.into(),
             functions: parts.tools.functions(),
         };
-        Self::new(&parts.config, Some(speech.open(opening, out)), guard)
+        let wait = if parts.sources.has_crm() { parts.config.crm.join } else { Duration::ZERO };
+        let mut speech = Self::new(&parts.config, None, guard);
+        speech.unopened = Some(Unopened { model, opening, out, at: now + wait });
+        speech
+    }
+
+    /// When the conversation is to begin, if it has not.
+    pub fn begins_at(&self) -> Option<Instant> {
+        self.unopened.as_ref().map(|unopened| unopened.at)
+    }
+
+    /// Begins the conversation with what is known by now.
+    pub fn begin(&mut self, facts: Option<String>) {
+        let Some(Unopened { model, mut opening, out, .. }) = self.unopened.take() else { return };
+        if let Some(facts) = facts {
+            opening.system = format!("{}\n{facts}", opening.system).into();
+        }
+        self.talking = Some(model.open(opening, out));
     }
 
     /// Whether the model answers in this call.
     pub fn is_there(&self) -> bool {
-        self.talking.is_some()
+        self.talking.is_some() || self.unopened.is_some()
     }
 
     /// Takes the next sound of the caller, speech or not.
@@ -240,6 +265,7 @@ impl Speech {
 
     /// The call is over, or the model is.
     pub fn leave(&mut self) -> Option<Generation> {
+        self.unopened = None;
         if let Some(talking) = self.talking.take() {
             debug!(dropped = talking.dropped(), "the model that speaks is left");
         }
@@ -382,14 +408,18 @@ impl Speech {
         Some(samples)
     }
 
-    /// When the answer is not waited for any longer.
+    /// When the conversation begins, or the answer is not waited for any longer.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        self.begins_at().into_iter().chain(self.gives_up_at()).min()
+    }
+
+    fn gives_up_at(&self) -> Option<Instant> {
         self.asked.as_ref()?.silent_since?.checked_add(self.patience)
     }
 
     /// Gives the model up when it has been silent for too long.
     pub fn handle_timeout(&mut self, now: Instant) -> Step {
-        if self.poll_timeout().is_none_or(|at| at > now) {
+        if self.gives_up_at().is_none_or(|at| at > now) {
             return Step::Nothing;
         }
         match &mut self.asked {

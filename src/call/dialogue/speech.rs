@@ -14,8 +14,16 @@ impl Dialogue {
     pub(super) fn speech_settles(&mut self) {
         let Some(from) = self.speech.is_due() else { return };
         if self.conversation.phase() == Phase::Listening && !self.conversation.is_in_doubt() {
+            self.begin_speech();
             let (sound, end) = self.recordings.since(from);
             self.speech.start(&sound, end);
+        }
+    }
+
+    /// Begins the conversation with the model, with what is known of the caller and the business, unless it has begun.
+    fn begin_speech(&mut self) {
+        if self.speech.begins_at().is_some() {
+            self.speech.begin(self.briefing.facts(None));
         }
     }
 
@@ -30,6 +38,7 @@ impl Dialogue {
             self.conversation.handle(now, Input::GenerationEnded { generation, outcome: Outcome::Unaffordable });
             return true;
         }
+        self.begin_speech();
         if let Some(from) = self.speech.owes(self.recordings.turn_onset()) {
             let (sound, end) = self.recordings.since(from);
             self.speech.start(&sound, end);
@@ -46,6 +55,9 @@ impl Dialogue {
     }
 
     pub(super) fn speech_timeout(&mut self, now: Instant) {
+        if self.speech.begins_at().is_some_and(|at| at <= now) {
+            self.begin_speech();
+        }
         let step = self.speech.handle_timeout(now);
         self.speech_step(now, step);
     }
