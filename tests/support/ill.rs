@@ -185,7 +185,7 @@ fn ms(time: Option<Duration>) -> String {
 fn name(timed: &Timed) -> &'static str {
     match timed.sound {
         Sound::Placeholder => "placeholder",
-        Sound::Answer | Sound::Second => "answer",
+        Sound::Answer | Sound::Second | Sound::Live => "answer",
         Sound::Apology => "apology",
         Sound::Goodbye => "goodbye",
         Sound::Greeting | Sound::Prompt | Sound::Other => "something else",

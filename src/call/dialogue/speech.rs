@@ -4,8 +4,8 @@ use super::*;
 use crate::call::speech::Step;
 use crate::conversation::Phase;
 use crate::gemini::live::Told;
-use crate::model::{FunctionCall, FunctionResult};
 use crate::limits::Cost;
+use crate::model::{FunctionCall, FunctionResult};
 use crate::pcm::RATE;
 use crate::tools::Sorted;
 
