@@ -100,7 +100,7 @@ fn every_problem_is_told_at_once_from_top_to_bottom() {
 #[test]
 fn what_cannot_work_is_refused_with_a_remedy() {
     for (section, lines, complaint) in [
-        ("sip", "max_calls = 65", "2: [sip] key max_calls: 65 is out of range; take 1 to 64"),
+        ("sip", "max_calls = 257", "2: [sip] key max_calls: 257 is out of range; take 1 to 256"),
         ("sip", "allowed_peers = []", "2: [sip] key allowed_peers: empty, so nobody could call"),
         ("sip", "public_address = \"0.0.0.0\"", "2: [sip] key public_address: an unspecified address"),
         (
@@ -307,7 +307,7 @@ fn a_trunk_that_cannot_work_is_refused_with_a_remedy() {
         ("session_expires_s = 90000", "90 to 86400"),
         ("session_minimum_s = 3600", "longer than session_expires_s"),
         ("ring_ms = 90000", "longer than a minute"),
-        ("max_calls = 0", "1 to 64"),
+        ("max_calls = 0", "1 to 256"),
         ("country = \"XX\"", "two capital letters"),
         ("identity_headers = []", "no caller would be known"),
         ("public_address = \"0.0.0.0\"", "reaches nobody"),

@@ -11,7 +11,7 @@ mod context;
 mod trunk;
 
 /// The most calls that one box takes.
-const MAX_CALLS: usize = 64;
+const MAX_CALLS: usize = 256;
 
 /// A value that cannot be used.
 #[derive(Debug)]
