@@ -37,7 +37,7 @@ pub(super) fn telephone_band(samples: &[i16]) -> Vec<i16> {
 
 /// The frames that the box hears: through µ-law, of 100 packets `loss_percent` lost, each by itself, and concealed.
 pub(super) fn over_the_line(sound: &[i16], loss_percent: f32, random: &mut fastrand::Rng) -> Vec<Frame> {
-    let mut concealer = Concealer::new();
+    let mut concealer = Concealer::new(crate::pcm::RATE);
     let mut payload = [0; FRAME_SAMPLES];
     sound
         .chunks(FRAME_SAMPLES)

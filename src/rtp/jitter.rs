@@ -1,33 +1,104 @@
-//! The jitter buffer: from packets at uneven times to one 20 ms frame a tick.
+//! The jitter buffer: from packets at uneven times to an even stream of sound.
 //!
-//! It works on encoded payloads of codecs with one byte per timestamp unit (G.711), so a packet of any length can be cut into frames
-//! anywhere. Sixty-four slots are indexed by sequence number; the playout position is a timestamp.
+//! ```text
+//! insert ─► packets (by sequence) ─► decoder ─► strip of samples ─► pull
+//!    └► arrivals (how late?) ─► target ─► regulate: a period more or less ┘
+//! ```
 //!
-//! * A packet that is missing while later ones are there is lost: its time is concealed and passes.
-//! * A packet that is missing while nothing later is there is not known to be lost: one frame is concealed and the position waits, so
-//!   that the delay grows by exactly what the late packet needs; if a later packet comes, the wait is taken off the loss.
-//! * A timestamp that jumps without a gap in the sequence is a new talkspurt: silence, not loss.
-//! * After three concealed frames without a packet the talkspurt is over; the next packet begins a new one with the initial delay.
-//! * A buffer fuller than its delay + 60 ms, or never needed for four seconds, drops a frame.
+//! Packets are decoded in order into a strip of samples when they are due. Where they go wrong:
 //!
-//! The delay does not yet adapt to the distribution of the jitter, and frames are dropped whole, wherever they stand.
+//! * A packet that is missing while a later one is there is lost: the hole is bridged from both sides.
+//! * A packet that is missing while nothing later is there is not known to be lost: the sound is continued and the position waits, so that
+//!   the delay grows by exactly what the late packet needs; if a later packet comes, the wait is taken off the loss.
+//! * A timestamp that jumps without a gap in the sequence is a new talkspurt: silence, not loss. So is what follows a comfort noise packet
+//!   or a telephone event.
+//! * After 60 ms without a packet the talkspurt is over; the next packet begins a new one, with the delay that is wanted then.
+//!
+//! **The delay.** What a packet's arrival exceeds the fastest one's by asks for a target (see the `arrivals` module). Sound is pulled in
+//! frames, and a packet must be there when the frame with its first sample is pulled: delay that moves the packets' bounds away from the
+//! frames' is of no use to anybody. So the delay is changed by what brings the bounds back onto the frames' and a whole number of steps,
+//! where a step is the greatest common divisor of both. It grows at once when packets come too late, by playing periods again; it shrinks
+//! when it has been too long for a while, by leaving periods out; any length will do in silence. On a clean line nothing is changed.
+//!
+//! Virtual time: the clock is an argument. Nothing is allocated after construction.
+
+mod arrivals;
+mod packets;
+mod strip;
 
 use std::time::{Duration, Instant};
 
-use super::statistics::{MAX_DROPOUT, MAX_MISORDER};
-use crate::pcm::{FRAME_SAMPLES, PTIME};
+use self::arrivals::Arrivals;
+use self::packets::{Kind, Packets, Place, Slot};
+use self::strip::{Origin, Share, Sound, Strip};
+use super::comfort_noise::ComfortNoise;
+use super::conceal::{Concealment, FADED_MS};
+use super::decoder::Decoder;
+use crate::codec::Codec;
+use crate::pcm::level;
 
-/// Longest payload that is taken: 60 ms.
+/// Longest payload that is taken: 60 ms of G.711.
 pub const MAX_PAYLOAD_BYTES: usize = 480;
-/// What is buffered beyond this is dropped, whatever the configured delay: 200 ms.
-pub const CAP_BYTES: u32 = 1600;
+/// More sound than this is never held back.
+pub const CAP: Duration = Duration::from_millis(200);
 
-const SLOTS: usize = 64;
-const FRAME: u32 = FRAME_SAMPLES as u32;
-/// So much is concealed while waiting for a packet that may be late; then the talkspurt is over.
-const PATIENCE: u32 = 3 * FRAME;
-/// A buffer that was never needed for so many frames is shortened.
-const REVIEW_FRAMES: u32 = 200;
+const CAP_US: i64 = CAP.as_micros() as i64;
+/// The largest payload's time, in µs: no packet lasts longer.
+const LONGEST_PACKET_US: i64 = 120_000;
+/// A hole that is no longer is bridged; after a longer one playout begins anew.
+const BRIDGE_US: i64 = CAP_US;
+/// A timestamp that is further off than this from when its packet came was set anew.
+const IMPLAUSIBLE_US: i64 = 500_000;
+/// Least delay beyond the fastest packet: ticks are not on time to the µs.
+const LEAST_US: i64 = 3_000;
+/// The delay may be so much longer than wanted before it is shortened.
+const LONGER_US: i64 = 4_000;
+/// The delay may be so much shorter than wanted before it is lengthened, in speech and in silence.
+const SHORTER_US: (i64, i64) = (2_500, 1_000);
+/// Less than this is not worth a change.
+const WORTH_US: i64 = 5_000;
+/// The delay must have been too long for so many pulls, in speech and in silence, before it is shortened.
+const CALM: (u32, u32) = (100, 25);
+/// Time presses when the delay is so much too long.
+const PRESSING_US: i64 = 100_000;
+/// Pulls between two such changes in speech.
+const BETWEEN: u32 = 10;
+/// A period of speech, which may be more than what is lacking, in µs.
+const PERIOD_US: i64 = 10_000;
+/// So much of what follows a hole helps to fill it, in µs.
+const HELPFUL_US: i64 = 40_000;
+/// The share of lost packets from which on it pays to wait for the packet behind a hole.
+const LOSSY: f32 = 0.01;
+/// Sound below this is quiet, whatever the background, and above this it never is, in dBFS.
+const QUIET_DBFS: (f32, f32) = (-60.0, -42.0);
+/// The background is measured at every so many pulls.
+const LISTENS: u32 = 4;
+/// It is so many dB louder at one measurement than the quietest before.
+const BACKGROUND_RISE_DB: f32 = 0.12;
+/// A background that is louder was no background, in dBFS.
+const BACKGROUND_MOST_DBFS: f32 = -45.0;
+
+/// What a pull yields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameKind {
+    /// Sound that was received.
+    Speech,
+    /// Sound that should have been received, made up.
+    Concealed,
+    /// No sound is due.
+    Silence,
+}
+
+/// What a packet carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// Sound in this codec; an empty payload is the same as [`Self::Event`].
+    Speech(Codec, &'a [u8]),
+    /// Comfort noise (RFC 3389).
+    ComfortNoise(&'a [u8]),
+    /// No sound, and it says that none is due: a telephone event, a keepalive.
+    Event,
+}
 
 /// What happened to the packets so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,97 +113,109 @@ pub struct JitterCounters {
     pub duplicate: u64,
     /// Packets that came after a later one but in time.
     pub reordered: u64,
-    /// Frames dropped because the buffer was too full or fuller than needed, and packets it could not hold.
+    /// Packets dropped because more waited than may, and packets that could not be held.
     pub overflow: u64,
-    /// Frames for which concealment was asked.
+    /// Frames most of which was made up.
     pub concealed: u64,
+    /// Samples made up.
+    pub concealed_samples: u64,
+    /// Times the delay was lengthened by playing sound again.
+    pub stretched: u64,
+    /// Samples that this added.
+    pub stretched_samples: u64,
+    /// Times the delay was shortened by leaving sound out.
+    pub shortened: u64,
+    /// Samples that this took away.
+    pub shortened_samples: u64,
     /// Times the sender's numbering jumped and playout began anew.
     pub restarts: u64,
 }
 
-/// One frame's worth of playout.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Pulled<'a> {
-    /// 20 ms of encoded speech.
-    Audio(&'a [u8; FRAME_SAMPLES]),
-    /// Speech was due and is not there: conceal it.
-    Lost,
-    /// Nothing is due: before the first packet, between talkspurts, after the media stopped.
-    Silence,
-}
-
+/// The newest packet's timestamp, as sent and extended, and the units it lasts.
 #[derive(Debug, Clone, Copy)]
-struct Slot {
-    /// Extended sequence number of the last packet put here; 0 is none.
+struct Newest {
     sequence: u64,
     timestamp: u32,
-    arrival: Instant,
-    length: u16,
-    /// Bytes already played.
-    played: u16,
-    waiting: bool,
-    payload: [u8; MAX_PAYLOAD_BYTES],
+    time: i64,
+    units: u32,
 }
 
 /// The buffer of one source; see the module for its behaviour.
 #[derive(Debug)]
 pub struct JitterBuffer {
-    slots: Box<[Slot; SLOTS]>,
-    delay: Duration,
-    silence: u8,
-    /// Highest extended sequence number so far; `None` before the first packet.
-    highest: Option<u64>,
-    /// Extended sequence number that is to be played next.
-    next: u64,
+    rate: u32,
+    clock_rate: u32,
+    packets: Packets,
+    arrivals: Arrivals,
+    strip: Strip,
+    decoder: Decoder,
+    concealment: Concealment,
+    noise: ComfortNoise,
+    /// Time is counted from here.
+    epoch: Option<Instant>,
+    newest: Option<Newest>,
     playing: bool,
-    /// Nothing of this source was played yet: an earlier packet may still become the first.
-    fresh: bool,
-    /// The timestamp that is to be played next, while playing.
-    position: u32,
-    /// Concealed without letting the position pass, in timestamp units.
-    waited: u32,
-    /// Bytes that wait to be played.
-    buffered: u32,
-    frame: [u8; FRAME_SAMPLES],
-    filled: usize,
-    /// The frame being filled has a hole left by a lost packet.
-    torn: bool,
-    longest: u32,
-    reviewed: u32,
-    spare: u32,
+    /// The extended timestamp behind the last sample in the strip, while playing.
+    position: i64,
+    /// Units concealed without letting the position pass.
+    waited: i64,
+    /// Units concealed since the last packet.
+    starved: i64,
+    /// Position was let pass without a packet, which is late now if it comes.
+    passed: bool,
+    /// The sender said that it is silent.
+    paused: bool,
+    /// … and how loud its background is.
+    told: bool,
+    /// The delay never falls below this.
+    least_us: i64,
+    /// Pulls for which the delay was too long.
+    calm: u32,
+    /// Recent share of packets lost.
+    loss: f32,
+    /// Units of the last speech packet.
+    ptime_units: u32,
+    background_dbfs: f32,
+    pulls: u32,
+    /// The present delay of the fastest packet, for whoever asks.
+    delay_us: i64,
     counters: JitterCounters,
+    #[cfg(test)]
+    received_samples: u64,
 }
 
 impl JitterBuffer {
-    /// An empty buffer that holds the first packet of a talkspurt back for at most `delay`; `silence` is the codec's byte for no sound.
-    pub fn new(delay: Duration, silence: u8) -> Self {
-        let slot = Slot {
-            sequence: 0,
-            timestamp: 0,
-            arrival: Instant::now(),
-            length: 0,
-            played: 0,
-            waiting: false,
-            payload: [0; MAX_PAYLOAD_BYTES],
-        };
+    /// An empty buffer that makes `rate` samples a second of packets whose timestamps count `clock_rate` a second. `delay` is what the
+    /// first packet is held back for at most, and less only where frames and network allow it.
+    pub fn new(delay: Duration, rate: u32, clock_rate: u32) -> Self {
         Self {
-            slots: Box::new([slot; SLOTS]),
-            delay,
-            silence,
-            highest: None,
-            next: 0,
+            rate,
+            clock_rate,
+            packets: Packets::new(),
+            arrivals: Arrivals::new(),
+            strip: Strip::new(rate),
+            decoder: Decoder::new(rate),
+            concealment: Concealment::new(rate),
+            noise: ComfortNoise::new(),
+            epoch: None,
+            newest: None,
             playing: false,
-            fresh: true,
             position: 0,
             waited: 0,
-            buffered: 0,
-            frame: [silence; FRAME_SAMPLES],
-            filled: 0,
-            torn: false,
-            longest: 0,
-            reviewed: 0,
-            spare: u32::MAX,
+            starved: 0,
+            passed: false,
+            paused: false,
+            told: false,
+            least_us: (delay.as_micros() as i64 - 20_000).clamp(LEAST_US, CAP_US - 40_000),
+            calm: 0,
+            loss: 0.0,
+            ptime_units: 0,
+            background_dbfs: 0.0,
+            pulls: 0,
+            delay_us: 0,
             counters: JitterCounters::default(),
+            #[cfg(test)]
+            received_samples: 0,
         }
     }
 
@@ -143,299 +226,478 @@ impl JitterBuffer {
 
     /// Speech that waits to be played.
     pub fn depth(&self) -> Duration {
-        crate::pcm::duration(u64::from(self.buffered))
+        let samples = self.strip.len() as u64 * 1_000_000 / u64::from(self.rate);
+        Duration::from_micros(samples + self.us(i64::from(self.packets.waiting_units())) as u64)
+    }
+
+    /// The delay that the network asks for at present: by so much later than the fastest packet one may come and still be heard.
+    pub fn target(&self) -> Duration {
+        Duration::from_micros(self.target_us() as u64)
+    }
+
+    /// The delay at the last pull: between the arrival of the fastest packet and its playing.
+    pub fn delay(&self) -> Duration {
+        Duration::from_micros(self.delay_us.max(0) as u64)
     }
 
     /// Forgets the source, not the counters: for a new SSRC.
     pub fn reset(&mut self) {
-        for slot in self.slots.iter_mut() {
-            slot.sequence = 0;
-            slot.waiting = false;
-        }
-        self.highest = None;
-        self.fresh = true;
-        self.buffered = 0;
-        self.longest = 0;
+        self.packets.clear();
+        self.arrivals.rebase();
+        self.newest = None;
         self.stop();
     }
 
-    /// The codec changes: what waits is turned into the new one, byte by byte; `silence` is the new one's byte for no sound.
-    pub fn transcode(&mut self, silence: u8, transcode: impl Fn(u8) -> u8) {
-        self.silence = silence;
-        for slot in self.slots.iter_mut().filter(|slot| slot.waiting) {
-            for byte in &mut slot.payload[..usize::from(slot.length)] {
-                *byte = transcode(*byte);
-            }
-        }
-        for byte in &mut self.frame {
-            *byte = transcode(*byte);
-        }
-    }
-
-    /// Takes a packet. An empty payload says that the sequence number was heard but carries no speech (a telephone event, comfort
-    /// noise), so that it is not missed. A sequence number far off is believed at once: whoever calls has had it confirmed.
-    pub fn insert(&mut self, sequence: u16, timestamp: u32, payload: &[u8], arrival: Instant) {
+    /// Takes a packet. A sequence number far off is believed at once: whoever calls has had it confirmed.
+    pub fn insert(&mut self, sequence: u16, timestamp: u32, content: Content<'_>, arrival: Instant) {
         self.counters.received += 1;
-        let Ok(length) = u16::try_from(payload.len()) else {
-            self.counters.overflow += 1;
-            return;
+        let (kind, payload) = match content {
+            Content::Speech(_, []) | Content::Event => (Kind::Event, &[][..]),
+            Content::Speech(codec, payload) => (Kind::Speech(codec), payload),
+            Content::ComfortNoise(payload) => (Kind::Noise, payload),
         };
-        if payload.len() > MAX_PAYLOAD_BYTES {
+        let units = match kind {
+            Kind::Speech(codec) => self.decoder.units(codec, payload),
+            Kind::Noise | Kind::Event => 0,
+        };
+        if payload.len() > MAX_PAYLOAD_BYTES || self.us(i64::from(units)) > LONGEST_PACKET_US {
             self.counters.overflow += 1;
             return;
         }
-        let extended = self.extend(sequence);
-        if extended < self.next {
-            let known = self.slots[index(extended)].sequence == extended;
-            if known {
-                self.counters.duplicate += 1;
-                return;
-            }
-            if !self.fresh || self.highest.is_some_and(|highest| highest - extended >= SLOTS as u64) {
+        let arrival_us = self.clock(arrival);
+        let (extended, place) = self.packets.place(sequence, &mut self.counters);
+        match place {
+            Place::Duplicate => self.counters.duplicate += 1,
+            Place::Late => {
                 self.counters.late += 1;
                 self.counters.lost = self.counters.lost.saturating_sub(1);
-                let slot = &mut self.slots[index(extended)];
-                if !slot.waiting && slot.sequence < extended {
-                    // So that a second copy is a duplicate.
-                    slot.sequence = extended;
+                if kind != Kind::Event {
+                    let time = self.time_of(extended, timestamp, arrival_us);
+                    let late_us = self.arrivals.packet(arrival_us - self.us(time), arrival_us);
+                    self.arrivals.missed(late_us);
                 }
-                return;
             }
-            self.next = extended;
-        } else if extended - self.next >= SLOTS as u64 {
-            // Nobody pulled for long, or the sender left a hole that no buffer bridges.
-            self.counters.overflow += u64::from(self.buffered / FRAME);
-            let waiting = self.slots.iter().filter(|slot| slot.waiting).count() as u64;
-            self.counters.lost += extended - self.next - waiting;
-            self.restart(extended);
-        }
-        let slot = &mut self.slots[index(extended)];
-        if slot.sequence == extended {
-            self.counters.duplicate += 1;
-            return;
-        }
-        if self.highest.is_some_and(|highest| extended < highest) {
-            self.counters.reordered += 1;
-        }
-        slot.sequence = extended;
-        slot.timestamp = timestamp;
-        slot.arrival = arrival;
-        slot.length = length;
-        slot.played = 0;
-        slot.waiting = true;
-        slot.payload[..payload.len()].copy_from_slice(payload);
-        self.buffered += u32::from(length);
-        self.longest = self.longest.max(u32::from(length));
-        self.highest = self.highest.max(Some(extended));
-    }
-
-    /// The next 20 ms. To be called every 20 ms.
-    pub fn pull(&mut self, now: Instant) -> Pulled<'_> {
-        if !self.playing && !self.start(now) {
-            return Pulled::Silence;
-        }
-        self.shorten();
-        match self.fill() {
-            Filled::Audio => Pulled::Audio(&self.frame),
-            Filled::Lost => {
-                self.counters.concealed += 1;
-                Pulled::Lost
+            Place::WaitsAlone | Place::Waits { .. } => {
+                if place == Place::WaitsAlone {
+                    self.newest = None;
+                    self.arrivals.rebase();
+                    self.stop();
+                }
+                let time = self.time_of(extended, timestamp, arrival_us);
+                let transit_us = arrival_us - self.us(time);
+                if kind != Kind::Event {
+                    let late_us = self.arrivals.packet(transit_us, arrival_us);
+                    if self.playing && self.waited > 0 {
+                        self.arrivals.missed(late_us);
+                    }
+                }
+                if place == (Place::Waits { newest: false }) {
+                    self.counters.reordered += 1;
+                } else {
+                    self.newest = Some(Newest { sequence: extended, timestamp, time, units });
+                }
+                self.packets.put(extended, time, units, transit_us, kind, payload);
             }
-            Filled::Silence => Pulled::Silence,
         }
     }
 
-    /// Widens a sequence number to one that does not wrap. One that is far off begins a new count, above the old one.
-    fn extend(&mut self, sequence: u16) -> u64 {
-        let Some(highest) = self.highest else {
-            let extended = (1 << 32) | u64::from(sequence);
-            self.next = extended;
-            return extended;
+    /// Fills `out` with what comes next: one frame, always of the same length, at the pace at which they are played.
+    pub fn pull(&mut self, now: Instant, out: &mut [i16]) -> FrameKind {
+        let now_us = self.clock(now);
+        if !self.playing && !self.start(now_us, out.len()) {
+            return self.idle(out);
+        }
+        self.trim();
+        self.fill(out.len());
+        if !self.playing && self.strip.len() == 0 && self.start(now_us, out.len()) {
+            self.fill(out.len());
+        }
+        if self.strip.len() >= out.len() {
+            self.regulate(now_us, out.len());
+        }
+        if self.strip.len() < out.len() {
+            self.starve(now_us, out.len());
+        }
+        let share = self.strip.pop(out);
+        self.listen(out, share);
+        let kind = if share.silence * 2 > out.len() {
+            FrameKind::Silence
+        } else if share.concealed * 2 >= out.len() {
+            self.counters.concealed += 1;
+            FrameKind::Concealed
+        } else {
+            FrameKind::Speech
         };
-        let ahead = sequence.wrapping_sub(highest as u16);
-        if ahead < MAX_DROPOUT {
-            return highest + u64::from(ahead);
+        #[cfg(test)]
+        {
+            self.received_samples += share.received as u64;
         }
-        let behind = (highest as u16).wrapping_sub(sequence);
-        if behind <= MAX_MISORDER {
-            return highest - u64::from(behind);
+        self.counters.concealed_samples += share.concealed as u64;
+        if !self.playing {
+            // The last frame of a talkspurt has gone with what was left of it.
+            self.strip.clear();
         }
-        let extended = ((highest >> 16) + 2) << 16 | u64::from(sequence);
-        self.restart(extended);
-        self.highest = None;
-        extended
+        kind
     }
 
-    /// Drops what waits and plays on from `extended`.
-    fn restart(&mut self, extended: u64) {
-        for slot in self.slots.iter_mut() {
-            slot.waiting = false;
+    /// µs since the first thing that happened.
+    fn clock(&mut self, at: Instant) -> i64 {
+        let epoch = *self.epoch.get_or_insert(at);
+        match at.checked_duration_since(epoch) {
+            Some(since) => since.as_micros() as i64,
+            None => -(epoch.duration_since(at).as_micros() as i64),
         }
-        self.buffered = 0;
-        self.next = extended;
-        self.counters.restarts += 1;
-        self.stop();
+    }
+
+    fn us(&self, units: i64) -> i64 {
+        units * 1_000_000 / i64::from(self.clock_rate)
+    }
+
+    fn units(&self, samples: usize) -> i64 {
+        samples as i64 * i64::from(self.clock_rate) / i64::from(self.rate)
+    }
+
+    fn samples(&self, units: i64) -> usize {
+        (units.max(0) * i64::from(self.rate) / i64::from(self.clock_rate)) as usize
+    }
+
+    fn samples_of_us(&self, us: i64) -> usize {
+        (us.max(0) * i64::from(self.rate) / 1_000_000) as usize
+    }
+
+    fn us_of(&self, samples: usize) -> i64 {
+        samples as i64 * 1_000_000 / i64::from(self.rate)
+    }
+
+    /// The timestamp, extended. One that cannot be true was set anew by the sender, and goes on from where its sequence says.
+    fn time_of(&self, sequence: u64, timestamp: u32, arrival_us: i64) -> i64 {
+        let Some(newest) = self.newest else { return i64::from(timestamp) };
+        let time = newest.time + i64::from(timestamp.wrapping_sub(newest.timestamp) as i32);
+        let ahead = sequence as i64 - newest.sequence as i64;
+        let step = i64::from(if newest.units > 0 { newest.units } else { self.ptime_units });
+        let expected = newest.time + ahead * step;
+        let off_us = arrival_us - self.us(time) - self.arrivals.base_us().unwrap_or(arrival_us - self.us(time));
+        if time != expected && ahead > 0 && off_us.abs() > IMPLAUSIBLE_US { expected } else { time }
+    }
+
+    fn target_us(&self) -> i64 {
+        let wanted = self.arrivals.target_us(self.least_us);
+        let wanted = if self.loss > LOSSY {
+            // The packet behind a hole is there, then.
+            wanted.max(self.us(i64::from(self.ptime_units)) + LEAST_US)
+        } else {
+            wanted
+        };
+        wanted.min(CAP_US - 20_000)
     }
 
     fn stop(&mut self) {
         self.playing = false;
         self.waited = 0;
-        self.filled = 0;
-        self.torn = false;
-        self.reviewed = 0;
-        self.spare = u32::MAX;
+        self.starved = 0;
+        self.calm = 0;
     }
 
-    /// The slot of the earliest packet that waits.
-    fn head(&self) -> Option<usize> {
-        let highest = self.highest?;
-        (self.next..=highest).take(SLOTS).map(index).find(|&n| self.slots[n].waiting)
-    }
-
-    /// Marks the packet in slot `n` as played, and those before it that never came as lost.
-    fn finish(&mut self, n: usize) {
-        let slot = &mut self.slots[n];
-        slot.waiting = false;
-        self.counters.lost += slot.sequence - self.next;
-        self.next = slot.sequence + 1;
-        self.fresh = false;
+    /// The time by which frames' and packets' bounds can be moved against one another, and the frame's own, in µs.
+    fn step_us(&self, frame: usize, units: u32) -> (i64, i64) {
+        let (frame, packet) = (self.us_of(frame), self.us(i64::from(units)));
+        (gcd(frame, packet.max(1)).max(1), frame)
     }
 
     /// Begins a talkspurt when its first packet has waited long enough.
-    fn start(&mut self, now: Instant) -> bool {
-        let slot = loop {
-            let Some(n) = self.head() else { return false };
-            if self.slots[n].length > 0 {
-                break &self.slots[n];
+    fn start(&mut self, now_us: i64, frame: usize) -> bool {
+        let (time, units, transit_us) = loop {
+            let Some(&Slot { sequence, time, units, transit_us, kind, .. }) = self.packets.head() else { return false };
+            match kind {
+                Kind::Speech(_) => break (time, units, transit_us),
+                Kind::Noise => self.take_noise(sequence),
+                Kind::Event => {}
             }
-            self.finish(n);
+            self.finish(sequence);
         };
-        let waited = now.saturating_duration_since(slot.arrival);
-        // Frames are pulled at their own pace: the next one may be too late to keep within the delay.
-        let due = waited + PTIME > self.delay;
-        // Packets that do not divide into frames leave a rest which the following packet must be in time for.
-        let rest = crate::pcm::duration(u64::from(u32::from(slot.length) % FRAME));
-        if !due || waited < rest {
+        let mut base = self.arrivals.base_us().unwrap_or(transit_us);
+        if transit_us - base > CAP_US {
+            // Its clock stood still while it was silent, or the network did: what was fast before says nothing.
+            self.arrivals.rebase();
+            base = transit_us;
+        }
+        let (step, frame_us) = self.step_us(frame, units);
+        let lacking = self.target_us() + frame_us - step - (now_us - base - self.us(time));
+        // Where packets' bounds can lie within a frame, the first one may.
+        let lead = if lacking > 0 { (lacking + step - 1) / step * step } else { 0 };
+        if lead >= frame_us {
             return false;
         }
-        self.position = slot.timestamp;
+        self.position = time;
+        self.ptime_units = units;
         self.playing = true;
+        self.passed = false;
+        self.paused = false;
+        self.waited = 0;
+        self.starved = 0;
+        self.calm = 0;
+        self.strip.clear();
+        if !self.packets.fresh() {
+            self.concealment.begin(self.strip.before(0));
+        }
+        let lead = self.samples_of_us(lead);
+        self.noise.fill(self.strip.push(lead, Origin::Silence));
         true
     }
 
-    /// Drops frames when more is buffered than the delay can explain.
-    fn shorten(&mut self) {
-        let delay = crate::pcm::samples_in(self.delay) as u32;
-        let limit = (delay.max(FRAME) + 3 * FRAME + self.longest.saturating_sub(FRAME)).min(CAP_BYTES);
-        if self.buffered > CAP_BYTES {
-            let excess = (self.buffered - limit).next_multiple_of(FRAME);
-            self.discard(excess);
-        } else if self.buffered > limit {
-            self.discard(FRAME);
-        } else if self.reviewed >= REVIEW_FRAMES {
-            if self.spare >= delay.max(FRAME) + FRAME {
-                self.discard(FRAME);
-            }
-            self.reviewed = 0;
-            self.spare = u32::MAX;
+    /// Between talkspurts: comfort noise, if the line ever had any.
+    fn idle(&mut self, out: &mut [i16]) -> FrameKind {
+        self.noise.fill(out);
+        self.concealment.fade_into(out);
+        self.strip.played(out);
+        FrameKind::Silence
+    }
+
+    fn take_noise(&mut self, sequence: u64) {
+        if let Some(slot) = self.packets.waiting(sequence) {
+            self.noise.handle_payload(slot.payload());
+            self.told = true;
         }
     }
 
-    fn discard(&mut self, bytes: u32) {
-        self.counters.overflow += u64::from(bytes / FRAME);
-        let mut left = bytes.min(self.buffered);
-        while let Some(n) = self.head() {
-            let slot = &mut self.slots[n];
-            let step = u32::from(slot.length - slot.played).min(left);
-            slot.played += step as u16;
-            left -= step;
-            self.buffered -= step;
-            self.position = slot.timestamp.wrapping_add(u32::from(slot.played));
-            if slot.played < slot.length {
-                break;
+    fn finish(&mut self, sequence: u64) {
+        let missing = self.packets.finish(sequence);
+        self.counters.lost += missing;
+        for _ in 0..=missing.min(20) {
+            self.loss *= 0.99;
+        }
+        self.loss += 0.01 * missing.min(20) as f32;
+    }
+
+    /// Decodes packets until `need` samples wait, or none is due.
+    fn fill(&mut self, need: usize) {
+        while self.strip.len() < need {
+            let Some(&Slot { sequence, time, units, kind, .. }) = self.packets.head() else { return };
+            if self.strip.room() < self.samples(i64::from(units)) + need {
+                return;
             }
-            self.finish(n);
-            if left == 0 {
-                if let Some(n) = self.head() {
-                    self.position = self.slots[n].timestamp;
+            match kind {
+                Kind::Noise | Kind::Event => {
+                    if kind == Kind::Noise {
+                        self.take_noise(sequence);
+                    }
+                    self.finish(sequence);
+                    self.paused = true;
                 }
-                break;
+                Kind::Speech(_) => {
+                    let missing = sequence - self.packets.next();
+                    let gap = time - self.position;
+                    if self.passed && gap < 0 {
+                        self.counters.late += 1;
+                        self.finish(sequence);
+                        continue;
+                    }
+                    if gap > 0 && (missing > 0 || self.paused || gap >= i64::from(units)) {
+                        if self.us(gap) > BRIDGE_US {
+                            return self.stop();
+                        }
+                        if missing > 0 && !self.paused && gap <= missing as i64 * i64::from(units.max(self.ptime_units))
+                        {
+                            self.bridge(gap, sequence, time);
+                            continue;
+                        }
+                        // The sender was silent. What was concealed in the meantime is taken off.
+                        self.position += std::mem::take(&mut self.waited).min(gap);
+                        let silence = self.samples(time - self.position).min(need - self.strip.len());
+                        self.be_silent(silence);
+                        self.position += self.units(silence).max(1);
+                        continue;
+                    }
+                    if gap != 0 {
+                        // Late by what was waited for, or set anew: what it sent last is right.
+                        self.concealment.begin(self.strip.before(0));
+                    }
+                    self.position = time;
+                    let samples = self.decode(sequence);
+                    self.concealment.fade_into(self.strip.tail_mut(samples));
+                }
             }
         }
     }
 
-    fn fill(&mut self) -> Filled {
-        while self.filled < FRAME_SAMPLES {
-            let Some(n) = self.head() else { return self.starve() };
-            let slot = &self.slots[n];
-            if slot.length == 0 {
-                self.finish(n);
-                if self.buffered == 0 {
-                    // An event or comfort noise ends the talkspurt.
-                    self.stop();
-                    return Filled::Silence;
-                }
-                continue;
+    /// Decodes packets that follow without a gap until `need` samples wait; loses nothing that may still come.
+    fn fetch(&mut self, need: usize) {
+        while self.strip.len() < need {
+            let Some(slot) = self.packets.waiting(self.packets.next()) else { return };
+            let (sequence, samples) = (slot.sequence, self.samples(i64::from(slot.units)));
+            if !matches!(slot.kind, Kind::Speech(_)) || slot.time != self.position || self.strip.room() < samples {
+                return;
             }
-            let gap = slot.timestamp.wrapping_add(u32::from(slot.played)).wrapping_sub(self.position) as i32;
-            if gap > 0 && gap <= CAP_BYTES as i32 {
-                let lost = slot.sequence != self.next;
-                let waited = self.waited.min(gap as u32);
-                self.waited -= waited;
-                self.position = self.position.wrapping_add(waited);
-                let room = (FRAME_SAMPLES - self.filled).min((gap as u32 - waited) as usize);
-                self.position = self.position.wrapping_add(room as u32);
-                if room == FRAME_SAMPLES {
-                    return if lost { Filled::Lost } else { Filled::Silence };
-                }
-                self.frame[self.filled..self.filled + room].fill(self.silence);
-                self.filled += room;
-                self.torn |= lost && room > 0;
-                continue;
-            }
-            // The sender set its timestamps anew, or they overlap: what it sent last is right.
-            self.position = self.position.wrapping_add(gap as u32);
-            let slot = &mut self.slots[n];
-            let from = usize::from(slot.played);
-            let step = (usize::from(slot.length) - from).min(FRAME_SAMPLES - self.filled);
-            self.frame[self.filled..self.filled + step].copy_from_slice(&slot.payload[from..from + step]);
-            slot.played += step as u16;
-            let done = slot.played == slot.length;
-            self.filled += step;
-            self.position = self.position.wrapping_add(step as u32);
-            self.buffered -= step as u32;
-            self.waited = 0;
-            if done {
-                self.finish(n);
-            }
+            self.decode(sequence);
         }
-        self.filled = 0;
-        self.reviewed += 1;
-        self.spare = self.spare.min(self.buffered);
-        if std::mem::take(&mut self.torn) { Filled::Lost } else { Filled::Audio }
+    }
+
+    /// Appends silence, or comfort noise.
+    fn be_silent(&mut self, samples: usize) {
+        self.concealment.begin(self.strip.before(0));
+        let out = self.strip.push(samples, Origin::Silence);
+        self.noise.fill(out);
+        self.concealment.fade_into(out);
+    }
+
+    /// Appends the packet of this number, which waits; returns how many samples it was.
+    fn decode(&mut self, sequence: u64) -> usize {
+        let Some(slot) = self.packets.waiting(sequence) else { return 0 };
+        let (units, Kind::Speech(codec)) = (slot.units, slot.kind) else { return 0 };
+        let samples = self.decoder.samples(codec, units);
+        let out = self.strip.push(samples, Origin::Received);
+        self.decoder.decode(codec, slot.payload(), out);
+        let samples = out.len();
+        self.position += i64::from(units);
+        self.ptime_units = units;
+        self.waited = 0;
+        self.starved = 0;
+        self.passed = false;
+        self.paused = false;
+        self.told = false;
+        self.finish(sequence);
+        samples
+    }
+
+    /// Fills the hole of `gap` units before the packet `sequence`, which begins at `time`, and decodes that packet.
+    fn bridge(&mut self, gap: i64, sequence: u64, time: i64) {
+        let hole = self.samples(gap - self.waited.min(gap));
+        let from = self.strip.before(0).len();
+        self.concealment.begin(self.strip.before(0));
+        self.strip.push(hole, Origin::Concealed).fill(0);
+        self.position = time;
+        self.decode(sequence);
+        // The more is known of what follows, the better its period is.
+        self.fetch(hole + self.samples_of_us(HELPFUL_US));
+        self.concealment.bridge(self.strip.all_mut(), from, hole);
     }
 
     /// Nothing to play: the next packet is late, lost, or will not come.
-    fn starve(&mut self) -> Filled {
-        if self.waited >= PATIENCE {
-            self.stop();
-            return Filled::Silence;
+    fn starve(&mut self, now_us: i64, need: usize) {
+        let missing = need - self.strip.len();
+        let head = self.position - self.units(self.strip.len());
+        let patience = i64::from(self.clock_rate) * FADED_MS as i64 / 1000;
+        if self.paused || !self.playing || self.starved >= patience {
+            if !self.told {
+                // The line goes on as it was when nobody spoke.
+                let known = self.background_dbfs <= BACKGROUND_MOST_DBFS;
+                self.noise.set_level(if known { 32768.0 * 10f32.powf(self.background_dbfs / 20.0) } else { 0.0 });
+            }
+            self.be_silent(missing);
+            return self.stop();
         }
-        self.waited += FRAME;
-        self.reviewed = 0;
-        self.spare = u32::MAX;
-        Filled::Lost
+        self.concealment.begin(self.strip.before(0));
+        let out = self.strip.push(missing, Origin::Concealed);
+        self.concealment.extend(out);
+        self.calm = 0;
+        if self.arrivals.base_us().is_some_and(|base_us| now_us - base_us - self.us(head) >= CAP_US) {
+            // There is no waiting for what is so late.
+            self.position += self.units(missing);
+            self.passed = true;
+        } else {
+            self.waited += self.units(missing);
+        }
+        self.starved += self.units(missing);
+    }
+
+    /// Lengthens or shortens what waits when the delay is not what it should be.
+    fn regulate(&mut self, now_us: i64, frame: usize) {
+        let Some(base_us) = self.arrivals.base_us() else { return };
+        let head = self.position - self.units(self.strip.len());
+        self.delay_us = now_us - base_us - self.us(head);
+        let (step, frame_us) = self.step_us(frame, self.ptime_units);
+        // How far the packets' bounds lie behind the frames'; taking that away costs no packet its time, less than a step gains none.
+        let off = self.us_of(self.strip.len()) % step;
+        let slack = self.delay_us - (frame_us - step + off);
+        let target = self.target_us();
+        if slack < target - SHORTER_US.1 {
+            self.calm = 0;
+            let lacking = (target - slack + step - 1) / step * step - off;
+            let (most, sound) = match self.is_quiet(frame) {
+                true => (lacking, Sound::Quiet),
+                false if slack < target - SHORTER_US.0 => (lacking.max(PERIOD_US), Sound::Speech),
+                false => return,
+            };
+            let added = self.strip.lengthen(self.samples_of_us(most), sound);
+            self.counters.stretched += u64::from(added > 0);
+            self.counters.stretched_samples += added as u64;
+            return;
+        }
+        let spare = (slack - target - LONGER_US).max(0) / step * step;
+        let excess = spare + if slack >= target { off } else { 0 };
+        if excess < WORTH_US {
+            self.calm = 0;
+            return;
+        }
+        let quiet = self.is_quiet(frame);
+        let calm = if quiet { CALM.1 } else { CALM.0 };
+        self.calm += 1;
+        let presses = excess > PRESSING_US;
+        if self.calm < calm && !presses {
+            return;
+        }
+        let excess = self.samples_of_us(excess);
+        self.fetch(frame + excess.min(self.samples_of_us(20_000)));
+        let spare = self.strip.len() - frame;
+        let sound = match (quiet, presses) {
+            (true, _) => Sound::Quiet,
+            (_, true) => Sound::Urgent,
+            _ => Sound::Speech,
+        };
+        let taken = self.strip.shorten(excess.min(spare), sound);
+        if taken > 0 {
+            self.counters.shortened += 1;
+            self.counters.shortened_samples += taken as u64;
+            self.calm = self.calm.min(CALM.0 - BETWEEN);
+        }
+    }
+
+    /// Whether what was played last and what waits is so quiet that any length may be taken out of it or put into it.
+    fn is_quiet(&self, frame: usize) -> bool {
+        let around = self.strip.around(frame);
+        let level = level::rms_dbfs(around);
+        level < QUIET_DBFS.0 || (level < QUIET_DBFS.1 && level < self.background_dbfs + 6.0)
+    }
+
+    /// Drops the oldest packets when the newest ends later than anything may be held back.
+    fn trim(&mut self) {
+        let Some(newest) = self.newest else { return };
+        let end = newest.time + i64::from(newest.units);
+        let head = self.position - self.units(self.strip.len());
+        // Timestamps may overlap: what waits then lasts longer than they say.
+        let depth_us = self.depth().as_micros() as i64;
+        if self.us(end - head).max(depth_us) <= CAP_US {
+            return;
+        }
+        self.concealment.begin(self.strip.before(0));
+        let kept_us = (self.target_us() + self.us(i64::from(newest.units))).min(CAP_US);
+        while let Some(&Slot { sequence, time, units, .. }) = self.packets.head() {
+            let waiting_us = self.us(i64::from(self.packets.waiting_units()));
+            if self.us(end - time).max(waiting_us) <= kept_us || sequence >= newest.sequence {
+                self.position = time;
+                break;
+            }
+            self.counters.overflow += u64::from(units > 0);
+            self.finish(sequence);
+        }
+        self.waited = 0;
+    }
+
+    /// Follows the background of what is heard.
+    fn listen(&mut self, out: &[i16], share: Share) {
+        self.pulls = self.pulls.wrapping_add(1);
+        if share.received < out.len() || !self.pulls.is_multiple_of(LISTENS) {
+            return;
+        }
+        self.background_dbfs = level::rms_dbfs(out).min(self.background_dbfs + BACKGROUND_RISE_DB);
     }
 }
 
-enum Filled {
-    Audio,
-    Lost,
-    Silence,
-}
-
-fn index(sequence: u64) -> usize {
-    (sequence % SLOTS as u64) as usize
+fn gcd(mut a: i64, mut b: i64) -> i64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }
 
 #[cfg(test)]

@@ -9,12 +9,15 @@
 //! Everything here but [`socket`] is without IO and without a clock: time is an argument. [`receiver`], [`sender`], [`srtp`] and what
 //! they are made of run on the media thread and allocate nothing after construction; [`rtcp`] runs beside it.
 
+mod comfort_noise;
 pub mod conceal;
+mod decoder;
 pub mod dtmf;
 pub mod impairment;
 pub mod jitter;
 pub mod packet;
 pub mod quality;
+mod pitch;
 pub mod receiver;
 pub mod rtcp;
 pub mod sender;

@@ -3,18 +3,18 @@
 //! Symmetric RTP (RFC 4961) by latching: the address in SDP is believed first, but a peer behind a NAT sends from another; the first
 //! source that speaks the negotiated payload types is latched and all others are ignored, until it has been silent for two seconds or
 //! the address of SDP speaks itself. When SDP names another address within the call, the source is latched anew, and what is still under
-//! way from the old one is heard but not followed. Comfort noise (RFC 3389) is heard as silence. Not implemented: redundancy (RFC 2198).
+//! way from the old one is heard but not followed. Not implemented: redundancy (RFC 2198).
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::conceal::Concealer;
 use super::dtmf::{Dtmf, DtmfDetector};
-use super::jitter::{JitterBuffer, JitterCounters, MAX_PAYLOAD_BYTES, Pulled};
+pub use super::jitter::FrameKind;
+use super::jitter::{Content, JitterBuffer, JitterCounters};
 use super::packet::PacketView;
 use super::statistics::{Reception, ReceptionFigures, Standing};
 use crate::codec::Codec;
-use crate::pcm::{Frame, SILENCE};
+use crate::pcm::{self, Frame};
 
 /// A latched source that is silent for longer may be replaced by another.
 const LATCH_EXPIRY: Duration = Duration::from_secs(2);
@@ -22,17 +22,6 @@ const LATCH_EXPIRY: Duration = Duration::from_secs(2);
 const FORMER_GRACE: Duration = Duration::from_millis(500);
 /// Static payload type of comfort noise (RFC 3389).
 const COMFORT_NOISE: u8 = 13;
-
-/// What a tick yields.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FrameKind {
-    /// Sound that was received.
-    Speech,
-    /// Sound that should have been received, made up.
-    Concealed,
-    /// No sound is due.
-    Silence,
-}
 
 /// What became of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +82,6 @@ pub struct Receiver {
     /// A new SSRC that was seen once.
     candidate: Option<u32>,
     jitter: JitterBuffer,
-    concealer: Concealer,
     dtmf: DtmfDetector,
     counters: ReceiverCounters,
 }
@@ -112,8 +100,7 @@ impl Receiver {
             last_heard: None,
             reception: None,
             candidate: None,
-            jitter: JitterBuffer::new(jitter, codec.silence()),
-            concealer: Concealer::new(),
+            jitter: JitterBuffer::new(jitter, pcm::RATE, codec.clock_rate()),
             dtmf: DtmfDetector::default(),
             counters: ReceiverCounters::default(),
         }
@@ -137,7 +124,6 @@ impl Receiver {
         let former = std::mem::replace(&mut self.codec, codec);
         if former != codec {
             self.former_codec = Some(former);
-            self.jitter.transcode(codec.silence(), |byte| codec.transcode(former, byte));
         }
         self.telephone_event = telephone_event;
     }
@@ -162,6 +148,16 @@ impl Receiver {
         self.jitter.depth()
     }
 
+    /// The delay that the network asks for at present.
+    pub fn target(&self) -> Duration {
+        self.jitter.target()
+    }
+
+    /// The delay at the last tick: between the arrival of the fastest packet and its playing.
+    pub fn delay(&self) -> Duration {
+        self.jitter.delay()
+    }
+
     /// Takes a datagram that came from `from` at `arrival`.
     pub fn datagram(&mut self, bytes: &[u8], from: SocketAddr, arrival: Instant) -> Received {
         self.counters.datagrams += 1;
@@ -169,10 +165,10 @@ impl Receiver {
             self.counters.malformed += 1;
             return Received::Malformed;
         };
-        let former = self.former_codec.filter(|codec| codec.payload_type() == packet.payload_type);
-        let speech = packet.payload_type == self.codec.payload_type() || former.is_some();
+        let spoken = [Some(self.codec), self.former_codec].into_iter().flatten();
+        let codec = spoken.into_iter().find(|codec| codec.payload_type() == packet.payload_type);
         let event = Some(packet.payload_type) == self.telephone_event;
-        if !speech && !event && packet.payload_type != COMFORT_NOISE {
+        if codec.is_none() && !event && packet.payload_type != COMFORT_NOISE {
             self.counters.unknown_payload += 1;
             return Received::UnknownPayload;
         }
@@ -187,7 +183,7 @@ impl Receiver {
         self.latch(from, arrival);
         self.last_heard = Some(arrival);
         if event {
-            self.jitter.insert(packet.sequence, packet.timestamp, &[], arrival);
+            self.jitter.insert(packet.sequence, packet.timestamp, Content::Event, arrival);
             if !self.dtmf.handle_packet(arrival, packet.timestamp, packet.payload) {
                 self.counters.bad_events += 1;
             }
@@ -196,41 +192,18 @@ impl Receiver {
         if let Some(reception) = &mut self.reception {
             reception.timing(packet.timestamp, arrival);
         }
-        let mut changed = [0; MAX_PAYLOAD_BYTES];
-        let payload = match former {
-            Some(former) if packet.payload.len() <= MAX_PAYLOAD_BYTES => {
-                let changed = &mut changed[..packet.payload.len()];
-                for (changed, &byte) in changed.iter_mut().zip(packet.payload) {
-                    *changed = self.codec.transcode(former, byte);
-                }
-                changed
-            }
-            _ if speech => packet.payload,
-            _ => &[],
+        let (content, received) = match codec {
+            Some(codec) => (Content::Speech(codec, packet.payload), Received::Speech),
+            None => (Content::ComfortNoise(packet.payload), Received::ComfortNoise),
         };
-        self.jitter.insert(packet.sequence, packet.timestamp, payload, arrival);
-        if speech { Received::Speech } else { Received::ComfortNoise }
+        self.jitter.insert(packet.sequence, packet.timestamp, content, arrival);
+        received
     }
 
     /// Fills `out` with the next 20 ms. To be called every 20 ms.
     pub fn pull(&mut self, now: Instant, out: &mut Frame) -> FrameKind {
         self.dtmf.handle_timeout(now);
-        match self.jitter.pull(now) {
-            Pulled::Audio(payload) => {
-                self.codec.decode(payload, out);
-                self.concealer.good(out);
-                FrameKind::Speech
-            }
-            Pulled::Lost => {
-                self.concealer.conceal(out);
-                FrameKind::Concealed
-            }
-            Pulled::Silence => {
-                *out = SILENCE;
-                self.concealer.good(out);
-                FrameKind::Silence
-            }
-        }
+        self.jitter.pull(now, out)
     }
 
     /// The next digit that was pressed and released.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::pcm::level::rms_dbfs;
 use crate::pcm::tone::{share_of, sine};
-use crate::pcm::{FRAME_SAMPLES, PTIME};
+use crate::pcm::{FRAME_SAMPLES, PTIME, SILENCE};
 use crate::rtp::impairment::{Impairment, Profile};
 use crate::rtp::sender::{MAX_PACKET_BYTES, Sender};
 
