@@ -103,3 +103,58 @@ impl ComfortNoise {
 fn deviation(level: u8) -> f32 {
     32767.0 * 10f32.powf(-f32::from(level) / 20.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pcm::level::rms_dbfs;
+    use crate::pcm::tone::share_of;
+
+    fn heard(payload: &[u8]) -> Vec<i16> {
+        let mut noise = ComfortNoise::new();
+        noise.handle_payload(payload);
+        let mut out = vec![0; 80_000];
+        noise.fill(&mut out);
+        out.split_off(8000)
+    }
+
+    #[test]
+    fn the_level_is_the_one_that_was_sent_with_and_without_a_spectrum() {
+        for level in [30u8, 45, 60, 70] {
+            for coefficients in [&[][..], &[90], &[200, 60, 140], &[100, 150, 110, 140, 120, 130, 127, 127, 127, 127]] {
+                let found = rms_dbfs(&heard(&[&[level], coefficients].concat()));
+                assert!((found + f32::from(level)).abs() < 1.0, "{level} {coefficients:?}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_coefficient_below_the_middle_makes_low_noise_and_one_above_it_high_noise() {
+        let power = |samples: &[i16], hz: [f32; 4]| -> f32 {
+            samples.chunks(8000).map(|piece| hz.iter().map(|&hz| share_of(hz, piece)).sum::<f32>()).sum()
+        };
+        for (byte, low_is_louder) in [(20, true), (235, false)] {
+            let noise = heard(&[40, byte]);
+            let (low, high) =
+                (power(&noise, [200.0, 300.0, 400.0, 500.0]), power(&noise, [3500.0, 3600.0, 3700.0, 3800.0]));
+            assert_eq!(low > 4.0 * high, low_is_louder, "{byte}: {low} {high}");
+            assert_eq!(high > 4.0 * low, !low_is_louder, "{byte}: {low} {high}");
+        }
+    }
+
+    #[test]
+    fn no_payload_makes_it_loud_or_unstable() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..200 {
+            let payload: Vec<u8> = (0..random.usize(..40)).map(|_| random.u8(..)).collect();
+            let mut noise = ComfortNoise::new();
+            noise.handle_payload(&payload);
+            let mut out = [0; 4000];
+            noise.fill(&mut out);
+            assert!(rms_dbfs(&out) < -20.0, "{payload:?}");
+        }
+        let mut out = [1; 160];
+        ComfortNoise::new().fill(&mut out);
+        assert_eq!(out, [0; 160]);
+    }
+}

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use offhook::codec::Codec;
-use offhook::pcm::{FRAME_SAMPLES, PTIME, SILENCE};
+use offhook::pcm::{FRAME_SAMPLES, PTIME, RATE, SILENCE};
+use offhook::rtp::jitter::{Content, JitterBuffer};
 use offhook::rtp::receiver::{FrameKind, Receiver};
 use offhook::rtp::sender::{MAX_PACKET_BYTES, Sender};
 use offhook::rtp::socket::{bind_pair, receive};
@@ -66,6 +67,41 @@ fn ten_thousand_ticks_with_loss_reordering_garbage_and_digits_allocate_nothing()
     });
     assert_eq!((counted.count_total, counted.count_current), (0, 0));
     assert!(kinds.iter().all(|&count| count > 100) && digits > 50, "{kinds:?}, {digits} digits");
+}
+
+#[test]
+fn an_hour_of_everything_a_jitter_buffer_does_allocates_nothing() {
+    let mut random = fastrand::Rng::with_seed(5);
+    let mut buffer = JitterBuffer::new(Duration::from_millis(20), RATE, 8000);
+    let (start, mut out, mut timestamp, mut delay_ms) = (Instant::now(), SILENCE, 0u32, 0);
+    let mut payload = [0; FRAME_SAMPLES];
+    let counted = measure(|| {
+        for n in 0..180_000u32 {
+            let now = start + PTIME * n;
+            if n % 500 == 0 {
+                delay_ms = random.u64(..80);
+            }
+            // A tone of 250 Hz with pauses, so that there is something to continue and something to change in.
+            let loud = if n % 100 < 80 { 8000.0 } else { 10.0 };
+            let sound: [i16; FRAME_SAMPLES] =
+                std::array::from_fn(|k| (loud * (std::f32::consts::TAU * k as f32 / 32.0).sin()) as i16);
+            Codec::Pcmu.encode(&sound, &mut payload);
+            let content = match random.u8(..60) {
+                0 => Content::Event,
+                1 => Content::ComfortNoise(&[60, 100, 140]),
+                _ => Content::Speech(Codec::Pcmu, &payload),
+            };
+            if random.u8(..20) != 0 {
+                let late = Duration::from_millis(random.u64(..=delay_ms));
+                buffer.insert(n as u16, timestamp, content, now + late);
+            }
+            timestamp = timestamp.wrapping_add(if n % 3000 == 0 { 8000 } else { 160 });
+            buffer.pull(now + Duration::from_millis(delay_ms), &mut out);
+        }
+    });
+    assert_eq!((counted.count_total, counted.count_current), (0, 0));
+    let counters = buffer.counters();
+    assert!(counters.stretched > 10 && counters.shortened > 10 && counters.concealed > 100, "{counters:?}");
 }
 
 #[test]

@@ -200,16 +200,24 @@ fn a_source_that_numbers_anew_is_followed_from_its_second_packet_and_a_stray_num
 }
 
 #[test]
-fn comfort_noise_is_silence() {
+fn comfort_noise_is_heard_at_its_level_and_is_not_speech() {
     let (mut receiver, mut peer) = (receiver(), sender());
     call(&mut receiver, &mut peer, &tone(400.0, 10), Profile::default());
     let now = receiver.last_heard().unwrap() + PTIME;
     let mut noise = packet(&mut peer, &SILENCE);
     noise[1] = COMFORT_NOISE;
+    noise[12] = 60;
     noise.truncate(13);
     assert_eq!(receiver.datagram(&noise, address(1), now), Received::ComfortNoise);
-    let mut out = [1; FRAME_SAMPLES];
-    assert_eq!(receiver.pull(now, &mut out), FrameKind::Silence);
+    let mut heard = Vec::new();
+    for n in 0..50 {
+        let mut out = [1; FRAME_SAMPLES];
+        assert_eq!(receiver.pull(now + PTIME * n, &mut out), FrameKind::Silence);
+        heard.extend(out);
+    }
+    let level = rms_dbfs(&heard[10 * FRAME_SAMPLES..]);
+    assert!((level + 60.0).abs() < 1.5, "{level}");
+    assert_eq!(receiver.counters().jitter.lost, 0);
 }
 
 #[test]
