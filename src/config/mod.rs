@@ -32,7 +32,7 @@ pub use ladder::{Ladder, Remedy, Voicemail};
 pub use limits::Limits;
 pub use live::Live;
 pub use load::{ConfigError, Problem, Problems, load, parse};
-pub use model::{Chat, Persona, Price};
+pub use model::{Chat, GeminiApi, Persona, Price};
 pub(crate) use model::{is_near, is_private_host};
 pub use recogniser::{Engine, Recogniser};
 pub use secrets::{SecretError, Wanted};
@@ -333,6 +333,8 @@ impl Default for Placeholder {
 pub struct Gemini {
     /// Where the API is; plain `http` only on loopback.
     pub base_url: String,
+    /// Which of its two interfaces is used.
+    pub api: GeminiApi,
     /// Models in the order in which they are tried.
     pub models: Vec<String>,
     /// A file that holds the API key. Otherwise the systemd credential `gemini.key`, then the variable `GEMINI_API_KEY`.
@@ -373,6 +375,7 @@ impl Default for Gemini {
     fn default() -> Self {
         Self {
             base_url: "https://generativelanguage.googleapis.com".into(),
+            api: GeminiApi::Generate,
             models: vec!["gemini-3.5-flash-lite".into()],
             api_key_file: None,
             thinking_level: None,

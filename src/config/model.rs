@@ -5,6 +5,17 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+/// Which of Gemini's two interfaces is spoken with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GeminiApi {
+    /// `models/{model}:streamGenerateContent`.
+    #[default]
+    Generate,
+    /// `interactions`.
+    Interactions,
+}
+
 /// `[chat]`
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]

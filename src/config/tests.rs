@@ -151,6 +151,8 @@ fn what_cannot_work_is_refused_with_a_remedy() {
             "2: [gemini] key thinking_level: \"max\" is none of minimal, low, medium, high",
         ),
         ("gemini", "service_tier = \"gold\"", "2: [gemini] key service_tier: \"gold\" is none of"),
+        ("gemini", "api = \"live\"", "2: [gemini] key api: "),
+        ("gemini", "cache = true\napi = \"interactions\"", "2: [gemini] key cache: api = \"interactions\" has nothing"),
         ("gemini", "max_output_tokens = 0", "2: [gemini] key max_output_tokens: 0"),
         ("gemini", "history_audio_turns = 33", "2: [gemini] key history_audio_turns: 33"),
         ("gemini", "connect_ms = 8", "2: [gemini] key connect_ms: 8 ms"),

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::interactions::Steps;
 use super::response::{ErrorStatus, Response};
-use crate::config::Price;
+use crate::config::{GeminiApi, Price};
 use crate::http::sse::Decoder;
 use crate::http::{Stamped, chain};
 use crate::model::{Delta, Event, Fault, FaultClass, Finish, Function, Mark, Stage, Usage};
@@ -39,6 +40,8 @@ impl Answer {
 /// What every fault of a request says about it.
 pub(super) struct Asked<'a> {
     pub(super) model: &'a Arc<str>,
+    /// What is spoken with it.
+    pub(super) api: GeminiApi,
     pub(super) key: &'a Secret,
     /// What the model was offered.
     pub(super) functions: &'a [Function],
@@ -50,7 +53,7 @@ pub(super) struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     pub(super) fn to(model: &'a Arc<str>, key: &'a Secret) -> Self {
-        Self { model, key, functions: &[], price: Price::default(), introduced: None }
+        Self { model, api: GeminiApi::default(), key, functions: &[], price: Price::default(), introduced: None }
     }
 
     /// Says once which version of the model answers, and what its maker says of its future.
@@ -77,6 +80,8 @@ impl<'a> Asked<'a> {
     pub(super) fn refusal(&self, stage: Stage, status: u16, error: Option<&ErrorStatus>, body_bytes: usize) -> Fault {
         let class = match (status, error.and_then(ErrorStatus::reason)) {
             (400, Some("API_KEY_INVALID" | "API_KEY_EXPIRED")) | (401 | 403, _) => FaultClass::Auth,
+            // The Interactions API gives no reason beside it.
+            (400, None) if error.is_some_and(ErrorStatus::is_of_the_key) => FaultClass::Auth,
             (404, _) => FaultClass::Gone,
             (408 | 504, _) => FaultClass::Timeout,
             (429, _) => FaultClass::RateLimited { retry_after: error.and_then(ErrorStatus::retry_after) },
@@ -124,7 +129,7 @@ pub(super) async fn run(
         return Err(refused(asked, response).await);
     }
     answer.stage = Stage::Waiting;
-    let mut reading = Reading::new();
+    let mut reading = Reading::new(asked.api);
     loop {
         let bytes = match reading.finish {
             None => response.chunk().await,
@@ -141,6 +146,8 @@ pub(super) async fn run(
 /// What was understood of an answer so far.
 struct Reading {
     decoder: Decoder,
+    /// Where the events are those of an interaction: what they have come to.
+    steps: Option<Steps>,
     events: usize,
     bytes: usize,
     finish: Option<Finish>,
@@ -150,9 +157,10 @@ struct Reading {
 }
 
 impl Reading {
-    fn new() -> Self {
+    fn new(api: GeminiApi) -> Self {
         Self {
             decoder: Decoder::new(LONGEST_EVENT_BYTES),
+            steps: (api == GeminiApi::Interactions).then(Steps::default),
             events: 0,
             bytes: 0,
             finish: None,
@@ -167,11 +175,19 @@ impl Reading {
         self.bytes += bytes.len();
         let pushed = self.decoder.push(bytes);
         while let Some(text) = self.decoder.poll() {
-            let response = Response::read(&text)
+            let response = self
+                .response(&text)
                 .map_err(|error| asked.fault(FaultClass::Protocol, answer.stage, None, &not_json(&error)))?;
             self.event(asked, answer, response).await?;
         }
         pushed.map_err(|error| asked.fault(FaultClass::Protocol, answer.stage, None, &error.to_string()))
+    }
+
+    fn response(&mut self, text: &[u8]) -> Result<Response, serde_json::Error> {
+        match &mut self.steps {
+            Some(steps) => steps.read(text),
+            None => Response::read(text),
+        }
     }
 
     async fn event(&mut self, asked: &Asked<'_>, answer: &mut Answer, response: Response) -> Result<(), Fault> {
@@ -212,7 +228,7 @@ impl Reading {
 
     async fn end(mut self, asked: &Asked<'_>, answer: &mut Answer) -> Result<Finish, Fault> {
         // The last event may lack its blank line, or its second half.
-        if let Some(Ok(response)) = self.decoder.finish().map(|text| Response::read(&text)) {
+        if let Some(Ok(response)) = self.decoder.finish().map(|text| self.response(&text)) {
             self.event(asked, answer, response).await?;
         }
         let fault = |class, note: &str| Err(asked.fault(class, answer.stage, None, note));
@@ -231,7 +247,7 @@ impl Reading {
             None if self.events == 0 && self.bytes > 0 => {
                 return fault(FaultClass::Protocol, &format!("no event in {} bytes", self.bytes));
             }
-            None => return fault(FaultClass::Truncated, "the answer ended without finishReason"),
+            None => return fault(FaultClass::Truncated, "the answer ended without saying that it is finished"),
         };
         let full = Event::Mark(Mark::FullResponse, Instant::now());
         let usage = self.usage.map(|usage| Event::Delta(Delta::Usage(usage.priced(&asked.price))));
@@ -266,7 +282,7 @@ mod tests {
         let asked = Asked { functions: &[END_CALL], ..Asked::to(&model, &key) };
         let (out, mut events) = mpsc::channel(100);
         let mut answer = Answer { out, stage: Stage::Waiting };
-        let mut reading = Reading::new();
+        let mut reading = Reading::new(asked.api);
         let result = match reading.take(&asked, &mut answer, body.as_bytes()).await {
             Ok(()) => reading.end(&asked, &mut answer).await,
             Err(fault) => Err(fault),

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{self, Answer, Asked};
 use super::cache::{self, Cache};
 use super::response::ErrorStatus;
-use super::{request, thinking};
-use crate::config;
+use super::{interactions, request, thinking};
+use crate::config::{self, GeminiApi};
 use crate::http::{BaseUrl, CurrentKey, Http, HttpError, chain};
 use crate::model::{Ask, Candidate, Event, Fault, FaultClass, Finish, FirstOf, Fut, LanguageModel, Patience, Stage};
 use crate::privacy::Secret;
@@ -154,7 +154,8 @@ impl Shared {
     /// What stands for the beginning of a request on the other side. Has it made when there is nothing, for the requests to come.
     fn kept(self: &Arc<Self>, model: &str, ask: &Ask, cache: &Arc<Cache>) -> Option<String> {
         let ttl = self.config.cache_ttl;
-        let prefix = Some(()).filter(|()| self.config.cache).and_then(|()| cache::prefix(model, ask, ttl))?;
+        let caches = self.config.cache && self.config.api == GeminiApi::Generate;
+        let prefix = Some(()).filter(|()| caches).and_then(|()| cache::prefix(model, ask, ttl))?;
         let now = Instant::now();
         let kept = cache.name(&prefix, now);
         if cache.is_wanted(&prefix, now) {
@@ -237,13 +238,24 @@ impl LanguageModel for One {
             let key = shared.key.get();
             let asked = Asked {
                 functions: &ask.functions,
+                api: shared.config.api,
                 price: shared.price,
                 introduced: Some(&introduced),
                 ..Asked::to(&name, &key.secret)
             };
             let post = |kept: Option<&str>| {
-                let body = Bytes::from(request::request(&shared.config, &name, &ask, kept));
-                (shared.post(&format!("/v1beta/models/{name}:streamGenerateContent?alt=sse")), body)
+                let (request, body) = match shared.config.api {
+                    GeminiApi::Generate => (
+                        shared.post(&format!("/v1beta/models/{name}:streamGenerateContent?alt=sse")),
+                        request::request(&shared.config, &name, &ask, kept),
+                    ),
+                    GeminiApi::Interactions => {
+                        let (revision, value) = interactions::REVISION;
+                        let request = shared.post(interactions::PATH).header(revision, value);
+                        (request, interactions::request(&shared.config, &name, &ask))
+                    }
+                };
+                (request, Bytes::from(body))
             };
             let kept = shared.kept(&name, &ask, &cache);
             let mut answer = Answer { out: out.clone(), stage: Stage::Request };

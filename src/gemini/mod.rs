@@ -1,10 +1,11 @@
-//! Gemini over HTTP: one request a turn, its answer piece by piece (`streamGenerateContent?alt=sse`, Gemini API v1beta).
+//! Gemini over HTTP: one request a turn, its answer piece by piece (`streamGenerateContent?alt=sse` or `interactions`, Gemini API v1beta).
 //!
-//! [`Gemini`] is a [`LanguageModel`](crate::model::LanguageModel). Not implemented: the Interactions API.
+//! [`Gemini`] is a [`LanguageModel`](crate::model::LanguageModel).
 
 mod attempt;
 mod cache;
 mod client;
+mod interactions;
 mod key;
 pub mod live;
 mod request;

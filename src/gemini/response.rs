@@ -96,7 +96,8 @@ impl Response {
                 id: call.get("id").and_then(Value::as_str).unwrap_or_default().to_owned(),
                 name: call.get("name")?.as_str()?.to_owned(),
                 args: call.get("args").cloned().unwrap_or_default(),
-                raw: part.clone(),
+                // An interaction's call goes back as steps.
+                raw: part.get("steps").unwrap_or(part).clone(),
             })
         })
     }
@@ -149,9 +150,30 @@ impl Response {
 /// `google.rpc.Status` as JSON.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct ErrorStatus {
+    /// The number of an HTTP status; the Interactions API has a word for it.
+    #[serde(default, deserialize_with = "code")]
     pub(super) code: Option<u16>,
     pub(super) message: Option<String>,
     details: Option<Vec<Value>>,
+}
+
+fn code<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(word) => {
+            let word = word.rsplit(['/', '#']).next().unwrap_or_default().to_ascii_lowercase().replace('-', "_");
+            Some(match word.as_str() {
+                "invalid_request" | "invalid_argument" | "failed_precondition" | "bad_request" => 400,
+                "unauthenticated" | "unauthorized" | "authentication_error" => 401,
+                "permission_denied" | "forbidden" => 403,
+                "not_found" | "model_not_found" => 404,
+                "resource_exhausted" | "rate_limit_exceeded" | "too_many_requests" => 429,
+                "unavailable" | "service_unavailable" | "overloaded" => 503,
+                "gateway_timeout" | "deadline_exceeded" => 504,
+                _ => 500,
+            })
+        }
+        number => number.as_u64().and_then(|number| number.try_into().ok()),
+    })
 }
 
 impl ErrorStatus {
@@ -174,6 +196,11 @@ impl ErrorStatus {
         let delay = self.details.iter().flatten().find_map(|detail| detail.get("retryDelay")?.as_str())?;
         let seconds: f64 = delay.strip_suffix('s')?.parse().ok()?;
         std::time::Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    /// Whether its words are those for a key that is not valid or has expired.
+    pub(super) fn is_of_the_key(&self) -> bool {
+        self.message.as_deref().is_some_and(|message| message.starts_with("API key "))
     }
 
     /// The machine-readable reason (`ErrorInfo`).

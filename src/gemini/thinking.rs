@@ -22,6 +22,12 @@ pub(super) fn wanted<'a>(config: &'a config::Gemini, model: &str) -> Option<Thin
     })
 }
 
+/// The same where only levels are taken, from the first model on.
+pub(super) fn level<'a>(config: &'a config::Gemini, model: &str) -> Option<&'a str> {
+    let level = configured(config, model)?;
+    Some(if is_replaced(level, model) { "low" } else { level })
+}
+
 /// What somebody should know of a configuration that can be used: which level is not sent as it stands there.
 pub fn remarks(config: &config::Gemini) -> Vec<String> {
     let replaced = |model: &&String| configured(config, model).is_some_and(|level| is_replaced(level, model));

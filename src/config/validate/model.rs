@@ -1,6 +1,6 @@
 //! What `[chat]`, `[price]`, `[persona]` and the levels of thinking must mean.
 
-use super::super::{Chat, Gemini, Persona, Price};
+use super::super::{Chat, Gemini, GeminiApi, Persona, Price};
 use super::Complaints;
 
 const LEVELS: [&str; 4] = ["minimal", "low", "medium", "high"];
@@ -16,6 +16,9 @@ pub(super) fn thinking(found: &mut Complaints, gemini: &Gemini) {
 }
 
 pub(super) fn cache(found: &mut Complaints, gemini: &Gemini) {
+    found.unless(!gemini.cache || gemini.api == GeminiApi::Generate, "gemini", "cache", || {
+        "api = \"interactions\" has nothing that keeps the beginning of requests; take cache = false or api = \"generate\"".into()
+    });
     let seconds = gemini.cache_ttl.as_secs();
     found.unless((120..=86_400).contains(&seconds), "gemini", "cache_ttl_s", || {
         format!("{seconds} is out of range; take 120 to 86400 (seconds)")

@@ -54,7 +54,7 @@ async fn read(parts: &[&[u8]]) -> (Result<Finish, FaultClass>, String, Vec<Strin
     let asked = Asked { functions: &functions, ..Asked::to(&model, &key) };
     let (out, mut events) = mpsc::channel(100);
     let mut answer = Answer { out, stage: Stage::Waiting };
-    let mut reading = Reading::new();
+    let mut reading = Reading::new(asked.api);
     let mut taken = Ok(());
     for part in parts {
         if taken.is_ok() {
