@@ -180,7 +180,7 @@ pub(super) fn model_exists(model: &str) -> bool {
     tail.starts_with("flash") || version(model).is_some_and(|version| version >= (2, 5))
 }
 
-fn version(model: &str) -> Option<(u32, u32)> {
+pub(super) fn version(model: &str) -> Option<(u32, u32)> {
     let number = model.strip_prefix("gemini-")?.split('-').next()?;
     let (major, minor) = number.split_once('.').unwrap_or((number, "0"));
     Some((major.parse().ok()?, minor.parse().ok()?))

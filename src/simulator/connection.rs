@@ -2,6 +2,7 @@
 //!
 //! Not implemented: chunked request bodies (411), trailers, pipelining beyond what fits the buffer.
 
+use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 use super::fault::{self, Fault};
 use super::plan::{self, Question, Step};
 use super::refusal::Refusal;
-use super::{Seen, Shared, check};
+use super::{Seen, Shared, check, interactions};
 
 /// Longest request head.
 const LONGEST_HEAD_BYTES: usize = 64 * 1024;
@@ -60,6 +61,7 @@ async fn turn_away(stream: &mut TcpStream, status: u16) -> io::Result<()> {
 /// Answers a request; false when the connection is at its end.
 async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>, request: &Request, shared: &Shared) -> io::Result<bool> {
     let received = Instant::now();
+    let interacts = request.path == interactions::PATH;
     let (model, sse) = match routed(request, shared) {
         Ok(Route::Generate { model, sse }) => (model, sse),
         Ok(Route::Keep) => {
@@ -72,15 +74,18 @@ async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>, request: &Request,
         }
         Ok(Route::Model(model)) => {
             let content_type = "application/json; charset=UTF-8";
-            let steps = refusal(&Refusal { status: 200, content_type, body: about(model) });
+            let steps = refusal(&Refusal { status: 200, content_type, body: about(&model) });
             return Ok(play(stream, buffer, steps, received).await? == Played::Whole);
         }
-        Err(refused) => return Ok(play(stream, buffer, refusal(&refused), received).await? == Played::Whole),
+        Err(refused) => {
+            let steps = refusal(&if interacts { refused.in_words() } else { refused });
+            return Ok(play(stream, buffer, steps, received).await? == Played::Whole);
+        }
     };
     let number = shared.begin();
     let _running = Running(shared);
     let fault = fault::for_request(&shared.options.faults, number);
-    let steps = generate(request, shared, Generate { number, model, sse, fault, received });
+    let steps = generate(request, shared, Generate { number, model: &model, sse, interacts, fault, received });
     let played = play(stream, buffer, steps, received).await?;
     if played == Played::GivenUp {
         shared.cancelled();
@@ -92,20 +97,23 @@ struct Generate<'a> {
     number: u32,
     model: &'a str,
     sse: bool,
+    interacts: bool,
     fault: Fault,
     received: Instant,
 }
 
 fn generate(request: &Request, shared: &Shared, asked: Generate<'_>) -> Vec<Step> {
-    let Generate { number, model, sse, fault, received } = asked;
-    let mut accepted = match check::check(model, &request.body) {
+    let Generate { number, model, sse, interacts, fault, received } = asked;
+    let refusal = |refused: Refusal| refusal(&if interacts { refused.in_words() } else { refused });
+    let check = if interacts { interactions::check } else { check::check };
+    let mut accepted = match check(model, &request.body) {
         Ok(accepted) => accepted,
-        Err(refused) => return refusal(&refused),
+        Err(refused) => return refusal(refused),
     };
     if let Some(name) = &accepted.cached {
         match shared.kept(name) {
             Some(functions) => accepted.functions = functions,
-            None => return refusal(&Refusal::not_kept()),
+            None => return refusal(Refusal::not_kept()),
         }
     }
     shared.log(Seen {
@@ -121,8 +129,8 @@ fn generate(request: &Request, shared: &Shared, asked: Generate<'_>) -> Vec<Step
         received: received.into_std(),
     });
     match Refusal::ordered(fault, model) {
-        Some(refused) => refusal(&refused),
-        None => plan::answer(&shared.options, fault, &Question { number, model, sse, request: &accepted }),
+        Some(refused) => refusal(refused),
+        None => plan::answer(&shared.options, fault, &Question { number, model, sse, interacts, request: &accepted }),
     }
 }
 
@@ -137,19 +145,21 @@ impl Drop for Running<'_> {
 
 enum Route<'a> {
     Keep,
-    Model(&'a str),
-    Generate { model: &'a str, sse: bool },
+    Model(Cow<'a, str>),
+    Generate { model: Cow<'a, str>, sse: bool },
 }
 
 fn routed<'a>(request: &'a Request, shared: &Shared) -> Result<Route<'a>, Refusal> {
     let keeps = request.method == "POST" && request.path == "/v1beta/cachedContents";
     let name = request.path.strip_prefix("/v1beta/models/");
-    let name = name.or(keeps.then_some("")).ok_or_else(Refusal::no_route)?;
+    let interacts = request.method == "POST" && request.path == interactions::PATH;
+    let name = name.or((keeps || interacts).then_some("")).ok_or_else(Refusal::no_route)?;
     let route = match (request.method.as_str(), name.split_once(':')) {
         _ if keeps => Route::Keep,
-        ("GET", None) => Route::Model(name),
+        _ if interacts => Route::Generate { model: interactions::model(&request.body).into(), sse: true },
+        ("GET", None) => Route::Model(name.into()),
         ("POST", Some((model, "streamGenerateContent"))) => {
-            Route::Generate { model, sse: request.query.split('&').any(|pair| pair == "alt=sse") }
+            Route::Generate { model: model.into(), sse: request.query.split('&').any(|pair| pair == "alt=sse") }
         }
         _ => return Err(Refusal::no_route()),
     };
@@ -159,7 +169,7 @@ fn routed<'a>(request: &'a Request, shared: &Shared) -> Result<Route<'a>, Refusa
         Some("invalid") => return Err(Refusal::invalid_key()),
         _ => {}
     }
-    let (Route::Model(model) | Route::Generate { model, .. }) = route else { return Ok(route) };
+    let (Route::Model(model) | Route::Generate { model, .. }) = &route else { return Ok(route) };
     match check::model_exists(model) {
         true => Ok(route),
         false => Err(Refusal::no_model(model)),

@@ -1,6 +1,6 @@
 //! The stand-in for the cloud: Gemini's HTTP interface on this machine, with scripted answers, and delays and faults to order.
 //!
-//! It serves `POST /v1beta/models/{model}:streamGenerateContent` and `GET /v1beta/models/{model}`, and refuses what the real one
+//! It serves `POST /v1beta/models/{model}:streamGenerateContent`, `POST /v1beta/interactions` and `GET /v1beta/models/{model}`, and refuses what the real one
 //! refuses. It understands nothing: answers follow the number of the caller's turns.
 
 use std::collections::VecDeque;
@@ -19,6 +19,7 @@ mod check;
 mod connection;
 pub mod faces;
 mod fault;
+mod interactions;
 mod plan;
 mod refusal;
 mod script;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::check::Accepted;
 use super::fault::Fault;
+use super::interactions::{self, Telling};
 use super::refusal::Refusal;
 use super::{Options, script};
 
@@ -27,6 +28,8 @@ pub(super) struct Question<'a> {
     pub(super) number: u32,
     pub(super) model: &'a str,
     pub(super) sse: bool,
+    /// Whether it is the Interactions API that is asked.
+    pub(super) interacts: bool,
     pub(super) request: &'a Accepted,
 }
 
@@ -109,7 +112,7 @@ pub(super) fn answer(options: &Options, fault: Fault, question: &Question<'_>) -
             return out.steps;
         }
         Fault::ErrorInStream => {
-            out.chunk(Refusal::overloaded().body.as_bytes());
+            out.error();
             return out.end();
         }
         Fault::SafetyAfterText => json!({"finishReason": "SAFETY", "index": 0}),
@@ -154,6 +157,7 @@ struct Writer<'a> {
     field: &'static str,
     write_bytes: usize,
     events: usize,
+    telling: Option<Telling>,
 }
 
 impl<'a> Writer<'a> {
@@ -166,6 +170,7 @@ impl<'a> Writer<'a> {
             field: if fault == Fault::NoSpace { "data:" } else { "data: " },
             write_bytes: if fault == Fault::SevenByteWrites { 7 } else { usize::MAX },
             events: 0,
+            telling: question.interacts.then(Telling::default),
         }
     }
 
@@ -209,6 +214,11 @@ impl<'a> Writer<'a> {
     fn event(&mut self, mut event: Value) {
         event["modelVersion"] = self.question.model.into();
         event["responseId"] = self.stamp.into();
+        if let Some(telling) = &mut self.telling {
+            self.events += 1;
+            let all = telling.events(&event);
+            return all.iter().for_each(|event| self.named(event));
+        }
         let text = match (self.question.sse, self.events) {
             (true, _) => format!("{}{event}{end}{end}", self.field, end = self.line_end),
             (false, 0) => format!("[{event}"),
@@ -216,6 +226,19 @@ impl<'a> Writer<'a> {
         };
         self.events += 1;
         self.chunk(text.as_bytes());
+    }
+
+    /// An event of the Interactions API.
+    fn named(&mut self, event: &Value) {
+        let (name, end) = (event["event_type"].as_str().unwrap_or_default(), self.line_end);
+        self.chunk(format!("event: {name}{end}{}{event}{end}{end}", self.field).as_bytes());
+    }
+
+    fn error(&mut self) {
+        match self.telling {
+            Some(_) => self.named(&interactions::error("service_unavailable", "The model is overloaded.")),
+            None => self.chunk(Refusal::overloaded().body.as_bytes()),
+        }
     }
 
     /// 4 letters are about a token; a second of sound is 32.
@@ -232,6 +255,9 @@ impl<'a> Writer<'a> {
     }
 
     fn end(mut self) -> Vec<Step> {
+        if self.telling.as_ref().is_some_and(|telling| telling.completed) {
+            self.chunk(format!("event: done{end}{}[DONE]{end}{end}", self.field, end = self.line_end).as_bytes());
+        }
         if !self.question.sse {
             self.chunk(if self.events == 0 { b"[]" } else { b"\r\n]" });
         }

@@ -57,6 +57,23 @@ impl Refusal {
         Self::new(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", details)
     }
 
+    /// The same as the Interactions API says it: with a word for the code, and nothing more.
+    pub(super) fn in_words(self) -> Self {
+        let Ok(body) = serde_json::from_str::<Value>(&self.body) else { return self };
+        let error = &body.get(0).unwrap_or(&body)["error"];
+        let code = match error["code"].as_u64() {
+            Some(400) => "invalid_request",
+            Some(403) => "permission_denied",
+            Some(404) => "not_found",
+            Some(429) => "too_many_requests",
+            Some(503) => "service_unavailable",
+            Some(504) => "gateway_timeout",
+            _ => "internal_error",
+        };
+        let body = json!({"error": {"code": code, "message": error["message"]}}).to_string();
+        Self { body, ..self }
+    }
+
     /// The refusal that a fault stands for; `None` when the fault is in the stream.
     pub(super) fn ordered(fault: Fault, model: &str) -> Option<Self> {
         Some(match fault {
