@@ -8,6 +8,8 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use neteq::codec::AudioDecoder;
+use neteq::{AudioPacket, NetEq, NetEqConfig, RtpHeader};
 use offhook::codec::Codec;
 use offhook::pcm::{FRAME_SAMPLES, PTIME, RATE, level, resample, wav};
 use offhook::rtp::impairment::{Impairment, Profile};
@@ -44,7 +46,7 @@ fn main() {
         println!("{}", Row::measure(&speech, profile).print(name));
     }
     if arguments.iter().any(|argument| argument == "neteq") {
-        eprintln!("neteq is not part of this build");
+        beside(&speech[..RATE as usize * 20]);
     }
 }
 
@@ -179,6 +181,74 @@ impl Row {
 fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     values[((values.len() - 1) as f64 * share) as usize]
+}
+
+/// The same speech through `neteq`, in real time, all lines at once.
+fn beside(speech: &[i16]) {
+    println!("\n| neteq 0.9.1, 20 s | match, mean / p10 | buffered p50 / p90, ms |\n|---|---|---|");
+    let (payload, clean) = &coded(speech);
+    std::thread::scope(|scope| {
+        let rows = lines().map(|(name, profile)| (name, scope.spawn(move || through_neteq(payload, profile))));
+        for (name, row) in rows {
+            let (heard, mut buffered) = row.join().expect("neteq does not panic");
+            let mut found = matches(clean, &heard);
+            let mean = found.iter().sum::<f64>() / found.len() as f64;
+            let (p50, p90) = (quantile(&mut buffered, 0.5), quantile(&mut buffered, 0.9));
+            println!("| {name} | {mean:.3} / {:.3} | {p50:.0} / {p90:.0} |", quantile(&mut found, 0.1));
+        }
+    });
+}
+
+struct Ulaw;
+
+impl AudioDecoder for Ulaw {
+    fn sample_rate(&self) -> u32 {
+        RATE
+    }
+
+    fn channels(&self) -> u8 {
+        1
+    }
+
+    fn decode(&mut self, encoded: &[u8]) -> neteq::Result<Vec<f32>> {
+        let mut samples = vec![0; encoded.len()];
+        Codec::Pcmu.decode(encoded, &mut samples);
+        Ok(samples.iter().map(|&sample| f32::from(sample) / 32768.0).collect())
+    }
+}
+
+/// What was heard, and how many ms waited at each pull.
+fn through_neteq(payload: &[u8], profile: Profile) -> (Vec<i16>, Vec<f64>) {
+    let config = NetEqConfig { sample_rate: RATE, ..NetEqConfig::default() };
+    let mut buffer = NetEq::new(config).expect("neteq takes 8 kHz");
+    buffer.register_decoder(0, Box::new(Ulaw));
+    let (start, mut network) = (Instant::now() + PTIME, Impairment::new(profile, 0));
+    let packets = payload.as_chunks::<FRAME_SAMPLES>().0;
+    for (n, packet) in packets.iter().enumerate() {
+        network.handle_packet(start + PTIME * n as u32, (n as u16, *packet));
+    }
+    let (mut heard, mut buffered) = (Vec::new(), Vec::new());
+    // It gives 10 ms a pull.
+    for pull in 0..packets.len() as u32 * 2 + 30 {
+        let due = start + PTIME / 2 * pull + PTIME / 4;
+        loop {
+            let next = network.poll_timeout().filter(|next| *next < due);
+            std::thread::sleep(next.unwrap_or(due).saturating_duration_since(Instant::now()));
+            if next.is_none() {
+                break;
+            }
+            while let Some((_, (n, packet))) = network.poll(Instant::now()) {
+                let header = RtpHeader::new(n, u32::from(n) * FRAME_SAMPLES as u32, 1, 0, false);
+                let _ = buffer.insert_packet(AudioPacket::new(header, packet.to_vec(), RATE, 1, 20));
+            }
+        }
+        let frame = buffer.get_audio().expect("neteq always has a frame");
+        heard.extend(frame.samples.iter().map(|sample| (sample * 32768.0) as i16));
+        if pull > 100 {
+            buffered.push(f64::from(buffer.current_buffer_size_ms()));
+        }
+    }
+    (heard, buffered)
 }
 
 /// How like the clean decode what was heard is, for each of its 100 ms that sound.
