@@ -157,6 +157,12 @@ async fn the_caller_is_heard_and_nothing_is_left_on_the_other_side() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_says_how_and_is_not_asked_for_again() {
+    let withheld = asking_one("S6").await.ask().await;
+    assert_eq!(withheld.result, Ok(Finish::Safety));
+    assert!(!withheld.text.is_empty() && first_answer().starts_with(&withheld.text));
+    let refused = asking_one("S5").await;
+    assert_eq!(refused.ask().await.fault().class, FaultClass::Blocked("SAFETY".into()));
+    assert_eq!(refused.requests(), 1);
     let came = asking_one("S7").await.ask().await;
     assert_eq!(came.result, Ok(Finish::MaxTokens));
     assert!(!came.text.ends_with('.') && first_answer().starts_with(&came.text));
@@ -211,7 +217,7 @@ async fn the_next_model_answers_for_one_that_is_ill_or_gone() {
 #[tokio::test]
 async fn a_key_that_is_refused_is_not_tried_again_and_stands_nowhere() {
     const KEY: &str = "AIzaSyVerySecret";
-    for (scenario, http) in [("400-key", 400), ("403", 403)] {
+    for (scenario, http) in [("400-key", 401), ("403", 403)] {
         let asking = asking(&[scenario], &MODELS, Some(KEY)).await;
         let came = asking.ask().await;
         assert_eq!((&came.fault().class, came.fault().http), (&FaultClass::Auth, Some(http)), "{scenario}");

@@ -80,8 +80,6 @@ impl<'a> Asked<'a> {
     pub(super) fn refusal(&self, stage: Stage, status: u16, error: Option<&ErrorStatus>, body_bytes: usize) -> Fault {
         let class = match (status, error.and_then(ErrorStatus::reason)) {
             (400, Some("API_KEY_INVALID" | "API_KEY_EXPIRED")) | (401 | 403, _) => FaultClass::Auth,
-            // The Interactions API gives no reason beside it.
-            (400, None) if error.is_some_and(ErrorStatus::is_of_the_key) => FaultClass::Auth,
             (404, _) => FaultClass::Gone,
             (408 | 504, _) => FaultClass::Timeout,
             (429, _) => FaultClass::RateLimited { retry_after: error.and_then(ErrorStatus::retry_after) },

@@ -1,9 +1,9 @@
 //! Gemini's Interactions API (`POST /v1beta/interactions`, revision 2026-05-20): building its request.
 //!
-//! Documented (ai.google.dev/gemini-api/docs/interactions): the fields of the request, `store` and that it is true unless told
-//! otherwise, the events of a stream. Seen in sources only (js-genai 2.18, genai 0.7 beta): a call goes back as a `function_call` step
-//! behind the `thought` step that holds its signature, and is refused without one; a `function_result` needs the function's name;
-//! `skip_thought_signature_validator` stands for a signature that nobody has. Not implemented: what the other side remembers
+//! Documented (ai.google.dev/gemini-api/docs/interactions, …/thinking): the fields of the request, that `store` is true unless told
+//! otherwise, that every `thought` step has a `signature`. Seen in sources only (js-genai 2.18, genai 0.7 beta): a call goes back as a
+//! `function_call` step behind the `thought` step that holds its signature, and is refused without one; a `function_result` needs the
+//! function's name; `skip_thought_signature_validator` stands for a signature that nobody has. Nothing of it was tried. Not implemented: what the other side remembers
 //! (`previous_interaction_id`; what callers say is not left there), thoughts of answers that called nothing, spoken answers, files.
 
 use base64::Engine as _;
@@ -22,7 +22,7 @@ pub(super) use steps::Steps;
 pub(super) const PATH: &str = "/v1beta/interactions";
 /// The header that holds the interface to what is written here, and its value.
 pub(super) const REVISION: (&str, &str) = ("api-revision", "2026-05-20");
-/// Stands for the signature of a call that another interface's model made.
+/// Stands for the signature of a call that has none, such as one that another interface's model made.
 const FOREIGN_SIGNATURE: &str = "skip_thought_signature_validator";
 
 #[derive(Serialize)]
@@ -112,12 +112,19 @@ fn echo(call: &FunctionCall, first: bool) -> Vec<Value> {
         if let Some(step) = steps.last_mut().filter(|step| step["id"].as_str().is_none_or(str::is_empty)) {
             step["id"] = call.id.as_str().into();
         }
+        if first && steps.iter().all(|step| step.get("signature").is_none()) {
+            steps.insert(0, unsigned());
+        }
         return steps;
     }
     let arguments = if call.args.is_object() { call.args.clone() } else { json!({}) };
-    let thought = first.then(|| json!({"type": "thought", "signature": FOREIGN_SIGNATURE}));
+    let thought = first.then(unsigned);
     let call = json!({"type": "function_call", "id": call.id, "name": call.name, "arguments": arguments});
     thought.into_iter().chain([call]).collect()
+}
+
+fn unsigned() -> Value {
+    json!({"type": "thought", "signature": FOREIGN_SIGNATURE})
 }
 
 fn answered(result: &FunctionResult) -> Value {
@@ -234,5 +241,16 @@ mod tests {
         assert_eq!(input[1], json!({"type": "thought", "signature": FOREIGN_SIGNATURE}));
         assert_eq!((&input[2]["id"], &input[3]["id"]), (&json!("a1"), &json!("a2")));
         assert_eq!(input[4]["result"], json!([{"type": "text", "text": "shipped"}]));
+    }
+
+    #[test]
+    fn a_call_that_nothing_signed_goes_behind_what_stands_for_it() {
+        let call =
+            |id: &str| json!({"type": "function_call", "id": id, "name": "order_status", "arguments": {"order": "1"}});
+        let input = told(json!([call("a1")]), "shipped".into());
+        assert_eq!(input.as_array().unwrap()[1..4], [unsigned(), call("a1"), call("a2")]);
+        let mut signed = call("a1");
+        signed["signature"] = "EjQK".into();
+        assert_eq!(told(json!([signed]), "shipped".into()).as_array().unwrap()[1..3], [signed, call("a2")]);
     }
 }

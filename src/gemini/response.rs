@@ -160,15 +160,17 @@ pub(super) struct ErrorStatus {
 fn code<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::String(word) => {
-            let word = word.rsplit(['/', '#']).next().unwrap_or_default().to_ascii_lowercase().replace('-', "_");
+            // As ai.google.dev/gemini-api/docs/api-errors has them; a URI may stand before it (js-genai).
+            let word = word.rsplit(['/', '#']).next().unwrap_or_default().to_ascii_lowercase();
             Some(match word.as_str() {
-                "invalid_request" | "invalid_argument" | "failed_precondition" | "bad_request" => 400,
-                "unauthenticated" | "unauthorized" | "authentication_error" => 401,
-                "permission_denied" | "forbidden" => 403,
+                "invalid_request" | "parameter_unknown" | "failed_precondition" | "out_of_range" => 400,
+                "authentication" => 401,
+                "payment_required" => 402,
+                "permission_denied" => 403,
                 "not_found" | "model_not_found" => 404,
-                "resource_exhausted" | "rate_limit_exceeded" | "too_many_requests" => 429,
-                "unavailable" | "service_unavailable" | "overloaded" => 503,
-                "gateway_timeout" | "deadline_exceeded" => 504,
+                "rate_limit_exceeded" | "quota_exceeded" => 429,
+                "service_unavailable" => 503,
+                "gateway_timeout" => 504,
                 _ => 500,
             })
         }
@@ -196,11 +198,6 @@ impl ErrorStatus {
         let delay = self.details.iter().flatten().find_map(|detail| detail.get("retryDelay")?.as_str())?;
         let seconds: f64 = delay.strip_suffix('s')?.parse().ok()?;
         std::time::Duration::try_from_secs_f64(seconds).ok()
-    }
-
-    /// Whether its words are those for a key that is not valid or has expired.
-    pub(super) fn is_of_the_key(&self) -> bool {
-        self.message.as_deref().is_some_and(|message| message.starts_with("API key "))
     }
 
     /// The machine-readable reason (`ErrorInfo`).

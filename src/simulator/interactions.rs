@@ -85,7 +85,7 @@ fn known(value: &Value, fields: &[&str], place: &str) -> Result<(), Refusal> {
         return Err(Refusal::bad_request(format!("Invalid value at {place}: an object is expected.")));
     };
     match object.keys().find(|name| !fields.contains(&name.as_str())) {
-        Some(name) => Err(Refusal::bad_request(format!("Unknown parameter '{name}' in {place}."))),
+        Some(name) => Err(Refusal::unknown_parameter(name, place)),
         None => Ok(()),
     }
 }
@@ -176,7 +176,7 @@ impl Telling {
             out.push(json!({"event_type": "interaction.status_update", "interaction_id": id, "status": "in_progress"}));
         }
         if let Some(reason) = event["promptFeedback"]["blockReason"].as_str() {
-            out.push(error("invalid_request", &format!("The request was blocked: {reason}")));
+            out.push(error(&reason.to_ascii_lowercase(), "The request was blocked."));
         }
         let candidate = &event["candidates"][0];
         for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
@@ -184,6 +184,10 @@ impl Telling {
         }
         if let Some(reason) = candidate["finishReason"].as_str() {
             self.close(&mut out);
+            if reason == "SAFETY" {
+                out.push(error("safety", "The answer was blocked."));
+                return out;
+            }
             let status = match reason {
                 "STOP" if self.called => "requires_action",
                 "STOP" => "completed",
@@ -288,7 +292,7 @@ mod tests {
             let above = request.pointer_mut(path.strip_suffix("/x").unwrap()).unwrap();
             above["x"] = 1.into();
             let body = refused(&request);
-            assert!(body.contains("Unknown parameter 'x'") && body.contains("\"invalid_request\""), "{path}: {body}");
+            assert!(body.contains("Unknown parameter 'x'") && body.contains("\"parameter_unknown\""), "{path}: {body}");
         }
     }
 

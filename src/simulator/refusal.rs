@@ -29,6 +29,10 @@ impl Refusal {
         Self::new(400, "INVALID_ARGUMENT", message, Value::Null)
     }
 
+    pub(super) fn unknown_parameter(name: &str, place: &str) -> Self {
+        Self::new(400, "PARAMETER_UNKNOWN", format!("Unknown parameter '{name}' in {place}."), Value::Null)
+    }
+
     pub(super) fn no_model(model: &str) -> Self {
         let message = format!(
             "models/{model} is not found for API version v1beta, or is not supported for generateContent. Call ListModels to see the \
@@ -61,17 +65,22 @@ impl Refusal {
     pub(super) fn in_words(self) -> Self {
         let Ok(body) = serde_json::from_str::<Value>(&self.body) else { return self };
         let error = &body.get(0).unwrap_or(&body)["error"];
-        let code = match error["code"].as_u64() {
-            Some(400) => "invalid_request",
-            Some(403) => "permission_denied",
-            Some(404) => "not_found",
-            Some(429) => "too_many_requests",
-            Some(503) => "service_unavailable",
-            Some(504) => "gateway_timeout",
-            _ => "internal_error",
+        let message = error["message"].as_str().unwrap_or_default();
+        let of_the_key = message.starts_with("API key") || message.contains("unregistered callers");
+        let (status, code) = match error["status"].as_str().unwrap_or_default() {
+            _ if of_the_key => (401, "authentication"),
+            "INVALID_ARGUMENT" => (self.status, "invalid_request"),
+            "FAILED_PRECONDITION" => (self.status, "failed_precondition"),
+            "PARAMETER_UNKNOWN" => (self.status, "parameter_unknown"),
+            "PERMISSION_DENIED" => (self.status, "permission_denied"),
+            "NOT_FOUND" => (self.status, "not_found"),
+            "RESOURCE_EXHAUSTED" => (self.status, "rate_limit_exceeded"),
+            "UNAVAILABLE" => (self.status, "service_unavailable"),
+            "DEADLINE_EXCEEDED" => (self.status, "gateway_timeout"),
+            _ => (self.status, "api_error"),
         };
-        let body = json!({"error": {"code": code, "message": error["message"]}}).to_string();
-        Self { body, ..self }
+        let body = json!({"error": {"code": code, "message": message}}).to_string();
+        Self { status, body, ..self }
     }
 
     /// The refusal that a fault stands for; `None` when the fault is in the stream.

@@ -1,9 +1,10 @@
 //! Reading the stream of an interaction: each event becomes the event that `streamGenerateContent` would have sent in its place.
 //!
-//! Documented: the names of the events, that arguments come in pieces, that `interaction.completed` repeats no steps, `[DONE]` at the
-//! end. Seen in sources only: `partial_arguments` (python-genai of the spring) for what is `arguments` now; text and whole arguments
-//! that already stand in `step.start`. Not known: how an answer that is withheld for its content ends; it is taken for an error or for
-//! what the status says. Not implemented: resuming a stream (`event_id`), summaries of thoughts.
+//! Documented (ai.google.dev/gemini-api/docs/streaming, api-errors): the names of the events, that `interaction.completed` repeats no
+//! steps, `[DONE]` at the end, the words for errors and for content that is withheld. Seen in sources only: `signature` in the delta of
+//! a thought, `arguments` in that of a call (`partial_arguments` in python-genai of the spring), text and whole arguments that already
+//! stand in `step.start`, `errors` of an interaction that failed. Not known: whether content is withheld by an event, by a status or by
+//! both. Not implemented: resuming a stream (`event_id`), summaries of thoughts.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,8 @@ use super::super::response::Response;
 const MOST_STEPS: usize = 64;
 /// Longest arguments of a call, as JSON.
 const LONGEST_ARGUMENTS_BYTES: usize = 64 * 1024;
+/// Words of errors that are finish reasons with the other interface.
+const WITHHELD: [&str; 6] = ["safety", "recitation", "language", "prohibited_content", "spii", "blocklist"];
 
 /// What an answer's open steps have come to.
 #[derive(Default)]
@@ -53,7 +56,7 @@ impl Steps {
             _ => {}
         }
         if event["error"].is_object() {
-            return Ok(json!({"error": event["error"].take()}));
+            return Ok(failed(&event["error"]));
         }
         let interaction = &event["interaction"];
         let status = interaction["status"].as_str().or(event["status"].as_str()).unwrap_or_default();
@@ -63,7 +66,10 @@ impl Steps {
             "completed" | "" if over => "STOP",
             "incomplete" if over => "MAX_TOKENS",
             "failed" | "cancelled" if over => {
-                return Ok(json!({"error": {"code": 500, "message": format!("the interaction ended as {status}")}}));
+                let nothing = json!({"code": 500, "message": format!("the interaction ended as {status}")});
+                return Ok(failed(
+                    Some(&interaction["errors"][0]).filter(|error| error.is_object()).unwrap_or(&nothing),
+                ));
             }
             "budget_exceeded" if over => "BUDGET_EXCEEDED",
             _ => "",
@@ -138,6 +144,14 @@ impl Steps {
 
 fn parts(parts: Vec<Value>) -> Value {
     json!({"candidates": [{"content": {"parts": parts}}]})
+}
+
+fn failed(error: &Value) -> Value {
+    match error["code"].as_str().unwrap_or_default() {
+        "content_blocked" => json!({"candidates": [{"finishReason": "SAFETY"}]}),
+        word if WITHHELD.contains(&word) => json!({"candidates": [{"finishReason": word.to_ascii_uppercase()}]}),
+        _ => json!({"error": error}),
+    }
 }
 
 fn said(content: &Value) -> Value {
@@ -263,14 +277,31 @@ mod tests {
         for (word, code) in [
             (json!("not_found"), 404),
             (json!("gateway_timeout"), 504),
-            (json!("https://ai.google.dev/errors/resource-exhausted"), 429),
-            (json!("UNAVAILABLE"), 503),
+            (json!("https://ai.google.dev/errors/quota_exceeded"), 429),
+            (json!("service_unavailable"), 503),
+            (json!("authentication"), 401),
             (json!("invented_in_2027"), 500),
             (json!(429), 429),
         ] {
             let event = json!({"event_type": "error", "error": {"code": word, "message": "m"}});
             let error = read(&mut Steps::default(), event).error.unwrap();
             assert_eq!((error.code.unwrap_or(500), error.message.as_deref()), (code, Some("m")), "{word}");
+        }
+    }
+
+    #[test]
+    fn content_that_is_withheld_is_no_error_of_the_service() {
+        let error = |word: &str| json!({"event_type": "error", "error": {"code": word, "message": "m"}});
+        let mut ended = completed("failed");
+        ended["interaction"]["errors"] = json!([{"code": "spii", "message": "m"}]);
+        for (event, finish) in [
+            (error("safety"), Finish::Safety),
+            (error("content_blocked"), Finish::Safety),
+            (error("recitation"), Finish::Other("RECITATION".into())),
+            (ended, Finish::Safety),
+        ] {
+            let read = read(&mut Steps::default(), event);
+            assert!(read.error.is_none() && read.finish() == Some(finish));
         }
     }
 
