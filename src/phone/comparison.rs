@@ -1,6 +1,6 @@
 //! What was said against what came back of it from a far side that echoes: damage anywhere on the way there and back shows.
 //!
-//! Each 100 ms of what was said, if voiced, are looked for in what was heard within [`FARTHEST`] by normalised correlation. How alike the two
+//! Each 100 ms of what was said, if voiced, are looked for in what was heard within a second by normalised correlation. How alike the two
 //! are where they fit best, and how much later that is, are the figures. A window that is not found counts as missing, not as late.
 
 use std::time::{Duration, Instant};
