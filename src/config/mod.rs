@@ -212,7 +212,7 @@ pub struct Rtp {
     pub port_min: u16,
     /// Last port of that range.
     pub port_max: u16,
-    /// How long the jitter buffer holds a packet back at the start.
+    /// How long the jitter buffer holds a packet back at the start, and at least; it takes as much more as the network asks for.
     #[serde(rename = "jitter_ms", with = "ms")]
     pub jitter: Duration,
     /// A call that hears no packet for so long is ended.

@@ -120,6 +120,8 @@ pub(super) struct Concealment {
     scratch: Box<[f32]>,
     /// Samples continued so far; 0 also when nothing is being concealed.
     made: usize,
+    /// How far it has been mixed into what follows, in samples.
+    faded: usize,
     active: bool,
 }
 
@@ -129,24 +131,38 @@ impl Concealment {
         let rate = rate as usize;
         let (other, longest) = (rate * COMPARED_MS / 1000, rate * LAG_US.0 / 1_000_000);
         let scratch = vec![0.0; other + longest + 1].into();
-        Self { rate, ahead, back, other: vec![0.0; other].into(), scratch, made: 0, active: false }
+        Self { rate, ahead, back, other: vec![0.0; other].into(), scratch, made: 0, faded: 0, active: false }
     }
 
     /// Forgets what is continued.
     pub(super) fn stop(&mut self) {
         self.active = false;
         self.made = 0;
+        self.faded = 0;
     }
 
     fn samples(&self, us: usize) -> usize {
         self.rate * us / 1_000_000
     }
 
-    /// Begins to continue what `past` ends with, unless something is continued already.
+    /// Whether something is continued and has begun to die away.
+    pub(super) fn fading(&self) -> bool {
+        self.active && self.faded > 0
+    }
+
+    /// Begins to continue what `past` ends with so that it can die away, unless something is continued already.
+    pub(super) fn fade_from(&mut self, past: &[i16]) {
+        if !self.active {
+            self.begin(past);
+        }
+    }
+
+    /// Begins to continue what `past` ends with, unless something is continued already that has not begun to die away.
     pub(super) fn begin(&mut self, past: &[i16]) {
-        if self.active {
+        if self.active && self.faded == 0 {
             return;
         }
+        self.stop();
         let (lags, window) = ((self.samples(LAG_US.1), self.samples(LAG_US.0)), self.samples(WINDOW_MS * 1000));
         self.ahead.look(past.iter().map(|&sample| f32::from(sample)), lags, window, stride(self.rate as u32));
         self.active = true;
@@ -170,18 +186,22 @@ impl Concealment {
         self.made += out.len();
     }
 
-    /// Lets the continuation die away over a few ms into `out`, which holds what follows.
+    /// Lets the continuation die away over a few ms into `out`, which holds what follows; goes on with the next one if it is shorter.
     pub(super) fn fade_into(&mut self, out: &mut [i16]) {
         if !self.active {
             return;
         }
         let overlap = self.samples(OVERLAP_US);
-        for (n, sample) in out.iter_mut().take(overlap).enumerate() {
-            let share = (n as f32 + 0.5) / overlap as f32;
-            let at = self.made + n;
-            *sample = clamp(f32::from(*sample) * share + self.ahead.at(at as f32) * self.gain(at) * (1.0 - share));
+        for sample in out.iter_mut().take(overlap - self.faded) {
+            let share = (self.faded as f32 + 0.5) / overlap as f32;
+            let continued = self.ahead.at(self.made as f32) * self.gain(self.made);
+            *sample = clamp(f32::from(*sample) * share + continued * (1.0 - share));
+            self.faded += 1;
+            self.made += 1;
         }
-        self.stop();
+        if self.faded >= overlap {
+            self.stop();
+        }
     }
 
     /// Fills the hole of `length` samples at `hole` in `strip`, which holds what was before it (or its continuation so far) and what comes

@@ -39,10 +39,12 @@ use crate::pcm::level;
 
 /// Longest payload that is taken: 60 ms of G.711.
 pub const MAX_PAYLOAD_BYTES: usize = 480;
-/// More sound than this is never held back.
+/// Sound is never held back for longer than this.
 pub const CAP: Duration = Duration::from_millis(200);
 
 const CAP_US: i64 = CAP.as_micros() as i64;
+/// The largest target: what is above it is left to chance, and the cap is out of reach of what is done to meet it.
+const MOST_US: i64 = CAP_US - 40_000;
 /// The largest payload's time, in µs: no packet lasts longer.
 const LONGEST_PACKET_US: i64 = 120_000;
 /// A hole that is no longer is bridged; after a longer one playout begins anew.
@@ -206,7 +208,7 @@ impl JitterBuffer {
             passed: false,
             paused: false,
             told: false,
-            least_us: (delay.as_micros() as i64 - 20_000).clamp(LEAST_US, CAP_US - 40_000),
+            least_us: (delay.as_micros() as i64 - 20_000).clamp(LEAST_US, MOST_US),
             calm: 0,
             loss: 0.0,
             ptime_units: 0,
@@ -243,9 +245,7 @@ impl JitterBuffer {
     /// Forgets the source, not the counters: for a new SSRC.
     pub fn reset(&mut self) {
         self.packets.clear();
-        self.arrivals.rebase();
-        self.newest = None;
-        self.stop();
+        self.begin_anew();
     }
 
     /// Takes a packet. A sequence number far off is believed at once: whoever calls has had it confirmed.
@@ -279,9 +279,7 @@ impl JitterBuffer {
             }
             Place::WaitsAlone | Place::Waits { .. } => {
                 if place == Place::WaitsAlone {
-                    self.newest = None;
-                    self.arrivals.rebase();
-                    self.stop();
+                    self.begin_anew();
                 }
                 let time = self.time_of(extended, timestamp, arrival_us);
                 let transit_us = arrival_us - self.us(time);
@@ -388,7 +386,18 @@ impl JitterBuffer {
         } else {
             wanted
         };
-        wanted.min(CAP_US - 20_000)
+        wanted.min(MOST_US)
+    }
+
+    /// The numbers from here on have nothing to do with those before. What was heard fades.
+    fn begin_anew(&mut self) {
+        self.newest = None;
+        self.arrivals.rebase(None);
+        if self.playing {
+            self.concealment.begin(self.strip.before(self.strip.len()));
+            self.strip.clear();
+        }
+        self.stop();
     }
 
     fn stop(&mut self) {
@@ -418,8 +427,8 @@ impl JitterBuffer {
         let mut base = self.arrivals.base_us().unwrap_or(transit_us);
         if transit_us - base > CAP_US {
             // Its clock stood still while it was silent, or the network did: what was fast before says nothing.
-            self.arrivals.rebase();
-            base = transit_us;
+            base = self.packets.fastest().unwrap_or(transit_us);
+            self.arrivals.rebase(Some(base));
         }
         let (step, frame_us) = self.step_us(frame, units);
         let lacking = self.target_us() + frame_us - step - (now_us - base - self.us(time));
@@ -440,8 +449,9 @@ impl JitterBuffer {
         if !self.packets.fresh() {
             self.concealment.begin(self.strip.before(0));
         }
-        let lead = self.samples_of_us(lead);
-        self.noise.fill(self.strip.push(lead, Origin::Silence));
+        if lead > 0 {
+            self.be_silent(self.samples_of_us(lead));
+        }
         true
     }
 
@@ -508,8 +518,9 @@ impl JitterBuffer {
                         self.position += self.units(silence).max(1);
                         continue;
                     }
-                    if gap != 0 {
-                        // Late by what was waited for, or set anew: what it sent last is right.
+                    let begins = self.strip.ends_silent() && !self.packets.fresh();
+                    if gap != 0 || begins || self.concealment.fading() {
+                        // Timestamps set anew: what was sent last is right. Or sound begins where there was none.
                         self.concealment.begin(self.strip.before(0));
                     }
                     self.position = time;
@@ -534,7 +545,7 @@ impl JitterBuffer {
 
     /// Appends silence, or comfort noise.
     fn be_silent(&mut self, samples: usize) {
-        self.concealment.begin(self.strip.before(0));
+        self.concealment.fade_from(self.strip.before(0));
         let out = self.strip.push(samples, Origin::Silence);
         self.noise.fill(out);
         self.concealment.fade_into(out);
@@ -666,11 +677,12 @@ impl JitterBuffer {
         let head = self.position - self.units(self.strip.len());
         // Timestamps may overlap: what waits then lasts longer than they say.
         let depth_us = self.depth().as_micros() as i64;
-        if self.us(end - head).max(depth_us) <= CAP_US {
+        let last_us = self.us(i64::from(newest.units));
+        if self.us(end - head).max(depth_us) <= CAP_US + last_us {
             return;
         }
         self.concealment.begin(self.strip.before(0));
-        let kept_us = (self.target_us() + self.us(i64::from(newest.units))).min(CAP_US);
+        let kept_us = (self.target_us() + last_us).min(CAP_US + last_us - self.us_of(self.strip.len()));
         while let Some(&Slot { sequence, time, units, .. }) = self.packets.head() {
             let waiting_us = self.us(i64::from(self.packets.waiting_units()));
             if self.us(end - time).max(waiting_us) <= kept_us || sequence >= newest.sequence {

@@ -63,6 +63,10 @@ pub struct ReceiverCounters {
     pub restarts: u64,
     /// The jitter buffer's counters.
     pub jitter: JitterCounters,
+    /// The delay at the last tick, between the arrival of the fastest packet and its playing.
+    pub delay: Duration,
+    /// The delay that the network asks for at present.
+    pub target: Duration,
 }
 
 /// Receives the media of one call. Allocates nothing after construction, panics on no input.
@@ -135,7 +139,8 @@ impl Receiver {
 
     /// What was counted so far.
     pub fn counters(&self) -> ReceiverCounters {
-        ReceiverCounters { jitter: self.jitter.counters(), ..self.counters }
+        let (delay, target) = (self.jitter.delay(), self.jitter.target());
+        ReceiverCounters { jitter: self.jitter.counters(), delay, target, ..self.counters }
     }
 
     /// The figures of the present source, for RTCP; `None` before its first packet.
@@ -146,16 +151,6 @@ impl Receiver {
     /// Speech that waits to be played.
     pub fn depth(&self) -> Duration {
         self.jitter.depth()
-    }
-
-    /// The delay that the network asks for at present.
-    pub fn target(&self) -> Duration {
-        self.jitter.target()
-    }
-
-    /// The delay at the last tick: between the arrival of the fastest packet and its playing.
-    pub fn delay(&self) -> Duration {
-        self.jitter.delay()
     }
 
     /// Takes a datagram that came from `from` at `arrival`.

@@ -62,9 +62,10 @@ impl Arrivals {
         }
     }
 
-    /// A new source, or a source that numbers anew: its clock is another, its network is the same.
-    pub(super) fn rebase(&mut self) {
-        self.fastest = [i64::MAX; BLOCKS];
+    /// A new source, or a source that numbers anew: its clock is another, its network is the same. The fastest transit is `fastest`, if
+    /// that is known.
+    pub(super) fn rebase(&mut self, fastest: Option<i64>) {
+        self.fastest = [fastest.unwrap_or(i64::MAX); BLOCKS];
         self.in_block = 0;
     }
 
@@ -76,7 +77,7 @@ impl Arrivals {
     /// Takes a packet's transit and its arrival; returns by how much it was slower than the fastest.
     pub(super) fn packet(&mut self, transit_us: i64, arrival_us: i64) -> i64 {
         if arrival_us.saturating_sub(self.last_us) > STALE_US {
-            self.rebase();
+            self.rebase(None);
         }
         self.last_us = arrival_us;
         if self.in_block == BLOCK_PACKETS {

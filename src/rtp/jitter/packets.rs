@@ -161,6 +161,12 @@ impl Packets {
         (self.next..=highest).take(SLOTS).map(|sequence| &self.slots[index(sequence)]).find(|slot| slot.waiting)
     }
 
+    /// The fastest transit of those that wait.
+    pub(super) fn fastest(&self) -> Option<i64> {
+        let waiting = self.slots.iter().filter(|slot| slot.waiting && slot.kind != Kind::Event);
+        waiting.map(|slot| slot.transit_us).min()
+    }
+
     /// The packet of this number, if it waits.
     pub(super) fn waiting(&self, sequence: u64) -> Option<&Slot> {
         Some(&self.slots[index(sequence)]).filter(|slot| slot.waiting && slot.sequence == sequence)

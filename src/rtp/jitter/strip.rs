@@ -80,6 +80,11 @@ impl Strip {
         self.samples.len() - self.end
     }
 
+    /// Whether the last sample is silence, or what went for it.
+    pub(super) fn ends_silent(&self) -> bool {
+        self.origins[self.end - 1] == Origin::Silence
+    }
+
     /// Drops what waits.
     pub(super) fn clear(&mut self) {
         self.end = self.history;

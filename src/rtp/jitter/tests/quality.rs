@@ -93,3 +93,77 @@ fn a_tone_keeps_its_frequency_while_the_delay_is_changed() {
     let mean = shares.iter().sum::<f32>() / shares.len() as f32;
     assert!(mean > 0.99, "{mean}");
 }
+
+/// A call as it may come: talkspurts of any packet time, with and without comfort noise, digits, pauses, on a line of any kind.
+fn any_call(seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let tone: Vec<i16> = sine(random.u32(80..350) as f32, -12.0, 8 * 2000);
+    let (payload, limit) = (encoded(&tone), 2 * steepest(&tone));
+    let profile = Profile {
+        loss: [0.0, 0.02, 0.1, 0.3][random.usize(..4)],
+        burst: random.f64() * 4.0,
+        delay: ms(random.u64(..100)),
+        jitter: ms([0, 2, 10, 30][random.usize(..4)]),
+        reorder: [0.0, 0.05][random.usize(..2)],
+        reorder_by: ms(random.u64(..150)),
+        duplicate: [0.0, 0.05][random.usize(..2)],
+    };
+    let name = format!("seed {seed}: {profile:?}");
+    let (start, mut network, mut buffer) = (Instant::now(), Impairment::new(profile, seed), buffer());
+    let skew = 1.0 + (random.f64() - 0.5) / 1000.0;
+    let (mut sequence, mut at, first) = (random.u16(..), 0u64, random.u32(..));
+    while at < 8 * 20_000 {
+        let ptime = 80 * [1, 2, 3, 4, 6][random.usize(..5)];
+        let end = at + random.u64(800..8 * 3000);
+        while at < end {
+            let begin = at as usize % 8000;
+            let sent = start + Duration::from_secs_f64(at as f64 / 8000.0 * skew);
+            let timestamp = first.wrapping_add(at as u32);
+            network.handle_packet(sent, (sequence, timestamp, Some(payload[begin..begin + ptime as usize].to_vec())));
+            (sequence, at) = (sequence.wrapping_add(1), at + ptime);
+        }
+        // Comfort noise, a digit, or nothing but a gap in the timestamps.
+        if random.bool() {
+            let sent = start + Duration::from_secs_f64(at as f64 / 8000.0 * skew);
+            network.handle_packet(sent, (sequence, first.wrapping_add(at as u32), None));
+            sequence = sequence.wrapping_add(1);
+        }
+        at += random.u64(..8 * 1500);
+    }
+    let mut heard = Heard::default();
+    for tick in 0..(at / 160 + 50) {
+        let now = start + ms(tick * 20 + 3);
+        while let Some((arrival, (sequence, timestamp, payload))) = network.poll(now) {
+            let content = match &payload {
+                Some(payload) => Content::Speech(Codec::Pcmu, payload),
+                None if sequence % 2 == 0 => Content::ComfortNoise(&[60, 110]),
+                None => Content::Event,
+            };
+            buffer.insert(sequence, timestamp, content, arrival);
+        }
+        heard.pull(&mut buffer, now);
+        let depth = buffer.depth();
+        assert!(depth <= CAP + ms(120), "{name}: {depth:?} at {tick} {} {:?}", buffer.playing, buffer.strip.len());
+    }
+    let counters = buffer.counters();
+    assert!(heard.kinds.ends_with("...."), "{name}: {}", heard.kinds);
+    assert!(counters.late + counters.overflow < counters.received / 4, "{name}: {counters:?}");
+    // The first packet of all is played as it is.
+    let begin = heard.samples.iter().position(|&sample| sample != 0).unwrap();
+    let steepest = steepest(&heard.samples[begin..]);
+    // Where sounds that have nothing to do with each other meet, the join is steeper than either.
+    assert!(steepest <= limit.max(6000), "{name}: {steepest} > {limit} {counters:?}");
+    assert!(rms_dbfs(&heard.samples) > -30.0, "{name}");
+    let expected = network.counters().offered - network.counters().lost;
+    assert_eq!(counters.received, expected + network.counters().duplicated, "{name}");
+    if profile.loss == 0.0 && profile.jitter <= ms(2) && profile.reorder == 0.0 {
+        assert_eq!((counters.lost, counters.late, counters.overflow), (0, 0, 0), "{name}: {counters:?}");
+    }
+}
+
+/// `OFFHOOK_JITTER_CALLS=100000 cargo test --release --lib any_call` for more.
+#[test]
+fn any_call_on_any_line_is_heard_without_a_click_and_within_bounds() {
+    let calls = std::env::var("OFFHOOK_JITTER_CALLS").ok().and_then(|calls| calls.parse().ok());
+    (0..calls.unwrap_or(100)).for_each(any_call);
+}
