@@ -67,18 +67,6 @@ impl Codec {
         payload.len().min(samples.len())
     }
 
-    /// The byte that stands in this codec for what `byte` stands for in `other`, as near as may be.
-    pub fn transcode(&self, other: Self, byte: u8) -> u8 {
-        if *self == other {
-            return byte;
-        }
-        let mut sample = [0];
-        other.decode(&[byte], &mut sample);
-        let mut byte = [0];
-        self.encode(&sample, &mut byte);
-        byte[0]
-    }
-
     /// Encodes one byte a sample; returns how many bytes were written (the shorter of both lengths).
     pub fn encode(&self, samples: &[i16], payload: &mut [u8]) -> usize {
         let encode = match self {
