@@ -177,6 +177,13 @@ impl Answer {
         self.quiet_since = now;
     }
 
+    /// A clip over the wait is ordered: until it tells of itself, it is neither playing nor to be ordered again.
+    pub(super) fn promise(&mut self, now: Instant) {
+        self.bridged = false;
+        self.promised = true;
+        self.quiet_since = now;
+    }
+
     /// Whether as much speech was asked for as an answer may have.
     pub(super) fn is_too_long(&self, longest: Duration) -> bool {
         !longest.is_zero() && self.speech >= longest

@@ -230,8 +230,7 @@ impl Conversation {
             (_, Timer::Commit) => self.hard_end(now),
             (_, Timer::LongestCall) => self.time_is_up(now),
             (Floor::Answering(answer), Timer::Quiet) => {
-                // Until the clip tells of itself.
-                answer.bridge(now, false);
+                answer.promise(now);
                 self.commands.push_back(Command::Bridge);
             }
             (Floor::Answering(answer), Timer::FirstSound) => {

@@ -383,6 +383,19 @@ fn a_model_that_falls_silent_is_not_waited_for_but_what_it_said_is_heard() {
 }
 
 #[test]
+fn a_clip_over_the_wait_promises_the_rest_from_when_it_was_ordered() {
+    let mut call = Script::with(Limits { quiet: Duration::from_millis(4490), ..LIMITS });
+    call.at(0, Answered, "greet, arm 1").at(500, GreetingEnded, "");
+    call.starts(600, "").soft(1300, "generate 1 for 1").at(1700, HardEnd, "commit 1");
+    call.at(1800, clause(1, "Sure,"), "speak 1.0 Sure,")
+        .at(2500, heard(1, 0, 1.0), "")
+        .at(4000, token(1), "")
+        .wait_until(6990, "bridge")
+        .wait_until(7000, "stop asking 1, turn 1 Truncated, arm 2, apologise")
+        .at(7010, Input::BridgeStarted, "");
+}
+
+#[test]
 fn a_model_that_never_ends_is_stopped() {
     let mut call = Script::asked();
     for second in 2..=21 {

@@ -170,7 +170,8 @@ impl Call {
                 Command::Bridge => {
                     self.second_at = None;
                     self.play("still", self.now, STILL_MS, Input::BridgeEnded);
-                    self.due.push((self.now, Input::BridgeStarted));
+                    // Told with the tick that plays it.
+                    self.due.push((self.now + 20, Input::BridgeStarted));
                 }
                 Command::Transfer { .. } => {
                     self.transferred = true;
