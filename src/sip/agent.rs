@@ -32,8 +32,8 @@ use super::streams::{FlowOptions, Flows, Listener, Locator, mark_signalling};
 use super::trunk::{self, Trunk, TrunkHandle, TrunkOptions, TrunkParts};
 use super::wire::{Calls, Rules, WireGate};
 use super::{
-    Counters, Dial, DialogRules, InboundUsers, IncomingCall, OutgoingCall, OutgoingTrunk, Resolver, ResolverOptions,
-    SipError, TlsError, TlsSettings, gate, outgoing, tls,
+    Counters, Dial, DialogRules, InboundUsers, IncomingCall, OutgoingCall, OutgoingTrunk, RefusedCall, Resolver,
+    ResolverOptions, SipError, TlsError, TlsSettings, gate, outgoing, tls,
 };
 use crate::config::HeaderCharset;
 
@@ -96,6 +96,8 @@ pub struct UserAgentOptions {
     pub trunks: Vec<TrunkOptions>,
     /// How names are looked up.
     pub resolver: ResolverOptions,
+    /// Who is told of calls that were refused because there was no room for them; while it is full, nobody is.
+    pub refusals: Option<mpsc::Sender<RefusedCall>>,
 }
 
 impl UserAgentOptions {
@@ -123,6 +125,7 @@ impl UserAgentOptions {
             rules: DialogRules::default(),
             trunks: Vec::new(),
             resolver: ResolverOptions { prefer_ipv6: listen.is_ipv6(), ..ResolverOptions::default() },
+            refusals: None,
         }
     }
 }
@@ -254,6 +257,7 @@ impl UserAgent {
             rules: options.rules,
             t1,
             trunks,
+            refusals: options.refusals.clone(),
         });
         let calls_in_progress: Weak<dyn Calls> = Arc::downgrade(&shared) as _;
         wire.attach(calls_in_progress);

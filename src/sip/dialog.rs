@@ -189,6 +189,20 @@ pub struct IncomingCall {
     pub(super) control: Control,
 }
 
+/// A call that was refused before it was one, because all that may be were in progress.
+pub struct RefusedCall {
+    /// The Call-ID.
+    pub id: String,
+    /// The name of the trunk that it came by.
+    pub trunk: Option<Arc<str>>,
+    /// Who called.
+    pub caller: Caller,
+    /// The number dialled.
+    pub called: String,
+    /// What it was answered with.
+    pub status: u16,
+}
+
 // SDP may hold keys (RFC 4568), and whom somebody calls is nobody's business: both stay out of what can be printed.
 
 impl fmt::Debug for IncomingCall {

@@ -56,6 +56,8 @@ impl Calls for Line {
     fn room(&self, _peer: IpAddr, _request: &Request) -> Room {
         Room::Free
     }
+
+    fn refused(&self, _peer: SocketAddr, _request: &Request) {}
 }
 
 impl Default for Edge {

@@ -23,7 +23,7 @@ use super::nameaddr::{percent_decode, uri_user};
 use super::replaces::{Malformed, Replaces};
 use super::shared::{ALLOW, CallPermit, RouteKey, SUPPORTED, Shared, drain, respond, unsupported};
 use super::wire::{Calls, Room};
-use super::{Caller, Counter, DialogEvent, DialogRules, IncomingCall};
+use super::{Caller, Counter, DialogEvent, DialogRules, IncomingCall, RefusedCall};
 use crate::config::IdentityHeader;
 
 /// What a request outside of any dialog gets.
@@ -98,6 +98,22 @@ impl Calls for Shared {
             true => Room::Free,
             false => Room::Overloaded,
         }
+    }
+
+    fn refused(&self, peer: SocketAddr, request: &Request) {
+        let Some(refusals) = &self.refusals else { return };
+        let called = called_user(&request.uri);
+        let trunk = self.trunk_of(peer.ip(), &called);
+        let id = request.call_id_header().map(|id| id.value().to_owned()).unwrap_or_default();
+        let refused = RefusedCall {
+            id,
+            trunk: trunk.and_then(|trunk| self.trunks.get(trunk)).map(|trunk| trunk.name.clone()),
+            caller: caller_of(self, trunk, request),
+            called,
+            status: StatusCode::BusyHere.code(),
+        };
+        // Of a flood of calls only some are told of; all are counted.
+        let _ = refusals.try_send(refused);
     }
 }
 
@@ -273,6 +289,7 @@ pub(super) fn new_call(shared: &Arc<Shared>, transaction: Transaction, door: Doo
             }
             None => debug!(%peer, "a SIP call is refused with 486"),
         }
+        shared.refused(peer, &transaction.original);
         return refuse(transaction, Counter::Busy, StatusCode::BusyHere);
     };
     let Some(slot) = door.slot() else {

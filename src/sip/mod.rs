@@ -65,7 +65,9 @@ pub mod edge;
 pub use agent::{Timers, UserAgent, UserAgentOptions};
 pub use certificate::PeerCertificate;
 pub use counters::{Counter, Counters};
-pub use dialog::{ByeReason, Dialog, DialogEvent, EndReason, IncomingCall, Offer, OutgoingCall, Progress, Rejection};
+pub use dialog::{
+    ByeReason, Dialog, DialogEvent, EndReason, IncomingCall, Offer, OutgoingCall, Progress, RefusedCall, Rejection,
+};
 pub use error::SipError;
 pub use identity::Caller;
 pub use inbound::{InboundUsers, InboundUsersError};

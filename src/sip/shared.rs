@@ -19,7 +19,7 @@ use super::limits::RareWarning;
 use super::peers::Peers;
 use super::streams::Flows;
 use super::trunk::Trunk;
-use super::{Counters, DialogRules, fields};
+use super::{Counters, DialogRules, RefusedCall, fields};
 use crate::config::Policy;
 
 /// In-dialog requests that may wait for a call's task.
@@ -67,6 +67,8 @@ pub(super) struct Shared {
     pub(super) t1: Duration,
     /// In the order of the options.
     pub(super) trunks: Vec<Arc<Trunk>>,
+    /// Who is told of calls that were refused because there was no room.
+    pub(super) refusals: Option<mpsc::Sender<RefusedCall>>,
 }
 
 /// The right to one call, on a trunk or on none.

@@ -92,6 +92,8 @@ pub(super) trait Calls: Send + Sync {
     fn judge(&self, peer: IpAddr, request: &Request) -> gate::Verdict;
     /// Whether an INVITE from there can become a call.
     fn room(&self, peer: IpAddr, request: &Request) -> Room;
+    /// An INVITE from there was refused because there is no room.
+    fn refused(&self, peer: SocketAddr, request: &Request);
 }
 
 /// The rules that messages are held against.
@@ -351,6 +353,9 @@ impl WireGate {
             return Ok(pass);
         };
         self.limits().refused.insert(identity, fault.0, now);
+        if again.is_none() && fault.2 == Counter::Busy {
+            calls.refused(from.peer, &request);
+        }
         let headers = match fault.0 {
             503 => vec![format!("Retry-After: {RETRY_AFTER_SECONDS}")],
             _ => vec![],

@@ -17,6 +17,8 @@ struct Line {
     rings: AtomicBool,
     /// How many more calls there is room for; not counted down.
     room: AtomicUsize,
+    /// How many calls were refused for want of it.
+    refused: AtomicUsize,
 }
 
 impl Calls for Line {
@@ -38,6 +40,10 @@ impl Calls for Line {
 
     fn room(&self, _peer: IpAddr, _request: &Request) -> Room {
         if self.room.load(Ordering::Relaxed) > 0 { Room::Free } else { Room::Busy }
+    }
+
+    fn refused(&self, _peer: SocketAddr, _request: &Request) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -260,6 +266,7 @@ fn what_a_refused_call_got_it_gets_again_and_its_ack_ends_here() {
     assert!(answer.starts_with("SIP/2.0 486"), "{answer}");
     bench.line.room.store(1, Ordering::Relaxed);
     assert_eq!(bench.answer(invite()), Some(answer.clone()), "there is room, but this one was refused");
+    assert_eq!(bench.line.refused.load(Ordering::Relaxed), 1, "one call, however often it asks");
     assert!(bench.passes(invite().replace("z9hG4bK-1", "z9hG4bK-2")));
     let to = answer.lines().find(|line| line.starts_with("To:")).unwrap();
     let ack = invite().replace("INVITE", "ACK").replace("To: <sip:620@box>", to);
