@@ -65,6 +65,9 @@ pub trait Leg: Send {
     /// Both sides have agreed anew: on another codec, another address, other keys, on hold.
     fn renegotiate(&mut self, media: &LegMedia);
 
+    /// The call leaves the media thread: what was counted since the last report is told.
+    fn leave(&mut self, _now: Instant) {}
+
     /// When something was last received; the start of the leg if nothing ever was.
     fn last_received(&self) -> Instant;
 }

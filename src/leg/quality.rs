@@ -37,6 +37,21 @@ pub struct LineQuality {
     pub said: Option<Side>,
     /// The mean of the round trips that were measured.
     pub round_trip: Option<Duration>,
+    /// Packets, both ways.
+    pub counts: Packets,
+}
+
+/// Packets that were counted on this side.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Packets {
+    /// They came.
+    pub received: u64,
+    /// They never came.
+    pub lost: u64,
+    /// They came after their time.
+    pub late: u64,
+    /// We sent them.
+    pub sent: u64,
 }
 
 /// Gathers what becomes [`LineQuality`].
@@ -89,7 +104,16 @@ impl Gathering {
         let said = self
             .told
             .map(|(report, sent)| side(sent.into(), report.cumulative_lost.into(), report.jitter, THEIR_BUFFER));
-        LineQuality { heard, said, round_trip }
+        let counts = self.latest.as_ref().map(|latest| {
+            let jitter = latest.counters.jitter;
+            Packets {
+                received: jitter.received,
+                lost: jitter.lost,
+                late: jitter.late,
+                sent: latest.sent.packets.into(),
+            }
+        });
+        LineQuality { heard, said, round_trip, counts: counts.unwrap_or_default() }
     }
 }
 

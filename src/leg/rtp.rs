@@ -189,6 +189,22 @@ impl RtpLeg {
     }
 }
 
+impl RtpLeg {
+    /// Tells what is counted so far. A reader that is late misses a report, not the count: the figures are sums.
+    fn report(&mut self, now: Instant) {
+        let _ = self.reports.try_push(LegReport {
+            at: now,
+            sent: self.sender.figures(),
+            reception: self.receiver.reception(),
+            counters: self.receiver.counters(),
+            remote: self.receiver.remote(),
+            srtp: self.srtp.as_ref().map_or_else(SrtpCounters::default, |srtp| srtp.counters().0),
+            depth: self.receiver.depth(),
+            rtcp_dropped: self.rtcp_dropped,
+        });
+    }
+}
+
 impl Leg for RtpLeg {
     fn hear(&mut self, now: Instant, frame: &mut Frame) -> FrameKind {
         let mut datagram = [0; DATAGRAM_BYTES];
@@ -232,18 +248,12 @@ impl Leg for RtpLeg {
         }
         self.ticks += 1;
         if self.ticks.is_multiple_of(TICKS_PER_REPORT) {
-            // A reader that is late misses a report, not the count: the figures are sums.
-            let _ = self.reports.try_push(LegReport {
-                at: now,
-                sent: self.sender.figures(),
-                reception: self.receiver.reception(),
-                counters: self.receiver.counters(),
-                remote: self.receiver.remote(),
-                srtp: self.srtp.as_ref().map_or_else(SrtpCounters::default, |srtp| srtp.counters().0),
-                depth: self.receiver.depth(),
-                rtcp_dropped: self.rtcp_dropped,
-            });
+            self.report(now);
         }
+    }
+
+    fn leave(&mut self, now: Instant) {
+        self.report(now);
     }
 
     fn skip(&mut self) {

@@ -130,6 +130,7 @@ impl Line {
             wake = true;
         }
         if self.stopping || !self.inside.commands.write_is_held() {
+            self.leg.leave(now);
             self.tell(now, Occurrence::Stopped);
             self.wake();
             return false;
