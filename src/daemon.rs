@@ -30,7 +30,10 @@ use crate::playout::SharedForecast;
 use crate::playout::clips::{ClipError, Clips};
 use crate::privacy::Secret;
 use crate::recogniser;
-use crate::sip::{InboundUsers, InboundUsersError, IncomingCall, SipError, TrunkOptions, UserAgent, UserAgentOptions};
+use crate::record::{self, CallRecord, CallsFile, Ledger};
+use crate::sip::{
+    InboundUsers, InboundUsersError, IncomingCall, RefusedCall, SipError, TrunkOptions, UserAgent, UserAgentOptions,
+};
 use crate::timeline::TurnReport;
 use crate::tools::{self, ToolError, Toolbox};
 use crate::tts::{self, Cached, Voices};
@@ -38,6 +41,12 @@ use crate::voicemail::{Poster, PosterError, Store, StoreError};
 
 /// Reports of turns that may wait to be written.
 const REPORTS: usize = 256;
+/// Records of calls that may wait to be written.
+const RECORDS: usize = 256;
+/// Calls without a place that may wait to be recorded.
+const REFUSALS: usize = 32;
+/// How often one of them is recorded at most: a flood of calls is counted, not written down.
+const REFUSAL: Duration = Duration::from_millis(50);
 /// How often what a call that ended by a fault left on the media thread is freed.
 const REAP: Duration = Duration::from_secs(1);
 /// How long calls have to say goodbye when the service ends.
@@ -117,6 +126,8 @@ pub struct Daemon {
     agent: Arc<UserAgent>,
     incoming: mpsc::Receiver<IncomingCall>,
     reports: mpsc::Receiver<TurnReport>,
+    records: mpsc::Receiver<CallRecord>,
+    refusals: mpsc::Receiver<RefusedCall>,
     poster: Option<Poster>,
     stop: CancellationToken,
 }
@@ -164,6 +175,7 @@ impl Daemon {
                  grant it with LimitRTPRIO=60 in the unit, or `ulimit -r 60` in the shell"
             );
         }
+        let (refusal_in, refusal_out) = mpsc::channel(REFUSALS);
         let (agent, incoming) = UserAgent::start(UserAgentOptions {
             public_address: config.sip.public_address,
             allowed_peers: config.sip.allowed_peers.clone(),
@@ -177,12 +189,14 @@ impl Daemon {
             tls_certificate_file: config.sip.tls_certificate_file.clone(),
             tls_key_file: config.sip.tls_key_file.clone(),
             max_connections: config.sip.max_connections,
+            refusals: Some(refusal_in),
             ..UserAgentOptions::new(config.sip.listen)
         })
         .await?;
         // Everywhere stays everywhere: media leave from where the route to each peer does, also when that changes.
         let bind_address: IpAddr = config.sip.listen.ip();
         let (report_in, report_out) = mpsc::channel(REPORTS);
+        let (ledger, record_out) = Ledger::new(RECORDS, config.log.calls_file_numbers);
         info!(sip = %agent.local_addr(), calls = config.sip.max_calls, language = language.code(), "ready");
         let parts = Parts {
             media_address: agent.advertised_addr().ip(),
@@ -201,6 +215,7 @@ impl Daemon {
             end_of_turn,
             recogniser,
             reports: report_in,
+            records: ledger,
         };
         Ok(Self {
             parts: Arc::new(parts),
@@ -208,6 +223,8 @@ impl Daemon {
             incoming,
             poster,
             reports: report_out,
+            records: record_out,
+            refusals: refusal_out,
             stop: CancellationToken::new(),
         })
     }
@@ -255,9 +272,11 @@ impl Daemon {
     /// # Errors
     /// When no calls can come any more, though nobody asked for the end.
     pub async fn serve(self, each: impl FnMut(&TurnReport) + Send + 'static) -> Result<(), AgentEnded> {
-        let Self { parts, agent, mut incoming, reports, poster, stop } = self;
+        let Self { parts, agent, mut incoming, reports, records, refusals, poster, stop } = self;
         let poster = poster.map(|poster| tokio::spawn(poster.run()));
         let writer = tokio::spawn(write_reports(reports, parts.config.log.timeline_file.clone(), each));
+        let keeper = tokio::spawn(record::write(records, calls_file(&parts.config), |_| {}));
+        let refusals = tokio::spawn(record_refusals(parts.clone(), refusals));
         let watchdog = tokio::spawn(feed_watchdog(parts.clone()));
         notify(&[NotifyState::Ready]);
         let mut calls = JoinSet::new();
@@ -289,10 +308,12 @@ impl Daemon {
         if let Some(poster) = poster {
             poster.abort();
         }
-        watchdog.abort();
-        let _ = watchdog.await;
+        for task in [watchdog, refusals] {
+            task.abort();
+            let _ = task.await;
+        }
         drop(parts);
-        let _ = tokio::time::timeout(FAREWELL, writer).await;
+        let _ = tokio::time::timeout(FAREWELL, async { tokio::join!(writer, keeper) }).await;
         ended
     }
 }
@@ -378,6 +399,19 @@ async fn feed_watchdog(parts: Arc<Parts>) {
         }
         seen = wakes;
         notify(&[NotifyState::Watchdog]);
+    }
+}
+
+fn calls_file(config: &Config) -> Option<CallsFile> {
+    let bytes_max = u64::from(config.log.calls_file_mb) * 1_000_000;
+    Some(CallsFile::new(config.log.calls_file.clone()?, bytes_max))
+}
+
+/// Records the calls for which there was no room.
+async fn record_refusals(parts: Arc<Parts>, mut refusals: mpsc::Receiver<RefusedCall>) {
+    while let Some(refused) = refusals.recv().await {
+        call::record_refused(&parts, &refused);
+        tokio::time::sleep(REFUSAL).await;
     }
 }
 

@@ -40,6 +40,7 @@ pub mod playout;
 pub mod leg;
 pub mod media;
 // assembly
+pub mod record;
 pub mod call;
 pub mod daemon;
 pub mod simulator;

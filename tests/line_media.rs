@@ -538,6 +538,7 @@ async fn parts(folder: &std::path::Path) -> Arc<Parts> {
         recogniser: None,
         speech: None,
         reports: tokio::sync::mpsc::channel(8).0,
+        records: offhook::record::Ledger::new(8, false).0,
         config,
     })
 }

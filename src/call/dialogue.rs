@@ -236,8 +236,8 @@ impl Dialogue {
     }
 
     /// What the turns have cost so far.
-    pub fn tally(&self) -> Tally {
-        self.tally
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// The caller is with us again.

@@ -7,13 +7,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::media::{Command, Occurrence, Ports};
+use crate::record::{Cause, Draft, EndedBy};
 use crate::sip::{ByeReason, DialogEvent, EndReason};
 
 use super::media::StartedMedia;
-use super::{Parts, Up, await_freed, log_line, until};
+use super::{Parts, Up, await_freed, ending, log_line, until};
 
 /// Echoes an answered call, to its end.
-pub(super) async fn echo(parts: &Arc<Parts>, up: Up, stop: CancellationToken) {
+pub(super) async fn echo(parts: &Arc<Parts>, up: Up, draft: &mut Draft, stop: CancellationToken) {
+    draft.answered(up.since);
     let Up { mut dialog, media: StartedMedia { mut ports, rtcp, mut agreement }, since } = up;
     ports.command(Command::Answered);
     ports.command(Command::Echo);
@@ -34,7 +36,10 @@ pub(super) async fn echo(parts: &Arc<Parts>, up: Up, stop: CancellationToken) {
                     break Err(ByeReason::Failure);
                 }
             },
-            () = until(deadline) => break Err(ByeReason::Normal),
+            () = until(deadline) => {
+                draft.ended(EndedBy::Us, Cause::TooLong);
+                break Err(ByeReason::Normal);
+            }
             event = dialog.event() => {
                 let agreed = match event {
                     DialogEvent::Ended(reason) => break Ok(reason),
@@ -50,12 +55,14 @@ pub(super) async fn echo(parts: &Arc<Parts>, up: Up, stop: CancellationToken) {
             () = stop.cancelled() => break Err(ByeReason::Normal),
         }
     };
+    ending::ended(draft, &ended);
     let counters = ports.counters().clone();
     let freed = async {
         ports.command(Command::Stop);
-        drop(over_at_last);
         let ports = &mut ports;
         await_freed(parts, move || ports.is_orphaned()).await;
+        // What the leg counted last has come by now.
+        drop(over_at_last);
     };
     let reason = match ended {
         Ok(reason) => {
@@ -64,7 +71,9 @@ pub(super) async fn echo(parts: &Arc<Parts>, up: Up, stop: CancellationToken) {
         }
         Err(why) => tokio::join!(dialog.hang_up_because(why), freed).0,
     };
-    log_line(line.await.unwrap_or_default().quality, &counters);
+    let quality = line.await.unwrap_or_default().quality;
+    log_line(quality, &counters);
+    ending::line(draft, &quality, &counters, &agreement);
     debug!(?reason, seconds = since.elapsed().as_secs_f32(), "the echo ended");
 }
 

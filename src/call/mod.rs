@@ -24,6 +24,7 @@ use crate::playout::SharedForecast;
 use crate::playout::clips::Clips;
 use crate::privacy::redact_number;
 use crate::recogniser::{Recogniser, Recognition};
+use crate::record::{Cause, Draft, EndedBy, Kind, Ledger};
 use crate::sdp;
 use crate::sentence::Piece;
 use crate::sip::{ByeReason, Dialog, DialogEvent, EndReason, IncomingCall, Rejection, UserAgent};
@@ -36,6 +37,7 @@ mod bridge;
 mod briefing;
 mod dialogue;
 mod echo;
+mod ending;
 mod incoming;
 mod listening;
 mod mailbox;
@@ -52,6 +54,7 @@ mod transfer;
 
 use bridge::Near;
 use dialogue::Dialogue;
+pub use ending::record_refused;
 pub use mailbox::Mailbox;
 use media::{StartedLeg, StartedMedia};
 pub use outgoing::place;
@@ -99,6 +102,8 @@ pub struct Parts {
     pub bind_address: IpAddr,
     /// Where the report of each turn goes. A full channel loses the report.
     pub reports: mpsc::Sender<TurnReport>,
+    /// Where the record of each call goes.
+    pub records: Ledger,
 }
 
 /// What a call's own tasks tell it.
@@ -128,10 +133,12 @@ pub async fn run(parts: Arc<Parts>, agent: Arc<UserAgent>, incoming: IncomingCal
     let span = info_span!("call", id = %incoming.id);
     async {
         info!(peer = %incoming.peer, caller = redact_number(&incoming.caller.user), "rings");
+        let mut draft = ending::draft_of(&parts, &incoming);
         if parts.config.sip.echo_number.as_deref() == Some(incoming.called.as_str()) {
+            draft.record().kind = Kind::Echo;
             match incoming::answer(&parts, incoming, &stop).await {
-                Ok(up) => echo::echo(&parts, up, stop).await,
-                Err(error) => warn!(%error, "not answered"),
+                Ok(up) => echo::echo(&parts, up, &mut draft, stop).await,
+                Err(error) => not_answered(&mut draft, &error),
             }
             return;
         }
@@ -141,13 +148,18 @@ pub async fn run(parts: Arc<Parts>, agent: Arc<UserAgent>, incoming: IncomingCal
         let origin = Origin { trunk: incoming.trunk.clone(), peer: incoming.peer.ip(), caller };
         match incoming::answer(&parts, incoming, &stop).await {
             Ok(up) => {
-                converse(&parts, agent, origin, up, briefing, stop).await;
+                converse(&parts, agent, origin, up, briefing, &mut draft, stop).await;
             }
-            Err(error) => warn!(%error, "not answered"),
+            Err(error) => not_answered(&mut draft, &error),
         }
     }
     .instrument(span)
     .await;
+}
+
+fn not_answered(draft: &mut Draft, error: &Unanswered) {
+    warn!(%error, "not answered");
+    ending::unanswered(draft, error);
 }
 
 /// Why a call did not come up.
@@ -214,8 +226,10 @@ async fn converse(
     origin: Origin,
     up: Up,
     briefing: Briefing,
+    draft: &mut Draft,
     stop: CancellationToken,
 ) -> EndReason {
+    draft.answered(up.since);
     let Up { mut dialog, media: StartedMedia { mut ports, rtcp, mut agreement }, since } = up;
     let counters = ports.counters().clone();
     let (work_in, mut work_out) = mpsc::channel(WORK);
@@ -282,16 +296,21 @@ async fn converse(
         }
         if let Some(why) = dialogue.take_hang_up() {
             info!(?why, "hangs up");
+            draft.ended(EndedBy::Us, ending::cause_of(why));
             break Err(ByeReason::Normal);
         }
         if let Some(to) = dialogue.take_transfer() {
             info!("hands the caller over");
+            draft.record().transfers += 1;
             let trunk = origin.trunk.as_deref().map(str::to_owned);
             let way = trunk.as_ref().and_then(|name| parts.config.trunk.get(name)).map(|trunk| trunk.transfer);
             let handover = Handover { to: to.to_string(), trunk, way: way.unwrap_or_default() };
             let (dialog, agreement, stop) = (&mut dialog, &mut agreement, &stop);
             let mut near = Near { dialog, ports: dialogue.ports(), agreement, stop, peer: origin.peer };
             if let Some(over) = transfer::hand_over(parts, &agent, handover, &mut near).await {
+                if over == Err(ByeReason::Normal) {
+                    draft.ended(EndedBy::Us, Cause::Transferred);
+                }
                 break over;
             }
             // The hold may have come and gone meanwhile.
@@ -301,6 +320,7 @@ async fn converse(
             dialogue.transfer_failed(Instant::now());
         }
     };
+    ending::ended(draft, &ended);
     let freed = async {
         dialogue.hung_up(Instant::now()).await;
         drop((speaker, rtcp_over));
@@ -315,8 +335,11 @@ async fn converse(
         // A peer that is gone leaves the BYE unanswered for half a minute; nothing else of the call lasts so long.
         Err(why) => tokio::join!(dialog.hang_up_because(why), freed).0,
     };
-    log_line(line.await.unwrap_or_default().quality, &counters);
+    let quality = line.await.unwrap_or_default().quality;
+    log_line(quality, &counters);
+    ending::line(draft, &quality, &counters, &agreement);
     let tally = dialogue.tally();
+    ending::tally(draft, tally);
     info!(
         ?reason,
         seconds = since.elapsed().as_secs_f32(),

@@ -12,12 +12,13 @@ use tracing::{Instrument, info, info_span, warn};
 
 use crate::context::Briefing;
 use crate::pcm::tone::Ringback;
+use crate::record::{Direction, Draft, Opening};
 use crate::sdp::MediaSecurity;
 use crate::sip::{ByeReason, Dial, EndReason, OutgoingCall, Progress, SipError, UserAgent};
 
 use super::media::{BoundMedia, StartedMedia};
 use super::succession::Origin;
-use super::{Parts, Unanswered, Up, converse, warm};
+use super::{Parts, Unanswered, Up, converse, ending, warm};
 
 /// Calls as `dial` says, whose offer is made here, and talks until the call is over. `peer` is the address of the trunk's server, or of the
 /// URI's host: the media leave from where the route to it does. `stop` cancels or hangs up.
@@ -40,9 +41,13 @@ pub async fn place(
     async {
         info!("places a call");
         warm(&parts);
-        let up = answered(&parts, call, media, &stop).await?;
+        let trunk = through.as_deref();
+        let opening = Opening { call: &call.id, trunk, direction: Direction::Out, caller: "", called: &number };
+        let mut draft = Draft::open(&parts.records, opening);
+        let up = answered(&parts, call, media, &stop).await;
+        let up = up.inspect_err(|error| ending::unanswered(&mut draft, error))?;
         let origin = Origin { trunk: through, peer, caller: number.into() };
-        Ok(converse(&parts, agent, origin, up, Briefing::without_caller(&parts.sources), stop).await)
+        Ok(converse(&parts, agent, origin, up, Briefing::without_caller(&parts.sources), &mut draft, stop).await)
     }
     .instrument(span)
     .await

@@ -3,8 +3,11 @@
 use crate::model::Usage;
 use crate::timeline::TurnReport;
 
+/// Turns of a call whose first sounds are kept.
+const FIRST_SOUNDS: usize = 1000;
+
 /// The sums of a call.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Tally {
     /// Turns that were reported.
     pub turns: u32,
@@ -18,6 +21,10 @@ pub(super) struct Tally {
     pub usage: Usage,
     /// What voice and recogniser cost, in millionths of the currency of `[price]`.
     pub speech_micros: u64,
+    /// How long each turn was without a sound, of the first thousand.
+    pub first_sounds_ms: Vec<f64>,
+    /// Messages that the caller left.
+    pub messages: u32,
 }
 
 impl Tally {
@@ -26,6 +33,8 @@ impl Tally {
         self.requests += turn.requests;
         self.wasted += turn.requests_wasted;
         self.speculative += u32::from(turn.speculative);
+        let has_room = self.first_sounds_ms.len() < FIRST_SOUNDS;
+        self.first_sounds_ms.extend(turn.first_sound_ms.filter(|_| has_room));
     }
 
     /// What all of it comes to by the configured prices; `None` when none is configured.

@@ -15,6 +15,7 @@ mod ladder;
 mod limits;
 mod live;
 mod load;
+mod log;
 mod recogniser;
 mod model;
 mod secrets;
@@ -32,6 +33,7 @@ pub use ladder::{Ladder, Remedy, Voicemail};
 pub use limits::Limits;
 pub use live::Live;
 pub use load::{ConfigError, Problem, Problems, load, parse};
+pub use log::Log;
 pub use model::{Chat, GeminiApi, Persona, Price};
 pub(crate) use model::{is_near, is_private_host};
 pub use recogniser::{Engine, Recogniser};
@@ -461,12 +463,4 @@ impl Default for Conversation {
             speculation: true,
         }
     }
-}
-
-/// `[log]`
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Log {
-    /// A file that gets one JSON object a turn, appended.
-    pub timeline_file: Option<PathBuf>,
 }

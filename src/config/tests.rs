@@ -47,7 +47,10 @@ fn an_unknown_name_gets_a_suggestion() {
     assert_eq!(problem("[hering]\nsoft_end_ms = 4\n"), "1: unknown section [hering]; did you mean [hearing]?");
     assert_eq!(problem("[sip]\nport_min = 4000\n"), "2: [sip] key port_min: unknown; it belongs under [rtp]");
     assert_eq!(problem("max_calls = 4\n"), "1: key max_calls: outside of any section; it belongs under [sip]");
-    assert_eq!(problem("[log]\nzebra = 1\n"), "2: [log] key zebra: unknown; the keys here are timeline_file");
+    assert_eq!(
+        problem("[log]\nzebra = 1\n"),
+        "2: [log] key zebra: unknown; the keys here are calls_file, calls_file_mb, calls_file_numbers and timeline_file"
+    );
     assert!(problem("[zebra]\n").starts_with("1: unknown section [zebra]; the sections are ["));
     assert_eq!(
         problem("sip = 5060\n"),

@@ -81,6 +81,7 @@ pub(super) fn complaints(config: &Config) -> Vec<Complaint> {
     super::tools::complaints(&mut found, config);
     super::ladder::complaints(&mut found, config);
     super::limits::complaints(&mut found, config);
+    super::log::complaints(&mut found, config);
     found.0
 }
 

@@ -49,6 +49,7 @@ impl Dialogue {
         self.message = None;
         if let Some(mailbox) = self.parts.voicemail.clone().filter(|_| !recording.samples.is_empty()) {
             let from = self.from.clone();
+            self.tally.messages += 1;
             self.saving = Some(tokio::task::spawn_blocking(move || mailbox.keep(SystemTime::now(), from, &recording)));
         }
         self.tell(now, Input::MessageTaken);

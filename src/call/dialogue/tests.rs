@@ -57,6 +57,7 @@ async fn a_call_ends_even_if_the_media_thread_does_not_answer() {
         media_address: ip,
         bind_address: ip,
         reports: mpsc::channel(1).0,
+        records: crate::record::Ledger::new(1, false).0,
         config,
     };
     let endpointer = Endpointer::new(crate::hearing::Limits::from(&parts.config.hearing));
