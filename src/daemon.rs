@@ -34,6 +34,7 @@ use crate::record::{self, CallRecord, CallsFile, Ledger};
 use crate::sip::{
     InboundUsers, InboundUsersError, IncomingCall, RefusedCall, SipError, TrunkOptions, UserAgent, UserAgentOptions,
 };
+use crate::status::{Metrics, Readings, StatusError, StatusPage};
 use crate::timeline::TurnReport;
 use crate::tools::{self, ToolError, Toolbox};
 use crate::tts::{self, Cached, Voices};
@@ -115,6 +116,9 @@ pub enum StartError {
         /// The line and what is wrong with it.
         source: InboundUsersError,
     },
+    /// The port of `[status]` cannot be opened.
+    #[error(transparent)]
+    Status(#[from] StatusError),
     /// The SIP port cannot be opened.
     #[error(transparent)]
     Sip(#[from] SipError),
@@ -129,6 +133,7 @@ pub struct Daemon {
     records: mpsc::Receiver<CallRecord>,
     refusals: mpsc::Receiver<RefusedCall>,
     poster: Option<Poster>,
+    status: Option<StatusPage>,
     stop: CancellationToken,
 }
 
@@ -175,6 +180,10 @@ impl Daemon {
                  grant it with LimitRTPRIO=60 in the unit, or `ulimit -r 60` in the shell"
             );
         }
+        let status = match config.status.listen {
+            Some(address) => Some(StatusPage::bind(address).await?),
+            None => None,
+        };
         let (refusal_in, refusal_out) = mpsc::channel(REFUSALS);
         let (agent, incoming) = UserAgent::start(UserAgentOptions {
             public_address: config.sip.public_address,
@@ -222,6 +231,7 @@ impl Daemon {
             agent: Arc::new(agent),
             incoming,
             poster,
+            status,
             reports: report_out,
             records: record_out,
             refusals: refusal_out,
@@ -237,6 +247,11 @@ impl Daemon {
     /// Where SIP is answered over TLS.
     pub fn sip_tls_address(&self) -> Option<SocketAddr> {
         self.agent.tls_addr()
+    }
+
+    /// Where the state is told over HTTP.
+    pub fn status_address(&self) -> Option<SocketAddr> {
+        self.status.as_ref().map(StatusPage::address)
     }
 
     /// What is counted on the media thread: how many calls it serves, whether it is on time.
@@ -271,11 +286,27 @@ impl Daemon {
     ///
     /// # Errors
     /// When no calls can come any more, though nobody asked for the end.
-    pub async fn serve(self, each: impl FnMut(&TurnReport) + Send + 'static) -> Result<(), AgentEnded> {
-        let Self { parts, agent, mut incoming, reports, records, refusals, poster, stop } = self;
+    pub async fn serve(self, mut each: impl FnMut(&TurnReport) + Send + 'static) -> Result<(), AgentEnded> {
+        let Self { parts, agent, mut incoming, reports, records, refusals, poster, status, stop } = self;
+        let metrics = Arc::new(Metrics::new(Readings {
+            media: parts.media.counters().clone(),
+            agent: Arc::downgrade(&agent),
+            records_dropped: parts.records.dropped(),
+        }));
+        let of_turns = metrics.clone();
+        let each = move |turn: &TurnReport| {
+            of_turns.turn(turn);
+            each(turn);
+        };
         let poster = poster.map(|poster| tokio::spawn(poster.run()));
         let writer = tokio::spawn(write_reports(reports, parts.config.log.timeline_file.clone(), each));
-        let keeper = tokio::spawn(record::write(records, calls_file(&parts.config), |_| {}));
+        let keeper = tokio::spawn(record::write(records, calls_file(&parts.config), {
+            let metrics = metrics.clone();
+            move |call: &CallRecord| metrics.call(call)
+        }));
+        if let Some(status) = status {
+            tokio::spawn(status.serve(metrics, stop.child_token()));
+        }
         let refusals = tokio::spawn(record_refusals(parts.clone(), refusals));
         let watchdog = tokio::spawn(feed_watchdog(parts.clone()));
         notify(&[NotifyState::Ready]);

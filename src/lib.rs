@@ -42,6 +42,7 @@ pub mod media;
 // assembly
 pub mod record;
 pub mod call;
+pub mod status;
 pub mod daemon;
 pub mod simulator;
 pub mod phone;

@@ -1,7 +1,9 @@
 //! What is written down of a call, and what is told of all of them: whole calls, and the files and pages that they leave.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use offhook::codec::Codec;
@@ -145,4 +147,101 @@ async fn a_call_to_the_echo_number_and_one_that_is_cancelled_are_recorded() {
         (Outcome::Cancelled, EndedBy::Peer, Cause::Cancelled)
     );
     assert_eq!((cancelled.status, cancelled.talk_ms, cancelled.line.as_ref()), (Some(487), None, None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_metrics_of_whole_calls_are_read_by_an_http_client_and_hold_to_the_format() {
+    let house = House::open(|config, _| {
+        config.status.listen = Some((LOOPBACK, 0).into());
+        config.sip.max_calls = 1;
+    })
+    .await;
+    let page = |path: &str| {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = client.get(format!("http://{}{path}", house.status.unwrap()));
+        async move { request.send().await.unwrap() }
+    };
+    assert_eq!(page("/healthz").await.status(), 200);
+    let during = async {
+        until("the call is up", || house.media.lines.load(Relaxed) == 1).await;
+        let text = page("/metrics").await.text().await.unwrap();
+        let refused = house.call(house.options(vec![say(QUESTION)])).await;
+        assert!(matches!(refused, Err(PhoneError::Busy { code: 486, .. })), "{:?}", refused.err());
+        text
+    };
+    let (call, text) = tokio::join!(house.call(house.options(vec![say(QUESTION)])), during);
+    let sent = call.unwrap().report.sent.packets;
+    assert_eq!(value(&text, "offhook_calls_now"), Some(1.0), "{text}");
+    house.is_empty().await;
+    let answered = "offhook_calls_total{direction=\"in\",outcome=\"answered\",cause=\"hung_up\"}";
+    let mut text = String::new();
+    while value(&text, answered).is_none() {
+        let response = soon("metrics", page("/metrics")).await;
+        assert_eq!(response.headers()["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+        text = response.text().await.unwrap();
+    }
+    holds_to_the_format(&text);
+    let is = |name: &str| value(&text, name).unwrap_or_else(|| panic!("{name} in {text}"));
+    assert_eq!(is(answered), 1.0);
+    assert_eq!(is("offhook_calls_total{direction=\"in\",outcome=\"refused\",cause=\"busy\"}"), 1.0);
+    assert_eq!(is("offhook_turns_total{outcome=\"answered\"}"), 1.0);
+    assert_eq!(is("offhook_first_sound_seconds_count"), 1.0);
+    assert!((0.1..3.0).contains(&is("offhook_first_sound_seconds_sum")), "{text}");
+    assert!(is("offhook_answer_start_seconds_sum") >= is("offhook_first_sound_seconds_sum"));
+    assert!(is("offhook_mos_sum{heard_by=\"us\"}") > 4.0 && is("offhook_tokens_total{kind=\"prompt\"}") > 0.0);
+    assert!((is("offhook_rtp_packets_total{what=\"received\"}") - sent as f64).abs() <= 5.0, "{sent} sent, {text}");
+    assert!(is("offhook_media_wakes_total") > 100.0 && is("offhook_media_worst_lateness_seconds") < 5.0);
+    assert_eq!((is("offhook_ring_dropped_total{ring=\"heard\"}"), is("offhook_sip_total{what=\"busy\"}")), (0.0, 1.0));
+    house.close().await;
+}
+
+/// What a line of metrics says.
+fn value(text: &str, name: &str) -> Option<f64> {
+    let of = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+    text.lines().find_map(of)
+}
+
+/// The rules of OpenMetrics text that a careless exporter breaks: every line is a sample of the family above it or says what that is;
+/// names, suffixes and labels are such, and all ends with the mark of the end.
+fn holds_to_the_format(text: &str) {
+    let body = text.strip_suffix("# EOF\n").expect("the mark of the end");
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    let (mut family, mut kind, mut families, mut samples) = ("", "", BTreeSet::new(), BTreeSet::new());
+    for line in body.lines() {
+        let mut words = line.splitn(4, ' ');
+        match [words.next(), words.next(), words.next(), words.next()] {
+            [Some("#"), Some("HELP"), Some(name), Some(help)] => {
+                assert!(is_name(name) && !help.is_empty() && families.insert(name), "{line}");
+                family = name;
+            }
+            [Some("#"), Some("TYPE"), Some(name), Some(of)] => {
+                assert!(name == family && ["counter", "gauge", "histogram"].contains(&of), "{line}");
+                kind = of;
+            }
+            [Some("#"), Some("UNIT"), Some(name), Some(unit)] => {
+                assert!(name == family && name.ends_with(&format!("_{unit}")), "{line}");
+            }
+            [Some(sample), Some(number), None, None] => {
+                assert!(samples.insert(sample) && number.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
+                let (name, labels) = sample.split_once('{').map_or((sample, None), |(name, rest)| (name, Some(rest)));
+                let suffixes: &[&str] = match kind {
+                    "counter" => &["_total"],
+                    "histogram" => &["_bucket", "_sum", "_count"],
+                    _ => &[""],
+                };
+                assert!(name.strip_prefix(family).is_some_and(|suffix| suffixes.contains(&suffix)), "{line}");
+                for label in labels.iter().flat_map(|labels| labels.strip_suffix('}').expect(line).split(',')) {
+                    let (key, value) = label.split_once("=\"").expect(line);
+                    assert!(
+                        is_name(key) && value.strip_suffix('"').is_some_and(|value| !value.contains('"')),
+                        "{line}"
+                    );
+                }
+            }
+            _ => panic!("no line of metrics: {line}"),
+        }
+    }
+    assert!(families.len() > 15, "{families:?}");
 }

@@ -102,7 +102,7 @@ impl From<StartError> for Failure {
             | StartError::Tools(_)
             | StartError::Webhook(_) => Exit::Config,
             StartError::Voicemail(_) | StartError::Day(_) => Exit::CannotCreate,
-            StartError::Media(_) | StartError::Sip(_) => Exit::Os,
+            StartError::Media(_) | StartError::Sip(_) | StartError::Status(_) => Exit::Os,
         };
         Self::new(exit, error)
     }

@@ -20,6 +20,7 @@ mod recogniser;
 mod model;
 mod secrets;
 mod server;
+mod status;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub(crate) use model::{is_near, is_private_host};
 pub use recogniser::{Engine, Recogniser};
 pub use secrets::{SecretError, Wanted};
 pub use server::{HostPort, ServerEntry, ServerError};
+pub use status::Status;
 pub use template::{Placed, Template, Unplaced};
 pub use tools::{Functions, HttpTool};
 pub use trunk::{
@@ -151,6 +153,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is written down.
     pub log: Log,
+    /// What is told to whoever asks.
+    pub status: Status,
 }
 
 /// `[sip]`

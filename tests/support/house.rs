@@ -49,6 +49,8 @@ pub struct House {
     pub address: SocketAddr,
     /// The same over TLS.
     pub tls: Option<SocketAddr>,
+    /// Where the state is told.
+    pub status: Option<SocketAddr>,
     pub media: Arc<MediaCounters>,
     clips: Clips,
     reports: Arc<Mutex<Vec<TurnReport>>>,
@@ -84,11 +86,11 @@ impl House {
         let clips = Clips::open(&config.placeholder, config.voice.level_dbfs).unwrap();
         let daemon = Daemon::start_with(config, end_of_turn).await.unwrap();
         let (address, media, stop) = (daemon.sip_address(), daemon.media_counters(), daemon.stopper());
-        let tls = daemon.sip_tls_address();
+        let (tls, status) = (daemon.sip_tls_address(), daemon.status_address());
         let reports = Arc::<Mutex<Vec<TurnReport>>>::default();
         let seen = reports.clone();
         let service = tokio::spawn(daemon.serve(move |report| seen.lock().unwrap().push(report.clone())));
-        Self { simulator, address, tls, media, clips, reports, stop, service, folder }
+        Self { simulator, address, tls, status, media, clips, reports, stop, service, folder }
     }
 
     pub fn uri(&self) -> String {
