@@ -57,12 +57,25 @@ impl Gain {
     }
 }
 
+/// Factor of the sample `n` of a fade-in over so many samples.
+pub(super) fn ramp(n: usize, length: usize) -> f32 {
+    (1.0 - (std::f32::consts::PI * (n as f32 + 0.5) / length as f32).cos()) / 2.0
+}
+
+/// Fades all of it out.
+pub(super) fn fade_out(samples: &mut [i16]) {
+    let length = samples.len();
+    for (n, sample) in samples.iter_mut().rev().enumerate() {
+        *sample = (f32::from(*sample) * ramp(n, length)) as i16;
+    }
+}
+
 /// Fades the first and last 5 ms in and out.
 pub fn fade_edges(samples: &mut [i16]) {
     let length = MARGIN.min(samples.len() / 2);
     let total = samples.len();
     for n in 0..length {
-        let factor = (1.0 - (std::f32::consts::PI * (n as f32 + 0.5) / length as f32).cos()) / 2.0;
+        let factor = ramp(n, length);
         samples[n] = (f32::from(samples[n]) * factor) as i16;
         samples[total - 1 - n] = (f32::from(samples[total - 1 - n]) * factor) as i16;
     }
