@@ -2,6 +2,8 @@
 //!
 //! RTCP that comes on the same port (RFC 5761) is passed on as it is: what it says is none of the media thread's business.
 //!
+//! From a peer without telephone events keys are heard as tones, which then are no part of the caller's sound.
+//!
 //! While the far side holds the call (RFC 3264 §8.4) nothing is sent but a packet without payload every 15 s, the interval of RFC 6263 §4: RTCP
 //! keeps only its own port open, and behind a NAT the way for the sound would be gone at the retrieval. It is an RTP header, and not an
 //! empty datagram, since relays that latch follow nothing else; it is no sound, so that the direction agreed on is kept.
@@ -15,7 +17,8 @@ use std::time::{Duration, Instant};
 use ringbuf::traits::{Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 
-use crate::pcm::{Frame, samples_in};
+use crate::pcm::keypad::KeyTones;
+use crate::pcm::{Frame, PTIME, SILENCE, samples_in};
 use crate::rtp::packet;
 use crate::rtp::receiver::{Receiver, ReceiverCounters};
 use crate::rtp::sender::{MAX_PACKET_BYTES, Sender, SenderFigures};
@@ -34,6 +37,9 @@ const DATAGRAM_BYTES: usize = 2048;
 const TICKS_PER_REPORT: u32 = 50;
 /// Reports that may wait.
 const REPORTS: usize = 8;
+
+/// Our own tones may come back for so many ticks behind them.
+const DEAF_TICKS: u32 = 30;
 
 /// Ticks between two packets that keep the way open: 15 s.
 const TICKS_PER_KEEPALIVE: u32 = 750;
@@ -105,6 +111,10 @@ pub struct RtpLeg {
     socket: UdpSocket,
     receiver: Receiver,
     sender: Sender,
+    /// Keys heard as tones, where there are no telephone events.
+    tones: Option<KeyTones>,
+    toned: Option<Dtmf>,
+    deaf_ticks: u32,
     srtp: Option<Protection>,
     began: Instant,
     sounding: bool,
@@ -137,6 +147,9 @@ impl RtpLeg {
             socket,
             receiver: Receiver::new(negotiated.codec, negotiated.telephone_event, negotiated.remote, jitter),
             sender: Sender::new(negotiated.codec, negotiated.telephone_event),
+            tones: negotiated.telephone_event.is_none().then(KeyTones::new),
+            toned: None,
+            deaf_ticks: 0,
             srtp: negotiated.srtp.map(|keys| Protection::new(Protocol::Rtp, &keys)),
             began: now,
             sounding: false,
@@ -160,6 +173,20 @@ impl RtpLeg {
     /// Where packets go.
     pub fn remote(&self) -> SocketAddr {
         self.receiver.remote()
+    }
+
+    /// Hears keys in a frame, and leaves of it what the caller says.
+    fn hear_keys(&mut self, frame: &mut Frame) {
+        let Some(tones) = &mut self.tones else { return };
+        if self.deaf_ticks > 0 {
+            self.deaf_ticks -= 1;
+            *tones = KeyTones::new();
+        } else {
+            self.toned = tones.hear(frame).map(|(digit, duration)| Dtmf { digit, duration }).or(self.toned);
+            if tones.is_held() {
+                *frame = SILENCE;
+            }
+        }
     }
 
     /// Leaves RTCP to whoever reads it.
@@ -227,7 +254,9 @@ impl Leg for RtpLeg {
                 Ok(None) | Err(_) => break,
             }
         }
-        self.receiver.pull(now, frame)
+        let kind = self.receiver.pull(now, frame);
+        self.hear_keys(frame);
+        kind
     }
 
     fn speak(&mut self, now: Instant, frame: &Frame, sounding: bool) {
@@ -261,16 +290,23 @@ impl Leg for RtpLeg {
     }
 
     fn poll_dtmf(&mut self) -> Option<Dtmf> {
-        self.receiver.poll_dtmf()
+        self.receiver.poll_dtmf().or_else(|| self.toned.take())
     }
 
     fn dial(&mut self, key: Dtmf) {
         self.sender.dial(key.digit, key.duration);
+        if self.tones.is_some() {
+            self.deaf_ticks = self.deaf_ticks.max(DEAF_TICKS) + (key.duration.as_millis() / PTIME.as_millis()) as u32;
+        }
     }
 
     fn renegotiate(&mut self, media: &LegMedia) {
         self.receiver.renegotiate(media.codec, media.telephone_event);
         self.sender.renegotiate(media.codec, media.telephone_event);
+        self.tones = match (media.telephone_event, self.tones.take()) {
+            (None, tones) => Some(tones.unwrap_or_default()),
+            (Some(_), _) => None,
+        };
         self.rtcp_mux = media.rtcp_mux;
         Protection::renew(&mut self.srtp, Protocol::Rtp, media.srtp.as_ref());
         if let Some(remote) = media.remote {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub mod keypad;
 pub mod level;
 pub mod resample;
 pub mod tone;

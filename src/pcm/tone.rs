@@ -63,9 +63,9 @@ impl Ringback {
 /// upper one is louder, since lines dampen it more (ETSI ES 201 235-2 §4.2).
 const KEY_AMPLITUDES: [f32; 2] = [0.22 * 32767.0, 0.277 * 32767.0];
 /// Rows and columns of the keypad in hertz (ITU-T Q.23).
-const KEY_ROWS: [f32; 4] = [697.0, 770.0, 852.0, 941.0];
-const KEY_COLUMNS: [f32; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
-const KEYPAD: &[u8; 16] = b"123A456B789C*0#D";
+pub(super) const KEY_ROWS: [f32; 4] = [697.0, 770.0, 852.0, 941.0];
+pub(super) const KEY_COLUMNS: [f32; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
+pub(super) const KEYPAD: &[u8; 16] = b"123A456B789C*0#D";
 
 /// The two components of a key's tone in hertz: of `0`–`9`, `*`, `#`, `A`–`D`.
 pub fn key_hz(key: char) -> Option<[f32; 2]> {
