@@ -97,6 +97,9 @@ pub struct Args {
     /// Offer SRTP, and nothing else. The keys are in the SDP, which goes over UDP in the clear: for tests.
     #[arg(long)]
     pub srtp: bool,
+    /// Take no telephone events: keys are pressed as tones
+    #[arg(long)]
+    pub tone_keys: bool,
     /// Local address to call from; without it the one that the system routes from.
     #[arg(long, value_name = "IP")]
     pub bind: Option<IpAddr>,
@@ -313,6 +316,7 @@ fn prepare(args: &Args) -> Result<CallOptions, CallError> {
         [args.greeting_wait_ms, args.answer_wait_ms].map(|wait| if args.echo { wait.min(ECHO_WAIT_MS) } else { wait });
     Ok(CallOptions {
         srtp: args.srtp,
+        tone_keys: args.tone_keys,
         echo: args.echo,
         uri: args.uri.clone(),
         trunk: trunk(args)?,

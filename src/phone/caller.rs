@@ -13,8 +13,8 @@ use super::rtcp::{Rtcp, Told};
 use super::script::{Script, ScriptOptions, Step};
 use super::turn::Spoken;
 use crate::codec::Codec;
-use crate::pcm::{FRAME_SAMPLES, PTIME, SILENCE};
-use crate::rtp::dtmf::{Dtmf, DtmfDetector};
+use crate::pcm::{FRAME_SAMPLES, PTIME, SILENCE, tone};
+use crate::rtp::dtmf::{DIGITS, Dtmf, DtmfDetector};
 use crate::rtp::packet::{HEADER_BYTES, PacketView, write_packet};
 use crate::rtp::sender::SenderFigures;
 
@@ -189,7 +189,11 @@ impl Caller {
         }
         match (event, self.agreed.event_payload_type) {
             (Some(event), Some(payload_type)) => self.send_event(event, payload_type, send),
-            _ => {
+            (event, _) => {
+                if let Some((code, pressed, _)) = event {
+                    let key = char::from(DIGITS[usize::from(code) % DIGITS.len()]);
+                    frame = tone::key_frame(key, (pressed - 1) * FRAME_SAMPLES, pressed * FRAME_SAMPLES);
+                }
                 let mut payload = [0; FRAME_SAMPLES];
                 let length = self.agreed.codec.encode(&frame, &mut payload);
                 let packet = PacketView {

@@ -45,6 +45,8 @@ pub struct CallOptions {
     pub ring: Duration,
     /// Codecs to offer, most wanted first.
     pub codecs: Vec<Codec>,
+    /// Offer no telephone events: keys are pressed as tones.
+    pub tone_keys: bool,
     /// Offer SRTP, and nothing else; without it, what the trunk wants. The keys are in the SDP, which UDP does not hide.
     pub srtp: bool,
     /// What the caller says, turn by turn.
@@ -69,6 +71,7 @@ impl CallOptions {
             bind: None,
             ring: Duration::from_secs(30),
             codecs: Codec::ALL.to_vec(),
+            tone_keys: false,
             srtp: false,
             utterances: utterances.into(),
             clips: Arc::new([]),
@@ -77,6 +80,17 @@ impl CallOptions {
             record: None,
         }
     }
+}
+
+/// An offer of ours as a telephone makes it that knows no telephone events.
+fn without_events(offer: Vec<u8>) -> Vec<u8> {
+    let offer = String::from_utf8_lossy(&offer).into_owned();
+    let lines = offer.lines().filter(|line| !line.starts_with("a=rtpmap:101 ") && !line.starts_with("a=fmtp:101 "));
+    let lines = lines.map(|line| match line.strip_suffix(" 101") {
+        Some(media) if line.starts_with("m=") => media,
+        _ => line,
+    });
+    lines.flat_map(|line| [line, "\r\n"]).collect::<String>().into_bytes()
 }
 
 /// A trunk of a configuration, for a call through it.
@@ -224,10 +238,11 @@ pub async fn place(options: CallOptions) -> Result<CallReport, PhoneError> {
         true => sdp::MediaSecurity::new(Policy::Required, false, true)?,
         false => sdp::MediaSecurity::through(options.trunk.as_deref().map(|trunk| &trunk.trunk))?,
     };
+    let offer = sdp::make_offer(&media, &options.codecs, &security);
     let dial = Dial {
         to: options.uri.clone(),
         trunk: options.trunk.as_ref().map(|trunk| trunk.name.clone()),
-        offer: sdp::make_offer(&media, &options.codecs, &security),
+        offer: if options.tone_keys { without_events(offer) } else { offer },
         ..Dial::default()
     };
     let mut call = agent.dial(dial).await?;
