@@ -20,6 +20,7 @@ use crate::tools::{self, Control, Doings, Guard};
 use crate::tts::{AnswerId, Say};
 use crate::voicemail::{Note, Recorder};
 
+use super::keypad::{Keypad, Way};
 use super::listening::Ear;
 use super::open::Open;
 use super::recordings::Recordings;
@@ -74,6 +75,7 @@ pub(super) struct Dialogue {
     characters: u64,
     /// A message that is being left.
     message: Option<Recorder>,
+    keypad: Keypad,
     saving: Option<tokio::task::JoinHandle<()>>,
     /// How often a wait was bridged.
     bridges: usize,
@@ -115,6 +117,7 @@ impl Dialogue {
             asked_in_vain: false,
             characters: 0,
             message: None,
+            keypad: Keypad::default(),
             saving: None,
             bridges: 0,
             acknowledged: None,
@@ -144,11 +147,13 @@ impl Dialogue {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let message = self.message.as_ref().and_then(Recorder::poll_timeout);
         let conversation = self.conversation.poll_timeout().map(|(at, _)| at);
-        conversation.into_iter().chain(self.ear.poll_timeout()).chain(self.speech.poll_timeout()).chain(message).min()
+        let spoken = self.ear.poll_timeout().into_iter().chain(self.speech.poll_timeout());
+        conversation.into_iter().chain(spoken).chain(message).chain(self.keypad.poll_timeout()).min()
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
         self.message_timeout(now);
+        self.keys_entered(now);
         self.ear.handle_timeout(now);
         self.listened(now);
         self.speech_timeout(now);
@@ -213,15 +218,37 @@ impl Dialogue {
     /// The caller pressed a key, and signalling tells of it (INFO): the media thread does not know.
     pub fn key_by_signalling(&mut self, digit: char) {
         self.ports.command(media::Command::KeepOpen);
-        self.key(digit);
+        self.key(Instant::now(), digit, Way::Signalling);
     }
 
-    fn key(&mut self, digit: char) {
+    fn key(&mut self, now: Instant, digit: char, way: Way) {
+        if !self.keypad.counts(now, digit, way) {
+            return;
+        }
         debug!(%digit, "key");
-        self.message_over(Instant::now(), |message| message.key(digit));
-        self.tell(Instant::now(), Input::KeyPressed);
-        if digit == self.parts.config.conversation.transfer_key {
-            self.tell(Instant::now(), Input::PersonWanted);
+        self.tell(now, Input::KeyPressed);
+        if self.message.is_some() {
+            self.message_over(now, |message| message.key(digit));
+            return;
+        }
+        let conversation = &self.parts.config.conversation;
+        let asks_for_person = digit == conversation.transfer_key && conversation.transfer_to.is_some();
+        if asks_for_person && !self.keypad.has_begun() {
+            self.tell(now, Input::PersonWanted);
+            return;
+        }
+        self.keypad.press(now, digit);
+        self.keys_entered(now);
+    }
+
+    /// Makes a turn of the keys that were pressed, once the caller has pressed them all. What is being said goes with them, unless the last
+    /// key says that this was all.
+    fn keys_entered(&mut self, now: Instant) {
+        let Some(keys) = self.keypad.take(now) else { return };
+        let over = keys.ends_with('#') || !self.recordings.is_within_utterance();
+        self.recordings.keyed(&keys);
+        if over {
+            self.tell(now, Input::KeysEntered);
         }
     }
 
@@ -281,7 +308,7 @@ impl Dialogue {
         match what {
             Occurrence::Heard(heard) => self.heard(at, heard),
             Occurrence::Played(played) => self.played(at, played),
-            Occurrence::Dtmf(dtmf) => self.key(dtmf.digit),
+            Occurrence::Dtmf(dtmf) => self.key(at, dtmf.digit, Way::Media),
             Occurrence::MediaTimeout | Occurrence::Stopped => {}
         }
     }

@@ -250,6 +250,8 @@ impl Ear {
         (self.waiting, self.made) = (None, None);
         let (text, whole) = self.turn_text();
         match self.engine {
+            // Nothing was said: there are keys.
+            Some(_) if self.utterances.is_empty() => self.make(wanted, text, true),
             Some(_) if whole => self.make(wanted, text, true),
             Some(_) if !self.lost && wanted.speculative && !text.is_empty() => self.make(wanted, text, false),
             Some(_) if !self.lost && now < wanted.speech_end + self.patience => self.waiting = Some(wanted),

@@ -39,6 +39,7 @@ mod dialogue;
 mod echo;
 mod ending;
 mod incoming;
+mod keypad;
 mod listening;
 mod mailbox;
 mod media;

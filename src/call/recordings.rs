@@ -27,6 +27,9 @@ pub(super) struct Recordings {
     /// What was said in turns that are over, where that is known.
     texts: VecDeque<(Turn, String)>,
     keep_texts: usize,
+    /// What the caller has keyed in in this turn, and in those that are over.
+    keyed: String,
+    keyed_before: VecDeque<(Turn, String)>,
 }
 
 impl Recordings {
@@ -42,6 +45,8 @@ impl Recordings {
             keep: config.gemini.history_audio_turns,
             texts: VecDeque::new(),
             keep_texts: config.conversation.history_exchanges,
+            keyed: String::new(),
+            keyed_before: VecDeque::new(),
         }
     }
 
@@ -77,6 +82,16 @@ impl Recordings {
         self.onset = self.onset.or(self.utterance);
     }
 
+    /// Whether the caller is speaking, or only pauses.
+    pub fn is_within_utterance(&self) -> bool {
+        self.utterance.is_some()
+    }
+
+    /// The caller has keyed this in, in this turn.
+    pub fn keyed(&mut self, keys: &str) {
+        self.keyed = joined([&self.keyed, &format!("(The caller pressed: {keys})")]);
+    }
+
     /// The utterance was nothing that belongs to a turn, as far as it goes.
     pub fn forget(&mut self) {
         if self.onset == self.utterance {
@@ -99,8 +114,14 @@ impl Recordings {
     }
 
     /// The turn is over: an utterance that has not ended belongs to the next.
-    pub fn turn_over(&mut self) {
+    pub fn turn_over(&mut self, turn: Turn) {
         self.onset = self.utterance;
+        if !self.keyed.is_empty() {
+            self.keyed_before.push_back((turn, std::mem::take(&mut self.keyed)));
+        }
+        while self.keyed_before.len() > self.keep_texts {
+            self.keyed_before.pop_front();
+        }
     }
 
     /// What was said in a turn that is over.
@@ -134,20 +155,38 @@ impl Recordings {
 
     /// What the model is asked with: the exchanges so far, and the words of this turn, or its sound where there are none.
     pub fn contents(&mut self, turn: Turn, history: &[Exchange], text: Option<String>) -> Vec<Content> {
+        let is_keyed = !self.keyed.is_empty();
+        let is_spoken = self.onset.is_some() || !is_keyed;
         let mut contents = Vec::with_capacity(history.len() * 2 + 1);
         for exchange in history {
             let said = self.texts.iter().find(|(turn, _)| *turn == exchange.turn).map(|(_, text)| text.clone());
             let kept = self.kept.iter().find(|(turn, _)| *turn == exchange.turn).map(|(_, wav)| wav.clone());
             let sound = kept.filter(|_| said.is_none());
-            let text = said.or_else(|| sound.is_none().then(|| NOT_KEPT.to_owned()));
+            let keyed =
+                self.keyed_before.iter().find(|(turn, _)| *turn == exchange.turn).map(|(_, keys)| keys.as_str());
+            let text = said.or_else(|| (sound.is_none() && keyed.is_none()).then(|| NOT_KEPT.to_owned()));
+            let text = beside(text, keyed);
             contents.push(Content::Caller { audio: sound.into_iter().collect(), text });
             if !exchange.heard.is_empty() {
                 contents.push(Content::Model { text: exchange.heard.clone() });
             }
         }
-        let wav = self.keep_turn(turn);
-        let audio = if text.is_none() { vec![wav] } else { Vec::new() };
+        let wav = is_spoken.then(|| self.keep_turn(turn));
+        let audio = if text.is_none() { wav.into_iter().collect() } else { Vec::new() };
+        let text = beside(text, Some(self.keyed.as_str()).filter(|_| is_keyed));
         contents.push(Content::Caller { audio, text });
         contents
     }
+}
+
+/// What was said, and what was keyed in beside it.
+fn beside(said: Option<String>, keyed: Option<&str>) -> Option<String> {
+    match (said, keyed) {
+        (Some(said), Some(keyed)) => Some(joined([&said, keyed])),
+        (said, keyed) => said.or_else(|| keyed.map(str::to_owned)),
+    }
+}
+
+fn joined(texts: [&str; 2]) -> String {
+    texts.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
 }

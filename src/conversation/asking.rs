@@ -91,6 +91,19 @@ impl Conversation {
         self.settle(now);
     }
 
+    /// What was keyed in is a turn that has ended: whatever is said, asked or prepared gives way to it.
+    pub(super) fn keys_entered(&mut self, now: Instant) {
+        if matches!(self.floor, Floor::Messaging) {
+            return;
+        }
+        self.interruption.settle();
+        self.give_way(now, None);
+        if matches!(self.floor, Floor::Listening) {
+            self.generate(now, now, false);
+            self.hard_end(now);
+        }
+    }
+
     /// Asks again in place of an answer that was asked for with other words, or of somebody who is gone, unless something of it may be heard already.
     /// `early`: as early as before, where that was before the soft end.
     pub(super) fn ask_again(&mut self, now: Instant, generation: Generation, early: bool) {

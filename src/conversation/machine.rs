@@ -133,6 +133,8 @@ impl Conversation {
             Input::HeardOtherwise { generation } => self.ask_again(now, generation, true),
             Input::AnswererLost { generation } => self.ask_again(now, generation, false),
             Input::KeyPressed => self.key_pressed(now),
+            Input::KeysEntered if self.hold != Hold::None => {}
+            Input::KeysEntered => self.keys_entered(now),
             Input::Token { generation } => {
                 if let Some(answer) = self.current(generation) {
                     answer.text_arrived(now);

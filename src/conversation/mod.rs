@@ -102,6 +102,8 @@ pub enum Input {
     },
     /// The caller is there without speaking: a key was pressed.
     KeyPressed,
+    /// The caller has keyed something in, and has finished.
+    KeysEntered,
     /// The first voiced frame of the answer has left.
     AnswerStarted {
         /// The answer.
@@ -218,8 +220,11 @@ pub enum Input {
 impl Input {
     /// Whether it is the caller who speaks, has spoken, or pressed a key.
     fn is_of_caller(&self) -> bool {
-        use Input::{CallerStarted, HardEnd, KeyPressed, ProbableEnd, Resumed, SoftEnd};
-        matches!(self, CallerStarted { .. } | ProbableEnd { .. } | SoftEnd { .. } | Resumed | HardEnd | KeyPressed)
+        use Input::{CallerStarted, HardEnd, KeyPressed, KeysEntered, ProbableEnd, Resumed, SoftEnd};
+        matches!(
+            self,
+            CallerStarted { .. } | ProbableEnd { .. } | SoftEnd { .. } | Resumed | HardEnd | KeyPressed | KeysEntered
+        )
     }
 }
 

@@ -9,6 +9,7 @@ mod barge_in;
 mod ending;
 mod hold;
 mod invariants;
+mod keys;
 mod ladder;
 mod speculation;
 mod speech;

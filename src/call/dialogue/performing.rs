@@ -177,7 +177,7 @@ impl Dialogue {
     fn turn_ended(&mut self, turn: Turn, outcome: TurnOutcome) {
         self.speech_used();
         self.cut_off = outcome == TurnOutcome::Interrupted;
-        self.recordings.turn_over();
+        self.recordings.turn_over(turn);
         let heard = self.speech.turn_over();
         if let Some(text) = self.ear.turn_over().or(heard) {
             self.recordings.said(turn, text);

@@ -40,6 +40,7 @@ fn happening() -> impl Strategy<Value = (u16, Happening)> {
         2 => Just(Resumed),
         6 => Just(HardEnd),
         1 => Just(Input::KeyPressed),
+        1 => Just(Input::KeysEntered),
         2 => generation.clone().prop_map(token),
         6 => generation.clone().prop_map(|g| clause(g, "one two")),
         4 => (generation.clone(), outcome).prop_map(|(g, o)| ended(g, o)),
@@ -129,7 +130,7 @@ impl Watch {
         self.transfer_failed = false;
         match input {
             Input::TransferFailed => self.transfer_failed = std::mem::take(&mut self.transferring),
-            HardEnd => (self.hard_end, self.ever_ended) = (true, true),
+            HardEnd | Input::KeysEntered => (self.hard_end, self.ever_ended) = (true, true),
             // What was over before or during the hold is answered after it.
             Retrieved => self.hard_end |= self.ever_ended,
             Input::MessageTaken => self.messaging = false,
