@@ -92,6 +92,11 @@ impl Recordings {
         self.keyed = joined([&self.keyed, &format!("(The caller pressed: {keys})")]);
     }
 
+    /// Whether the caller has keyed something in in this turn.
+    pub fn is_keyed(&self) -> bool {
+        !self.keyed.is_empty()
+    }
+
     /// The utterance was nothing that belongs to a turn, as far as it goes.
     pub fn forget(&mut self) {
         if self.onset == self.utterance {
@@ -155,7 +160,7 @@ impl Recordings {
 
     /// What the model is asked with: the exchanges so far, and the words of this turn, or its sound where there are none.
     pub fn contents(&mut self, turn: Turn, history: &[Exchange], text: Option<String>) -> Vec<Content> {
-        let is_keyed = !self.keyed.is_empty();
+        let is_keyed = self.is_keyed();
         let is_spoken = self.onset.is_some() || !is_keyed;
         let mut contents = Vec::with_capacity(history.len() * 2 + 1);
         for exchange in history {

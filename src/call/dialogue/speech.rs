@@ -32,6 +32,12 @@ impl Dialogue {
         if !self.speech.is_there() {
             return false;
         }
+        if self.recordings.is_keyed() {
+            // It takes no text: what is keyed in can only be told in writing, and what is said of it then, too.
+            self.speech.leave();
+            self.conversation.speculate(self.parts.config.conversation.speculation);
+            return false;
+        }
         self.recordings.keep_turn(turn);
         if self.allowance.request().is_err() {
             self.speech.leave();
