@@ -49,7 +49,7 @@ fn an_unknown_name_gets_a_suggestion() {
     assert_eq!(problem("max_calls = 4\n"), "1: key max_calls: outside of any section; it belongs under [sip]");
     assert_eq!(
         problem("[log]\nzebra = 1\n"),
-        "2: [log] key zebra: unknown; the keys here are calls_file, calls_file_mb, calls_file_numbers and timeline_file"
+        "2: [log] key zebra: unknown; the keys here are calls_file, calls_file_mb, calls_file_numbers, timeline_file"
     );
     assert!(problem("[zebra]\n").starts_with("1: unknown section [zebra]; the sections are ["));
     assert_eq!(
