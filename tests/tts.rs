@@ -152,7 +152,7 @@ async fn the_command_lines_of_piper_and_flite_are_those_that_they_take() {
 #[tokio::test]
 async fn the_sound_is_given_while_the_program_still_writes() {
     let folder = tempfile::tempdir().unwrap();
-    let file = wav_file(folder.path(), 8000, &[9000; 8000]);
+    let file = wav_file(folder.path(), 8000, &tone::sine(500.0, -12.0, 8000));
     let gate = folder.path().join("gate");
     assert!(std::process::Command::new("mkfifo").arg(&gate).status().unwrap().success());
     let text = format!("cat >/dev/null; head -c 8044 {file}; read x <{}; tail -c +8045 {file}", gate.display());
@@ -175,7 +175,7 @@ async fn the_sound_is_given_while_the_program_still_writes() {
 #[tokio::test]
 async fn a_process_waits_for_each_phrase_and_one_that_died_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
-    let file = wav_file(folder.path(), 8000, &[9000; 1600]);
+    let file = wav_file(folder.path(), 8000, &tone::sine(500.0, -12.0, 1600));
     let log = folder.path().join("pids");
     let voice = script(&format!("echo $$ >>{}; cat >/dev/null; cat {file}", log.display()));
     let voice = CommandSynthesizer::new(&voice).unwrap();
@@ -208,7 +208,7 @@ fn is_alive(pid: u32) -> bool {
 #[tokio::test]
 async fn cancelling_and_hanging_up_kill_the_process_and_are_no_fault() {
     let folder = tempfile::tempdir().unwrap();
-    let file = wav_file(folder.path(), 8000, &[9000; 8000]);
+    let file = wav_file(folder.path(), 8000, &tone::sine(500.0, -12.0, 8000));
     for hang_up in [false, true] {
         let log = folder.path().join(format!("pid{hang_up}"));
         let text = format!("cat >/dev/null; echo $$ >{}; cat {file}; exec tail -f /dev/null", log.display());
@@ -245,7 +245,7 @@ async fn each_way_to_fail_is_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let silence = wav_file(folder.path(), 8000, &[0; 8000]);
     assert!(matches!(fault(&format!("cat >/dev/null; cat {silence}")).await, Fault::Silent { .. }));
-    let sound = wav_file(folder.path(), 8000, &[9000; 8000]);
+    let sound = wav_file(folder.path(), 8000, &tone::sine(500.0, -12.0, 8000));
     let stalls = format!("cat >/dev/null; cat {sound}; exec tail -f /dev/null");
     assert!(matches!(fault(&stalls).await, Fault::Stalled { .. }));
     let endless = format!("cat >/dev/null; head -c 40 {sound}; printf '\\377\\377\\377\\177'; exec yes");
