@@ -13,7 +13,6 @@ use super::hint::Hint;
 use super::levels::{Levels, db};
 use super::limits::Limits;
 use super::recent::{HOP_SAMPLES, Recent};
-use super::returned::Returned;
 use super::vad::CHUNK_SAMPLES;
 use crate::pcm::{FRAME_SAMPLES, Frame, duration, samples_in};
 
@@ -115,7 +114,6 @@ pub struct TurnDetector {
     hint: Hint,
     hinted_sample: u64,
     recent: Recent,
-    returned: Returned,
     levels: Levels,
     state: State,
     onset: Option<Onset>,
@@ -145,7 +143,6 @@ impl TurnDetector {
             hint: Hint::Unknown,
             hinted_sample: 0,
             recent: Recent::new(),
-            returned: Returned::new(),
             levels: Levels::default(),
             state: State::Silent,
             onset: None,
@@ -160,13 +157,7 @@ impl TurnDetector {
 
     /// Takes the next frame, without a decision: the chunks that it completes come first, then [`TurnDetector::decide`].
     pub fn handle_frame(&mut self, now: Instant, frame: &Frame) {
-        let quiet = matches!(self.state, State::Silent) && self.onset.is_none();
-        self.recent.push(now, frame, |power| self.returned.hear(power, quiet));
-    }
-
-    /// Takes what the box sends in this ptime, silence too, behind the frame that was heard in it.
-    pub fn handle_sent(&mut self, frame: &Frame) {
-        self.returned.send(frame);
+        self.recent.push(now, frame);
     }
 
     /// Takes the speech probability, 0 to 1, of the next 256 samples; anything else counts as 0.
@@ -469,7 +460,7 @@ impl TurnDetector {
                 return;
             }
         }
-        for (_, power) in self.recent.foreign(from, self.chunked) {
+        for (_, power) in self.recent.levels(from, self.chunked) {
             if others && self.lively && matches!(self.state, State::Speaking { .. }) {
                 self.levels.hear_others(db(power));
             } else if others || !self.lively || db(power) < self.levels.voice() {

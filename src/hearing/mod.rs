@@ -13,7 +13,6 @@ pub mod hint;
 mod levels;
 mod limits;
 mod recent;
-mod returned;
 mod utterance;
 mod vad;
 mod weights;

@@ -289,9 +289,6 @@ impl Line {
             },
         };
         self.leg.speak(now, &frame, sounding);
-        if self.standing.listens() {
-            self.endpointer.handle_sent(&frame);
-        }
         self.counters.underruns.store(self.mixer.underruns(), Relaxed);
         self.tell_played(now)
     }
