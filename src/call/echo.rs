@@ -11,7 +11,7 @@ use crate::record::{Cause, Draft, EndedBy};
 use crate::sip::{ByeReason, DialogEvent, EndReason};
 
 use super::media::StartedMedia;
-use super::{Parts, Up, await_freed, ending, log_line, until};
+use super::{Parts, Up, await_freed, end, ending, log_line, until};
 
 /// Echoes an answered call, to its end.
 pub(super) async fn echo(parts: &Arc<Parts>, up: Up, draft: &mut Draft, stop: CancellationToken) {
@@ -64,13 +64,7 @@ pub(super) async fn echo(parts: &Arc<Parts>, up: Up, draft: &mut Draft, stop: Ca
         // What the leg counted last has come by now.
         drop(over_at_last);
     };
-    let reason = match ended {
-        Ok(reason) => {
-            freed.await;
-            reason
-        }
-        Err(why) => tokio::join!(dialog.hang_up_because(why), freed).0,
-    };
+    let reason = end(&mut dialog, ended, freed).await;
     let quality = line.await.unwrap_or_default().quality;
     log_line(quality, &counters);
     ending::line(draft, &quality, &counters, &agreement);

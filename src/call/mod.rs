@@ -328,14 +328,7 @@ async fn converse(
         let dialogue = &mut dialogue;
         await_freed(parts, move || dialogue.is_freed()).await;
     };
-    let reason = match ended {
-        Ok(reason) => {
-            freed.await;
-            reason
-        }
-        // A peer that is gone leaves the BYE unanswered for half a minute; nothing else of the call lasts so long.
-        Err(why) => tokio::join!(dialog.hang_up_because(why), freed).0,
-    };
+    let reason = end(&mut dialog, ended, freed).await;
     let quality = line.await.unwrap_or_default().quality;
     log_line(quality, &counters);
     ending::line(draft, &quality, &counters, &agreement);
@@ -357,6 +350,18 @@ async fn converse(
         "ended"
     );
     reason
+}
+
+/// Ends a call that the other side has ended, or that we end for this reason, and frees what belongs to it.
+async fn end(dialog: &mut Dialog, ended: Result<EndReason, ByeReason>, freed: impl Future<Output = ()>) -> EndReason {
+    match ended {
+        Ok(reason) => {
+            freed.await;
+            reason
+        }
+        // A peer that is gone leaves the BYE unanswered for half a minute; nothing else of the call lasts so long.
+        Err(why) => tokio::join!(dialog.hang_up_because(why), freed).0,
+    }
 }
 
 /// Waits, not for ever, until the media thread has handed a call back that it was told to let go of.

@@ -10,6 +10,8 @@ use crate::sdp::{Direction, Negotiated, SrtpKeys};
 pub mod quality;
 pub mod rtcp;
 pub mod rtp;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use crate::rtp::dtmf::Dtmf;
 pub use crate::rtp::receiver::FrameKind;

@@ -259,32 +259,9 @@ fn sleep_until(start: Timespec, due: Duration) {
 mod tests {
     use super::*;
     use crate::hearing::{Endpointer, Limits};
-    use crate::leg::{Dtmf, FrameKind, Leg, LegMedia};
+    use crate::leg::testing::Nobody;
     use crate::media::{Command, Ports};
-    use crate::pcm::Frame;
     use crate::playout::Mixer;
-
-    struct Nobody;
-
-    impl Leg for Nobody {
-        fn hear(&mut self, _: Instant, _: &mut Frame) -> FrameKind {
-            FrameKind::Silence
-        }
-
-        fn speak(&mut self, _: Instant, _: &Frame, _: bool) {}
-
-        fn skip(&mut self) {}
-
-        fn poll_dtmf(&mut self) -> Option<Dtmf> {
-            None
-        }
-
-        fn renegotiate(&mut self, _: &LegMedia) {}
-
-        fn last_received(&self) -> Instant {
-            Instant::now()
-        }
-    }
 
     fn answered(media: &MediaThread) -> Option<Ports> {
         let place = media.place()?;

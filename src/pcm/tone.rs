@@ -60,7 +60,7 @@ impl Ringback {
 }
 
 /// Peak of the lower and the upper component of a key's tone, as shares of full scale: −10 and −8 dBm0, of which 3.14 are full scale. The
-/// upper one is louder, since lines dampen it more (ETSI ES 201 235-2 §4.2).
+/// upper one is louder, since lines dampen it more.
 const KEY_AMPLITUDES: [f32; 2] = [0.22 * 32767.0, 0.277 * 32767.0];
 /// Rows and columns of the keypad in hertz (ITU-T Q.23).
 pub(super) const KEY_ROWS: [f32; 4] = [697.0, 770.0, 852.0, 941.0];

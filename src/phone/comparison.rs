@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::pcm::{FRAME_SAMPLES, PTIME, duration, level, samples_in};
+use crate::timeline::{Percentiles, nearest_rank};
 
 /// A window: 100 ms.
 const WINDOW: usize = 800;
@@ -70,14 +71,17 @@ pub fn compare(said: &[i16], first_sent: Instant, heard: &[i16], arrived: &[Inst
     }
     let missing = matches.len() - delays.len();
     let mean = matches.iter().sum::<f64>() / matches.len() as f64;
+    matches.sort_by(f64::total_cmp);
+    let delays = Percentiles::of(delays);
+    let delay = |of: fn(Percentiles) -> f64| delays.map_or(0.0, of);
     Some(EchoReport {
         windows: matches.len(),
         missing,
         match_mean: mean,
-        match_p10: rank(&mut matches, 0.1),
-        delay_p50_ms: rank(&mut delays, 0.5),
-        delay_p95_ms: rank(&mut delays, 0.95),
-        delay_max_ms: rank(&mut delays, 1.0),
+        match_p10: nearest_rank(&matches, 10)?,
+        delay_p50_ms: delay(|delays| delays.p50),
+        delay_p95_ms: delay(|delays| delays.p95),
+        delay_max_ms: delay(|delays| delays.max),
         gain_db: level::active_dbfs(heard).zip(level::active_dbfs(said)).map(|(heard, said)| heard - said),
     })
 }
@@ -119,13 +123,6 @@ fn best(window: &[i16], heard: &[i16], energies: &Energies, from: usize, to: usi
             (other > 0.0).then(|| (product as f64 / (energy * other).sqrt(), at))
         })
         .max_by(|one, other| one.0.total_cmp(&other.0))
-}
-
-/// A percentile by nearest rank; 0 of nothing.
-fn rank(values: &mut [f64], share: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let place = ((values.len() as f64 * share).ceil() as usize).clamp(1, values.len().max(1));
-    values.get(place - 1).copied().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::comparison::EchoReport;
+use crate::timeline::Percentiles;
 
 /// One call as its caller heard it. All `_ms` of a turn count from the caller's last voiced sample (the packet that carries it).
 #[derive(Debug, Clone, Default, Serialize)]
@@ -222,12 +223,10 @@ impl Report {
     }
 }
 
-/// Percentiles by nearest rank; `None` without values.
-fn spread(figure: &'static str, mut values: Vec<f64>) -> Option<Spread> {
-    values.sort_by(f64::total_cmp);
-    let rank = |p: f64| values[((values.len() as f64 * p).ceil() as usize).clamp(1, values.len()) - 1];
-    let max = *values.last()?;
-    Some(Spread { figure, count: values.len(), p50: rank(0.5), p95: rank(0.95), max })
+/// `None` without values.
+fn spread(figure: &'static str, values: Vec<f64>) -> Option<Spread> {
+    let Percentiles { count, p50, p95, max, .. } = Percentiles::of(values)?;
+    Some(Spread { figure, count, p50, p95, max })
 }
 
 /// A figure in a column of nine.

@@ -11,6 +11,7 @@ mod percentiles;
 mod waterfall;
 
 pub use percentiles::Percentiles;
+pub(crate) use percentiles::nearest_rank;
 pub use waterfall::waterfall_svg;
 
 /// How a turn went.

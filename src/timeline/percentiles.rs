@@ -25,9 +25,14 @@ impl Percentiles {
         let mut sorted: Vec<f64> = values.into_iter().filter(|value| !value.is_nan()).collect();
         sorted.sort_by(f64::total_cmp);
         let (&min, &max) = (sorted.first()?, sorted.last()?);
-        let rank = |percent: usize| sorted[(sorted.len() * percent).div_ceil(100) - 1];
-        Some(Self { count: sorted.len(), min, p50: rank(50), p95: rank(95), p99: rank(99), max })
+        let rank = |percent| nearest_rank(&sorted, percent);
+        Some(Self { count: sorted.len(), min, p50: rank(50)?, p95: rank(95)?, p99: rank(99)?, max })
     }
+}
+
+/// The value that `percent` of a hundred values are not above; `None` of nothing.
+pub(crate) fn nearest_rank(sorted: &[f64], percent: usize) -> Option<f64> {
+    sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1)).copied()
 }
 
 #[cfg(test)]

@@ -5,34 +5,11 @@ use crate::config::{self, Config};
 use crate::gemini::Gemini;
 use crate::hearing::Endpointer;
 use crate::http::Http;
-use crate::leg::{Dtmf, FrameKind, Leg};
+use crate::leg::testing::Nobody;
 use crate::media::{Line, MediaThread};
-use crate::pcm::Frame;
 use crate::playout::Mixer;
 use crate::playout::clips::Clips;
 use crate::tts::CommandSynthesizer;
-
-struct Nobody;
-
-impl Leg for Nobody {
-    fn hear(&mut self, _: Instant, _: &mut Frame) -> FrameKind {
-        FrameKind::Silence
-    }
-
-    fn speak(&mut self, _: Instant, _: &Frame, _: bool) {}
-
-    fn skip(&mut self) {}
-
-    fn poll_dtmf(&mut self) -> Option<Dtmf> {
-        None
-    }
-
-    fn renegotiate(&mut self, _: &LegMedia) {}
-
-    fn last_received(&self) -> Instant {
-        Instant::now()
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_call_ends_even_if_the_media_thread_does_not_answer() {
