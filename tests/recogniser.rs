@@ -182,13 +182,17 @@ async fn an_utterance_that_goes_on_after_its_end_is_one_text() {
         ear.listening.ended();
         assert_eq!(ear.text().await, "my number is five five five", "{engine:?}");
     }
-    // Engines of one utterance a connection or request are given the whole again.
-    for engine in [Engine::Wyoming, Engine::Openai] {
+    // Engines of one utterance a connection or request are given the whole again, whether the next connection stands already or not.
+    for (engine, stands) in [(Engine::Wyoming, false), (Engine::Wyoming, true), (Engine::Openai, false)] {
         let mut ear = Ear::open(engine, ears(&["my number is", "my number is five"])).await;
         ear.listening.started();
         ear.speak(ms(600));
         ear.listening.ended();
         assert_eq!(ear.text().await, "my number is", "{engine:?}");
+        if stands {
+            // A connection of its own takes longer than the one that was begun before.
+            ear.engine.warm().await.unwrap();
+        }
         ear.speak(ms(600));
         ear.listening.ended();
         assert_eq!(ear.text().await, "my number is five", "{engine:?}");

@@ -287,9 +287,11 @@ impl Driver {
         let (mut messages, mut got) = (Vec::new(), Vec::new());
         let mut last_sent = opened;
         let mut leave_at: Option<Instant> = None;
+        // Whether this connection knows of the utterance.
+        let mut begun = false;
         protocol.opening(&mut messages);
         if ready {
-            self.repeat(&mut *protocol, &mut messages);
+            begun = self.repeat(&mut *protocol, &mut messages);
         }
         loop {
             let stage = if ready { Stage::Waiting } else { Stage::Request };
@@ -318,7 +320,12 @@ impl Driver {
                     match order {
                         Order::Started(_) | Order::Audio(_) if protocol.is_spent() => return Left::Spent,
                         _ if !ready => {}
-                        Order::Started(_) => protocol.started(&mut messages),
+                        Order::Started(_) => {
+                            begun = true;
+                            protocol.started(&mut messages);
+                        }
+                        // It goes on, and its beginning went to a connection that is gone.
+                        _ if !begun => begun = self.repeat(&mut *protocol, &mut messages),
                         Order::Audio(samples) => protocol.audio(&samples, &mut messages),
                         Order::Ended => protocol.ended(&mut messages),
                     }
@@ -335,7 +342,7 @@ impl Driver {
                         match got {
                             Got::Ready if !ready => {
                                 ready = true;
-                                self.repeat(&mut *protocol, &mut messages);
+                                begun = self.repeat(&mut *protocol, &mut messages);
                             }
                             Got::Ready => {}
                             Got::Interim(text) => self.transcript.interim(now, &text),
@@ -376,10 +383,10 @@ impl Driver {
         }
     }
 
-    /// Says an utterance again whose text is not whole.
-    fn repeat(&mut self, protocol: &mut dyn Protocol, messages: &mut Vec<Message>) {
+    /// Says an utterance again whose text is not whole; false when there is none.
+    fn repeat(&mut self, protocol: &mut dyn Protocol, messages: &mut Vec<Message>) -> bool {
         if !self.transcript.is_open() {
-            return;
+            return false;
         }
         self.transcript.again();
         protocol.started(messages);
@@ -387,6 +394,7 @@ impl Driver {
         if self.transcript.is_ended() {
             protocol.ended(messages);
         }
+        true
     }
 
     async fn tell_all(&mut self) {

@@ -68,7 +68,8 @@ async fn serve(stream: TcpStream, ears: Ears) -> io::Result<()> {
             connection = Some(ears.connected(data.to_string()));
         }
         let Some((connection, fault)) = &mut connection else { return Ok(()) };
-        if !matches!(kind, "audio-chunk" | "audio-stop") && kind != expected {
+        // Sound comes only when both were said.
+        if (if matches!(kind, "audio-chunk" | "audio-stop") { "" } else { kind }) != expected {
             return Ok(());
         }
         match kind {
