@@ -37,7 +37,7 @@ use crate::sip::{
 use crate::status::{Metrics, Readings, StatusError, StatusPage};
 use crate::timeline::TurnReport;
 use crate::tools::{self, ToolError, Toolbox};
-use crate::tts::{self, Cached, Voices};
+use crate::tts::{self, Cached, Loudness, Voices};
 use crate::voicemail::{Poster, PosterError, Store, StoreError};
 
 /// Reports of turns that may wait to be written.
@@ -207,12 +207,15 @@ impl Daemon {
         let (report_in, report_out) = mpsc::channel(REPORTS);
         let (ledger, record_out) = Ledger::new(RECORDS, config.log.calls_file_numbers);
         info!(sip = %agent.local_addr(), calls = config.sip.max_calls, language = language.code(), "ready");
+        let speaks = format!("{} {:?}", config.live.model, config.live.voice);
+        let speech_loudness = Loudness::of(&config.voice, &speaks);
         let parts = Parts {
             media_address: agent.advertised_addr().ip(),
             bind_address,
             config,
             clips,
             speech: speech.map(|speech| Arc::new(speech) as Arc<dyn SpeechDialogue>),
+            speech_loudness,
             model,
             voice,
             sources,

@@ -537,6 +537,7 @@ async fn parts(folder: &std::path::Path) -> Arc<Parts> {
         end_of_turn: None,
         recogniser: None,
         speech: None,
+        speech_loudness: Default::default(),
         reports: tokio::sync::mpsc::channel(8).0,
         records: offhook::record::Ledger::new(8, false).0,
         config,

@@ -30,7 +30,7 @@ use crate::sentence::Piece;
 use crate::sip::{ByeReason, Dialog, DialogEvent, EndReason, IncomingCall, Rejection, UserAgent};
 use crate::timeline::TurnReport;
 use crate::tools::{Control, Toolbox};
-use crate::tts::{self, Synthesizer};
+use crate::tts::{self, Loudness, Synthesizer};
 
 mod answer;
 mod bridge;
@@ -83,6 +83,8 @@ pub struct Parts {
     pub recogniser: Option<Arc<dyn Recogniser>>,
     /// A model that hears and speaks by itself, which is asked before the one that writes.
     pub speech: Option<Arc<dyn SpeechDialogue>>,
+    /// How loud that model's voice is by itself, as far as it was heard.
+    pub speech_loudness: Loudness,
     /// The language model.
     pub model: Arc<dyn LanguageModel>,
     /// The voice.

@@ -21,6 +21,7 @@ use crate::media::HeardFrame;
 use crate::model::{Fault, FunctionCall, FunctionResult, Usage};
 use crate::pcm::{FRAME_SAMPLES, level, samples_in};
 use crate::tools::Guard;
+use crate::tts::{Levelled, Loudness};
 
 /// How often an answer may want something done before it is given.
 const MOST_ROUNDS: u32 = 4;
@@ -73,6 +74,18 @@ struct Mouth {
     sound: Option<mpsc::Receiver<Vec<i16>>>,
     /// Silence that was left out before it; `None`: it has begun.
     trimmed: Option<u64>,
+    levelled: Levelled,
+}
+
+impl Drop for Mouth {
+    /// Whatever ends the phrase, it ends without a step.
+    fn drop(&mut self) {
+        let rest = self.levelled.finish(Instant::now());
+        if !rest.is_empty() {
+            // Nobody may want it any more.
+            let _ = self.pieces.try_send(rest);
+        }
+    }
 }
 
 /// A conversation with the model that has not begun: what is known of the caller may still come, and cannot be told later.
@@ -102,6 +115,9 @@ pub(super) struct Speech {
     unnoticed: u32,
     asked: Option<Asked>,
     mouth: Option<Mouth>,
+    /// Of the model's voice, and what it is brought to.
+    loudness: Loudness,
+    level_dbfs: f32,
     /// What the caller was heard to say in this turn.
     heard: String,
     guard: Option<Guard>,
@@ -121,6 +137,8 @@ impl Speech {
             unnoticed: 0,
             asked: None,
             mouth: None,
+            loudness: Loudness::default(),
+            level_dbfs: config.voice.level_dbfs,
             heard: String::new(),
             guard,
         }
@@ -151,6 +169,7 @@ impl Speech {
         };
         let wait = if parts.sources.has_crm() { parts.config.crm.join } else { Duration::ZERO };
         let mut speech = Self::new(&parts.config, None, guard);
+        speech.loudness = parts.speech_loudness.clone();
         speech.unopened = Some(Unopened { model, opening, out, at: now + wait });
         speech
     }
@@ -376,7 +395,8 @@ impl Speech {
             return false;
         }
         let (pieces, sound) = mpsc::channel(PIECES);
-        self.mouth = Some(Mouth { pieces, sound: Some(sound), trimmed: Some(0) });
+        let levelled = Levelled::new(&self.loudness, self.level_dbfs);
+        self.mouth = Some(Mouth { pieces, sound: Some(sound), trimmed: Some(0), levelled });
         true
     }
 
@@ -385,7 +405,7 @@ impl Speech {
         self.mouth.as_mut()?.sound.take()
     }
 
-    /// Passes sound on, without the silence before the first word; `None` when there is no room for it, or nobody plays it.
+    /// Passes sound on at the level of all that is said, without the silence before the first word; `None` when there is no room for it, or nobody plays it.
     pub fn speak(&mut self, mut samples: Vec<i16>) -> Option<Vec<i16>> {
         let mouth = self.mouth.as_mut().filter(|mouth| mouth.sound.is_none())?;
         if let Some(trimmed) = &mut mouth.trimmed {
@@ -402,6 +422,7 @@ impl Speech {
                 mouth.trimmed = None;
             }
         }
+        let samples = mouth.levelled.push(Instant::now(), samples);
         if !samples.is_empty() && mouth.pieces.try_send(samples.clone()).is_err() {
             return None;
         }

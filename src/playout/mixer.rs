@@ -15,7 +15,7 @@ use ringbuf::traits::Consumer;
 use crate::conversation::{Generation, Seq};
 use crate::pcm::{FRAME_SAMPLES, Frame, SILENCE, level, samples_in};
 
-use super::fade::{CUT_FADE_SAMPLES, fade_behind_cut, fade_in, fade_out_after};
+use super::fade::{CUT_FADE_SAMPLES, fade_behind_cut, fade_in, fade_out_after, is_loud, mix_in_end_of};
 use super::hold::Hold;
 use super::placeholder::{Arming, Placeholder};
 use super::played::{PlayableClip, Played, SpeechFrame};
@@ -73,6 +73,21 @@ struct Phrase {
     last_voiced: Option<Instant>,
 }
 
+/// Whose frame leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Clip,
+    Phrase { generation: Generation, seq: Seq },
+}
+
+/// A frame that is to leave.
+struct Sounding {
+    frame: Frame,
+    origin: Origin,
+    /// It is the first of its origin.
+    first: bool,
+}
+
 /// Decides what leaves in each ptime.
 pub struct Mixer {
     placeholder: Placeholder,
@@ -89,8 +104,9 @@ pub struct Mixer {
     pause: usize,
     /// A clip was replaced: one frame lets it fade before the next begins.
     give_way: bool,
-    fade_in: bool,
     fade_out: bool,
+    /// Whose frame left last; `None`: silence.
+    last: Option<Origin>,
     tail: Frame,
     played: VecDeque<Played>,
     underruns: u64,
@@ -111,8 +127,8 @@ impl Mixer {
             released: 0,
             pause: 0,
             give_way: false,
-            fade_in: false,
             fade_out: false,
+            last: None,
             tail: SILENCE,
             played: VecDeque::with_capacity(PLAYED_SLOTS),
             underruns: 0,
@@ -232,7 +248,6 @@ impl Mixer {
             self.note(Played::ClipEnded { kind: playing.clip.kind, whole: false });
         }
         self.hold.over();
-        self.fade_in = false;
         self.placeholder.flush(now);
     }
 
@@ -265,17 +280,12 @@ impl Mixer {
         self.fade_out |= give_way;
         let source = if give_way { None } else { self.source(now, speech) };
         let (frame, sounding) = match source {
-            Some(mut frame) => {
-                if std::mem::take(&mut self.fade_in) {
-                    fade_in(&mut frame);
-                }
-                self.tail = frame;
-                (frame, true)
-            }
+            Some(sounding) => (self.join(sounding), true),
             None => {
+                self.last = None;
                 // After silence there is nothing to fade out of.
                 let last = std::mem::replace(&mut self.tail, SILENCE);
-                let fading = self.fade_out && last != SILENCE;
+                let fading = last != SILENCE && (self.fade_out || is_loud(last[FRAME_SAMPLES - 1]));
                 (if fading { fade_out_after(&last) } else { SILENCE }, fading)
             }
         };
@@ -287,7 +297,23 @@ impl Mixer {
         (frame, sounding)
     }
 
-    fn source(&mut self, now: Instant, speech: &mut impl Consumer<Item = SpeechFrame>) -> Option<Frame> {
+    /// The frame as it leaves: where it does not go on with what left before it, that dies away under it, and it begins without a step.
+    fn join(&mut self, Sounding { mut frame, origin, first }: Sounding) -> Frame {
+        if first || self.last != Some(origin) {
+            // What was shaped for the line begins softly by itself.
+            if !first || is_loud(frame[0]) {
+                fade_in(&mut frame);
+            }
+            if self.tail != SILENCE && (self.fade_out || is_loud(self.tail[FRAME_SAMPLES - 1])) {
+                mix_in_end_of(&self.tail, &mut frame);
+            }
+        }
+        self.last = Some(origin);
+        self.tail = frame;
+        frame
+    }
+
+    fn source(&mut self, now: Instant, speech: &mut impl Consumer<Item = SpeechFrame>) -> Option<Sounding> {
         let queued = self.speech_queued(speech);
         if queued && let Some(speech_end) = self.unanswered.take() {
             self.note(Played::AnswerQueued { after: now.saturating_duration_since(speech_end) });
@@ -302,7 +328,6 @@ impl Mixer {
         if held {
             // Silence is silence, whatever it is for.
             self.pause = self.pause.saturating_sub(1);
-            self.fade_in |= self.clip.is_some() || self.phrase.is_some();
             return None;
         }
         let answer_ready = audible && !self.hold.holds_speech();
@@ -332,7 +357,7 @@ impl Mixer {
         speech.first().is_some_and(|front| front.generation <= self.released)
     }
 
-    fn clip_frame(&mut self, now: Instant, answer_ready: bool) -> Option<Frame> {
+    fn clip_frame(&mut self, now: Instant, answer_ready: bool) -> Option<Sounding> {
         let playing = self.clip.as_mut()?;
         let kind = playing.clip.kind;
         if answer_ready && kind.is_placeholder() && playing.cut.is_none() {
@@ -354,14 +379,15 @@ impl Mixer {
         if first {
             self.note(Played::ClipStarted { kind, index, at: now });
         }
-        Some(frame)
+        Some(Sounding { frame, origin: Origin::Clip, first })
     }
 
-    fn speech_frame(&mut self, now: Instant, speech: &mut impl Consumer<Item = SpeechFrame>) -> Option<Frame> {
+    fn speech_frame(&mut self, now: Instant, speech: &mut impl Consumer<Item = SpeechFrame>) -> Option<Sounding> {
         while let Some(next) = speech.try_pop() {
             if next.generation <= self.flushed {
                 continue;
             }
+            let (generation, seq) = (next.generation, next.seq);
             let same = self.phrase.as_ref().is_some_and(|p| p.generation == next.generation && p.seq == next.seq);
             if !same {
                 self.end_phrase(false);
@@ -382,16 +408,16 @@ impl Mixer {
                 }
             }
             self.placeholder.answered();
-            if voiced && self.answer_started < next.generation {
-                self.answer_started = next.generation;
-                self.note(Played::AnswerStarted { generation: next.generation, at: now });
+            if voiced && self.answer_started < generation {
+                self.answer_started = generation;
+                self.note(Played::AnswerStarted { generation, at: now });
             }
-            return Some(next.samples);
+            return Some(Sounding { frame: next.samples, origin: Origin::Phrase { generation, seq }, first: !same });
         }
         None
     }
 
-    fn starved(&mut self, queued: bool) -> Option<Frame> {
+    fn starved(&mut self, queued: bool) -> Option<Sounding> {
         if !queued && self.phrase.is_some() {
             self.underruns += 1;
         }

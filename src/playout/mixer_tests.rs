@@ -9,6 +9,7 @@ use crate::pcm::{PTIME, tone};
 use crate::playout::clips::{ClipKind, Clips};
 use crate::playout::fade::FADE_SAMPLES;
 use crate::playout::{Forecast, Occasion, PlaceholderPolicy, SharedForecast};
+use crate::tts::shape;
 
 const CLIP_HZ: f32 = 500.0;
 const ANSWER_HZ: f32 = 1000.0;
@@ -43,8 +44,8 @@ impl Bench {
                 self.now += PTIME;
                 match &frame {
                     frame if *frame == SILENCE => '.',
-                    frame if tone::share_of(CLIP_HZ, frame) > 0.9 => 'c',
-                    frame if tone::share_of(ANSWER_HZ, frame) > 0.9 => 'a',
+                    frame if tone::share_of(CLIP_HZ, frame) > 0.8 => 'c',
+                    frame if tone::share_of(ANSWER_HZ, frame) > 0.8 => 'a',
                     _ => 'f',
                 }
             })
@@ -70,7 +71,10 @@ impl Bench {
 }
 
 fn tone_frames(hz: f32, frames: usize) -> Arc<[Frame]> {
-    tone::sine(hz, -10.0, frames * FRAME_SAMPLES).chunks(FRAME_SAMPLES).map(|c| c.try_into().unwrap()).collect()
+    let mut sound = tone::sine(hz, -10.0, frames * FRAME_SAMPLES);
+    // As everything is that comes to the mixer.
+    shape::fade_edges(&mut sound);
+    sound.chunks(FRAME_SAMPLES).map(|c| c.try_into().unwrap()).collect()
 }
 
 fn clip(kind: ClipKind, frames: usize, cuts: &[usize]) -> PlayableClip {
@@ -420,8 +424,8 @@ fn a_phrase_that_runs_dry_is_counted_and_goes_on() {
     }
     assert_eq!(bench.hear(4), "aa..");
     assert_eq!(bench.mixer.underruns(), 2);
-    bench.say(1, 0, 1);
-    assert_eq!(bench.hear(2), "a.");
+    bench.say(1, 0, 2);
+    assert_eq!(bench.hear(3), "aa.");
     assert_eq!(bench.mixer.underruns(), 2);
 }
 
@@ -529,4 +533,139 @@ fn over_swept_answers_the_clips_that_the_policy_chooses_delay_them_little() {
     let p95 = delays_ms[delays_ms.len() * 95 / 100];
     println!("added delay: mean {mean} ms, p95 {p95} ms, longest {} ms", delays_ms[delays_ms.len() - 1]);
     assert!(mean <= 130 && p95 <= 350, "mean {mean} ms, p95 {p95} ms");
+}
+
+/// What is as loud as can be all the time: every step in it is one that a join made.
+fn loudest(frames: usize) -> Vec<Frame> {
+    vec![[20_000; FRAME_SAMPLES]; frames]
+}
+
+fn loud_clip(frames: usize, cut: usize) -> PlayableClip {
+    PlayableClip { kind: ClipKind::Placeholder, index: 0, frames: loudest(frames).into(), cuts: [cut as u32].into() }
+}
+
+impl Bench {
+    fn say_loudly(&mut self, generation: Generation, seq: Seq, frames: usize, ends: bool) {
+        for frame in loudest(frames) {
+            self.push.try_push(SpeechFrame::speech(generation, seq, frame)).ok().unwrap();
+        }
+        if ends {
+            self.push.try_push(SpeechFrame::end_of_phrase(generation, seq)).ok().unwrap();
+        }
+    }
+
+    fn leaves(&mut self, ticks: usize, sound: &mut Vec<i16>) {
+        for _ in 0..ticks {
+            sound.extend(self.mixer.tick(self.now, &mut self.pop).0);
+            self.now += PTIME;
+        }
+    }
+}
+
+/// Plays one way in which sounds can meet, end or be broken off. Something is heard in each.
+fn joined(case: &str) -> Vec<i16> {
+    let mut bench = Bench::new(0);
+    bench.mixer.release(1);
+    let sound = &mut vec![0; FRAME_SAMPLES];
+    match case {
+        "a phrase that breaks off, and silence" => {
+            bench.say_loudly(1, 0, 3, true);
+            bench.leaves(5, sound);
+        }
+        "a phrase that breaks off, and the next" => {
+            bench.say_loudly(1, 0, 3, true);
+            bench.say(1, 1, 3);
+            bench.leaves(8, sound);
+        }
+        "a phrase that runs dry, and goes on" => {
+            bench.say_loudly(1, 0, 3, false);
+            bench.leaves(5, sound);
+            bench.say_loudly(1, 0, 3, true);
+            bench.leaves(5, sound);
+        }
+        "a barge-in" => {
+            bench.say_loudly(1, 0, 9, true);
+            bench.leaves(3, sound);
+            bench.mixer.flush(bench.now);
+            bench.leaves(3, sound);
+        }
+        "a barge-in, and a clip at once" => {
+            bench.say_loudly(1, 0, 9, true);
+            bench.leaves(3, sound);
+            bench.mixer.flush(bench.now);
+            bench.mixer.play(clip(ClipKind::Apology, 3, &[]));
+            bench.leaves(5, sound);
+        }
+        "a barge-in, and a newer answer at once" => {
+            bench.say_loudly(1, 0, 9, true);
+            bench.leaves(3, sound);
+            bench.mixer.flush(bench.now);
+            bench.say_loudly(2, 0, 3, true);
+            bench.mixer.release(2);
+            bench.leaves(5, sound);
+        }
+        "an onset, and on" => {
+            bench.say_loudly(1, 0, 9, true);
+            bench.leaves(3, sound);
+            bench.mixer.onset(bench.now);
+            bench.leaves(3, sound);
+            bench.mixer.onset_dismissed();
+            bench.leaves(9, sound);
+        }
+        "a clip in the middle of a phrase, and on" => {
+            bench.say_loudly(1, 0, 9, true);
+            bench.leaves(3, sound);
+            bench.mixer.play(clip(ClipKind::Apology, 3, &[]));
+            bench.leaves(15, sound);
+        }
+        "a clip in place of another" => {
+            bench.mixer.play(loud_clip(9, 9 * FRAME_SAMPLES));
+            bench.leaves(3, sound);
+            bench.mixer.play(loud_clip(9, 9 * FRAME_SAMPLES));
+            bench.leaves(15, sound);
+        }
+        "a placeholder that is cut, and the answer" => {
+            bench.arm(loud_clip(9, 4 * FRAME_SAMPLES + FRAME_SAMPLES / 3));
+            bench.caller_ends();
+            bench.leaves(2, sound);
+            bench.say_loudly(1, 0, 3, true);
+            bench.leaves(15, sound);
+        }
+        "a placeholder that is taken back" => {
+            bench.arm(loud_clip(9, 9 * FRAME_SAMPLES));
+            bench.caller_ends();
+            bench.leaves(2, sound);
+            bench.mixer.utterance_resumed();
+            bench.leaves(2, sound);
+        }
+        _ => unreachable!("{case}"),
+    }
+    std::mem::take(sound)
+}
+
+#[test]
+fn no_join_and_no_cut_is_a_steeper_step_than_a_fade_of_five_milliseconds() {
+    // The steepest place of a raised cosine over so many samples; the clips and answers among them are tones of 500 and 1000 Hz.
+    let fade = 20_000.0 * std::f32::consts::PI / 2.0 / FADE_SAMPLES as f32;
+    let tones = tone_frames(ANSWER_HZ, 3).concat().windows(2).map(|w| w[1].abs_diff(w[0])).max().unwrap();
+    for (case, tones) in [
+        ("a phrase that breaks off, and silence", 0),
+        ("a phrase that breaks off, and the next", tones),
+        ("a phrase that runs dry, and goes on", 0),
+        ("a barge-in", 0),
+        ("a barge-in, and a clip at once", tones),
+        ("a barge-in, and a newer answer at once", 0),
+        ("an onset, and on", 0),
+        ("a clip in the middle of a phrase, and on", tones),
+        ("a clip in place of another", 0),
+        ("a placeholder that is cut, and the answer", 0),
+        ("a placeholder that is taken back", 0),
+    ] {
+        let sound = joined(case);
+        let (at, step) =
+            sound.windows(2).map(|w| w[1].abs_diff(w[0])).enumerate().max_by_key(|&(_, step)| step).unwrap();
+        assert!(f32::from(step) <= fade * 1.02 + f32::from(tones), "{case}: a step of {step} at sample {at}");
+        assert!(sound.iter().any(|&sample| sample == 20_000), "{case}: nothing was heard");
+        assert!(sound.iter().all(|&sample| sample.abs() <= shape::CEILING), "{case}");
+    }
 }

@@ -16,13 +16,14 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::shape::Gain;
 use super::{AnswerId, Fault, Fut, Say, Synthesizer};
 use crate::config::Language;
 use crate::pcm::FRAME_SAMPLES;
 use crate::sentence::{Digits, Ends, language_of, speakable_with};
 
 /// What a file begins with; another version is another sound.
-const MAGIC: &[u8; 8] = b"OHVOICE1";
+const MAGIC: &[u8; 8] = b"OHVOICE2";
 /// Behind it the digest of the samples.
 const HEAD: usize = MAGIC.len() + 32;
 /// No phrase is larger: a minute.
@@ -239,6 +240,7 @@ pub struct Cached {
     voice: Arc<dyn Synthesizer>,
     store: Store,
     seen: Arc<Mutex<Seen>>,
+    level_dbfs: Option<f32>,
 }
 
 /// In which call phrases were spoken, the latest last.
@@ -270,7 +272,12 @@ impl Seen {
 impl Cached {
     /// `voice`, with its phrases kept in `store`.
     pub fn new(voice: Arc<dyn Synthesizer>, store: Store) -> Self {
-        Self { voice, store, seen: Arc::default() }
+        Self { voice, store, seen: Arc::default(), level_dbfs: None }
+    }
+
+    /// What is kept has exactly this level: a whole phrase can be measured, however it came.
+    pub fn matched_to(self, level_dbfs: f32) -> Self {
+        Self { level_dbfs: Some(level_dbfs), ..self }
     }
 
     /// Speaks phrases to nobody, so that they are there when they are needed; those that are there already cost nothing. Ends at the
@@ -316,9 +323,15 @@ impl Cached {
         Some(Sha256::digest(parts.as_bytes()).into())
     }
 
-    async fn keep(&self, key: Key, sound: Vec<i16>) {
-        let store = self.store.clone();
-        let written = tokio::task::spawn_blocking(move || store.write(&key, &sound)).await;
+    async fn keep(&self, key: Key, mut sound: Vec<i16>) {
+        let (store, level_dbfs) = (self.store.clone(), self.level_dbfs);
+        let keeping = move || {
+            if let Some(gain) = level_dbfs.and_then(|level| Gain::matching(&sound, level)) {
+                gain.apply(&mut sound);
+            }
+            store.write(&key, &sound)
+        };
+        let written = tokio::task::spawn_blocking(keeping).await;
         if let Ok(Err(error)) = written {
             tracing::warn!(%error, "a phrase could not be kept; is the disk full?");
         }

@@ -4,8 +4,9 @@
 //! language one process waits, started beforehand, with its input open. A process speaks one phrase: the end of its output is the
 //! end of the phrase, and killing it is how a phrase is cancelled. If offhook dies, the waiting ones see the end of their input.
 
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,16 +20,15 @@ use crate::config::{self, Language};
 use crate::pcm;
 use crate::sentence::{Digits, Ends, speakable_with};
 
-use super::shape::Gain;
+use super::levelling::Levelling;
+use super::pace::Pace;
 use super::stream::{Reader, Trimmer};
-use super::{Fault, Fut, Say, Synthesizer, known_sentence};
+use super::{AnswerId, Fault, Fut, Loudness, Say, Synthesizer, known_sentence};
 
 /// No phrase of a telephone answer is longer.
 const MAX_PHRASE: Duration = Duration::from_secs(60);
 /// How much of the program's standard error is kept.
 const MAX_NOTE: usize = 200;
-/// The gain before a voice was measured: espeak-ng peaks near full scale.
-const UNMEASURED_DB: f32 = -6.0;
 
 /// The voice of `[voice]`: a pool of one waiting process for each language.
 #[derive(Clone)]
@@ -40,12 +40,12 @@ struct Shared {
     voice: config::Voice,
     program: String,
     voices: [PerLanguage; Language::ALL.len()],
+    pace: Pace,
 }
 
-#[derive(Default)]
 struct PerLanguage {
     spare: Mutex<Option<Process>>,
-    gain: OnceLock<Gain>,
+    loudness: Loudness,
 }
 
 /// A process that waits for its text. Dropping it kills it.
@@ -60,7 +60,11 @@ impl CommandSynthesizer {
     /// The voice that the configuration describes. Starts nothing yet.
     pub fn new(voice: &config::Voice) -> Result<Self, Fault> {
         let program = voice.command.first().filter(|program| !program.is_empty()).ok_or(Fault::NoCommand)?.clone();
-        Ok(Self { shared: Arc::new(Shared { voice: voice.clone(), program, voices: Default::default() }) })
+        let voices = Language::ALL.map(|language| {
+            let identity = format!("{:?} {} {}", voice.command, voice.name(language), language.code());
+            PerLanguage { spare: Mutex::default(), loudness: Loudness::of(voice, &identity) }
+        });
+        Ok(Self { shared: Arc::new(Shared { voice: voice.clone(), program, voices, pace: Pace::default() }) })
     }
 }
 
@@ -106,7 +110,7 @@ impl Synthesizer for CommandSynthesizer {
     fn warm(&self, language: Language) -> Fut<'_, Result<(), Fault>> {
         Box::pin(async move {
             let slot = self.shared.slot(language);
-            if slot.gain.get().is_none() {
+            if !slot.loudness.was_heard() {
                 self.shared.warn_of_hebrew(language).await;
                 self.shared.measure(language).await?;
             }
@@ -199,33 +203,49 @@ impl Shared {
 
     async fn speak(&self, say: &Say, out: &mpsc::Sender<Vec<i16>>) -> Result<(), Fault> {
         let Some(text) = speakable_with(&say.text, say.language, self.digits()) else { return Ok(()) };
-        let gain = self.slot(say.language).gain.get().copied().unwrap_or_else(|| Gain::db(UNMEASURED_DB));
         let pause = match say.ends {
             Ends::Clause => self.voice.pause_after_clause,
             Ends::Sentence => self.voice.pause_after_sentence,
         };
-        let mut trimmer = Trimmer::new(gain);
+        let loudness = &self.slot(say.language).loudness;
+        let levelling = Levelling::new(loudness, self.voice.level_dbfs).needed_at(self.pace.lasts_until(say.answer));
+        let mut trimmer = Trimmer::new(levelling);
         let mut begun = false;
         let mut sound = Vec::new();
         let mut reading = self.read(say.language, &text).await?;
-        while reading.next(self, &mut sound).await? {
-            trimmer.push(std::mem::take(&mut sound));
-            while let Some(piece) = trimmer.piece() {
-                if out.send(piece).await.is_err() {
-                    return Ok(());
+        loop {
+            let goes_on = {
+                let mut next = pin!(reading.next(self, &mut sound));
+                match trimmer.decides_at() {
+                    Some(at) => match timeout_at(at.into(), &mut next).await {
+                        Ok(goes_on) => goes_on?,
+                        Err(_) => {
+                            trimmer.decide();
+                            if !self.pass_on(&mut trimmer, say.answer, out).await {
+                                return Ok(());
+                            }
+                            next.await?
+                        }
+                    },
+                    None => next.await?,
                 }
-                if !begun {
-                    begun = true;
-                    self.restock(say.language);
-                }
+            };
+            trimmer.push(Instant::now().into(), std::mem::take(&mut sound));
+            if !goes_on {
+                break;
+            }
+            if !self.pass_on(&mut trimmer, say.answer, out).await {
+                return Ok(());
+            }
+            if !std::mem::replace(&mut begun, true) {
+                self.restock(say.language);
             }
         }
-        trimmer.push(sound);
         self.restock(say.language);
-        if !trimmer.heard() {
-            return Err(Fault::Silent { program: self.program.clone() });
-        }
-        for piece in trimmer.finish(pcm::samples_in(pause) as usize) {
+        let silent = || Fault::Silent { program: self.program.clone() };
+        let rest = trimmer.finish(Instant::now().into(), pcm::samples_in(pause) as usize).ok_or_else(silent)?;
+        for piece in rest {
+            self.pace.sent(Instant::now().into(), say.answer, piece.len());
             if out.send(piece).await.is_err() {
                 break;
             }
@@ -233,14 +253,30 @@ impl Shared {
         Ok(())
     }
 
+    /// Sends what is ready; false when nobody wants it.
+    async fn pass_on(&self, trimmer: &mut Trimmer, answer: AnswerId, out: &mpsc::Sender<Vec<i16>>) -> bool {
+        while let Some(piece) = trimmer.piece() {
+            self.pace.sent(Instant::now().into(), answer, piece.len());
+            if out.send(piece).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
     async fn measure(&self, language: Language) -> Result<(), Fault> {
         let mut sound = Vec::new();
         let mut reading = self.read(language, known_sentence(language)).await?;
-        while reading.next(self, &mut sound).await? {}
-        let gain = Gain::matching(&sound, self.voice.level_dbfs)
-            .ok_or_else(|| Fault::Silent { program: self.program.clone() })?;
-        let _ = self.slot(language).gain.set(gain);
-        Ok(())
+        let mut levelling = Levelling::new(&self.slot(language).loudness, self.voice.level_dbfs);
+        let mut nobody = Vec::new();
+        while reading.next(self, &mut sound).await? {
+            levelling.push(Instant::now().into(), std::mem::take(&mut sound), &mut nobody);
+        }
+        levelling.push(Instant::now().into(), sound, &mut nobody);
+        match levelling.finish(Instant::now().into(), &mut nobody) {
+            true => Ok(()),
+            false => Err(Fault::Silent { program: self.program.clone() }),
+        }
     }
 
     async fn read(&self, language: Language, text: &str) -> Result<Reading, Fault> {

@@ -26,14 +26,19 @@ mod breaker;
 pub mod cache;
 pub mod command;
 mod fallback;
+mod levelling;
+mod loudness;
 pub mod network;
+mod pace;
 pub mod shape;
 mod stream;
 
 pub use cache::{Cached, Store};
 pub use command::CommandSynthesizer;
 pub use fallback::Fallback;
+pub use loudness::Loudness;
 pub use network::{HttpVoice, NetworkFault, WyomingVoice};
+pub use stream::Levelled;
 
 /// A phrase to be spoken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +115,8 @@ pub struct Voices {
 /// When one of them cannot be used as it is configured. A cache that cannot be opened is only logged.
 pub fn open(config: &Config, key: Option<Secret>, http: &Http) -> Result<Voices, Fault> {
     let store = store(&config.voice);
-    let keep = |voice: Arc<dyn Synthesizer>| store.clone().map(|store| Cached::new(voice, store));
+    let level = config.voice.level_dbfs;
+    let keep = |voice: Arc<dyn Synthesizer>| store.clone().map(|store| Cached::new(voice, store).matched_to(level));
     let command: Arc<dyn Synthesizer> = Arc::new(CommandSynthesizer::new(&config.voice)?);
     let Some(network) = network::open(&config.network_voice, &config.voice, key, http)? else {
         let cache = keep(command.clone());
@@ -121,13 +127,15 @@ pub fn open(config: &Config, key: Option<Secret>, http: &Http) -> Result<Voices,
     Ok(Voices { voice: Arc::new(Fallback::new(first, command, config.network_voice.rest)), cache })
 }
 
-/// The folder of kept phrases: the configured one, or one in what systemd gives to the service.
-fn store(voice: &config::Voice) -> Option<Store> {
+/// Where phrases and levels are kept: the configured folder, or one in what systemd gives to the service.
+fn kept_in(voice: &config::Voice) -> Option<PathBuf> {
     let of_systemd = || std::env::var_os("CACHE_DIRECTORY").map(|folder| PathBuf::from(folder).join("voice"));
-    let folder = voice.cache_dir.clone().or_else(of_systemd)?;
-    if voice.cache_mb == 0 {
-        return None;
-    }
+    voice.cache_dir.clone().or_else(of_systemd).filter(|_| voice.cache_mb > 0)
+}
+
+/// The folder of kept phrases.
+fn store(voice: &config::Voice) -> Option<Store> {
+    let folder = kept_in(voice)?;
     match Store::open(&folder, u64::from(voice.cache_mb) << 20) {
         Ok(store) => Some(store),
         Err(error) => {

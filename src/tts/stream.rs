@@ -1,12 +1,16 @@
 //! From the bytes of a sound, as they arrive, to pieces for the line: 8 kHz, level-matched, silence trimmed.
 
+use std::time::Instant;
+
 use crate::codec::Codec;
 use crate::config::Coding;
 use crate::pcm::resample::StreamResampler;
 use crate::pcm::wav::{self, Header, WavError};
 use crate::pcm::{FRAME_SAMPLES, RATE};
 
-use super::shape::{self, EDGE, Gain, MARGIN};
+use super::levelling::Levelling;
+use super::loudness::Loudness;
+use super::shape::{self, EDGE, MARGIN};
 
 /// A header that is not complete by then is garbage.
 const MAX_HEADER: usize = 64 * 1024;
@@ -108,33 +112,10 @@ fn mix(group: &[u8]) -> i16 {
     (sum / (group.len() as i32 / 2)) as i16
 }
 
-/// Of the level before, so much is left in what takes direct current away with each sample: −3 dB at 13 Hz.
-const DIRECT_CURRENT_KEPT: f32 = 0.99;
-
-/// Takes direct current out of a sound that arrives in parts.
-#[derive(Default)]
-struct DirectCurrent {
-    /// The last sample, and what was made of it; `None` before the first one, whose level is no step.
-    last: Option<(f32, f32)>,
-}
-
-impl DirectCurrent {
-    fn remove(&mut self, samples: &mut [i16]) {
-        for sample in samples {
-            let x = f32::from(*sample);
-            let (before, made) = self.last.unwrap_or((x, 0.0));
-            let y = x - before + DIRECT_CURRENT_KEPT * made;
-            self.last = Some((x, y));
-            *sample = y.round().clamp(f32::from(i16::MIN), f32::from(i16::MAX)) as i16;
-        }
-    }
-}
-
-/// Trims silence at both ends of a sound that arrives in parts: silence is held back until sound follows it. The ends are faded, as
+/// Levels a sound that arrives in parts and trims silence at both ends: silence is held back until sound follows it. The ends are faded, as
 /// [`shape::fade_edges`] does it.
 pub(super) struct Trimmer {
-    gain: Gain,
-    direct_current: DirectCurrent,
+    levelling: Levelling,
     /// Nothing audible yet.
     leading: bool,
     /// Silence that may be the end.
@@ -146,21 +127,30 @@ pub(super) struct Trimmer {
 }
 
 impl Trimmer {
-    pub fn new(gain: Gain) -> Self {
-        Self {
-            gain,
-            direct_current: DirectCurrent::default(),
-            leading: true,
-            held: Vec::new(),
-            ready: Vec::new(),
-            begin: 0,
-        }
+    pub fn new(levelling: Levelling) -> Self {
+        Self { levelling, leading: true, held: Vec::new(), ready: Vec::new(), begin: 0 }
     }
 
-    /// Takes samples; the gain is applied here.
-    pub fn push(&mut self, mut samples: Vec<i16>) {
-        self.direct_current.remove(&mut samples);
-        self.gain.apply(&mut samples);
+    /// Takes samples.
+    pub fn push(&mut self, now: Instant, samples: Vec<i16>) {
+        let mut levelled = Vec::with_capacity(samples.len());
+        self.levelling.push(now, samples, &mut levelled);
+        self.trim(levelled);
+    }
+
+    /// By when [`decide`](Self::decide) is to be called, while sound is held back until the gain is decided.
+    pub fn decides_at(&self) -> Option<Instant> {
+        self.levelling.decides_at()
+    }
+
+    /// Decides on the gain with what has come.
+    pub fn decide(&mut self) {
+        let mut levelled = Vec::new();
+        self.levelling.decide(&mut levelled);
+        self.trim(levelled);
+    }
+
+    fn trim(&mut self, samples: Vec<i16>) {
         let Some(last) = samples.iter().rposition(|s| s.unsigned_abs() > EDGE) else {
             self.held.extend(samples);
             if self.leading {
@@ -191,20 +181,18 @@ impl Trimmer {
         self.begin -= fading;
     }
 
-    /// Whether anything audible came.
-    pub fn heard(&self) -> bool {
-        !self.leading
-    }
-
     /// The next whole piece. One more frame stays behind it, so that the last piece is never shorter than a frame.
     pub fn piece(&mut self) -> Option<Vec<i16>> {
         (self.ready.len() >= PIECE + FRAME_SAMPLES).then(|| self.ready.drain(..PIECE).collect())
     }
 
-    /// The rest in pieces, with `pause` samples of silence behind.
-    pub fn finish(mut self, pause: usize) -> Vec<Vec<i16>> {
+    /// The rest in pieces, with `pause` samples of silence behind; `None` when nothing audible came.
+    pub fn finish(mut self, now: Instant, pause: usize) -> Option<Vec<Vec<i16>>> {
+        let mut levelled = Vec::new();
+        self.levelling.finish(now, &mut levelled);
+        self.trim(levelled);
         if self.leading {
-            return Vec::new();
+            return None;
         }
         self.held.truncate(MARGIN);
         self.fade_in();
@@ -219,12 +207,57 @@ impl Trimmer {
         {
             last.extend(short);
         }
-        pieces
+        Some(pieces)
+    }
+}
+
+/// Levels a sound that arrives in its own time, and lets it begin and end without a step. Silence within it stays where it is.
+pub struct Levelled {
+    levelling: Levelling,
+    /// Samples at the beginning that have been faded in.
+    faded: usize,
+    /// What may be the end.
+    held: Vec<i16>,
+}
+
+impl Levelled {
+    /// A sound of the voice that `loudness` is of, to be brought to `level_dbfs`.
+    pub fn new(loudness: &Loudness, level_dbfs: f32) -> Self {
+        Self { levelling: Levelling::new(loudness, level_dbfs).without_waiting(), faded: 0, held: Vec::new() }
+    }
+
+    /// Takes samples; gives those that are ready: all but the last 10 ms, or none yet of a voice that is not known.
+    pub fn push(&mut self, now: Instant, samples: Vec<i16>) -> Vec<i16> {
+        let before = self.held.len();
+        self.levelling.push(now, samples, &mut self.held);
+        self.fade_in(before);
+        let ready = self.held.len().saturating_sub(MARGIN);
+        self.held.drain(..ready).collect()
+    }
+
+    /// The end of it: the rest.
+    pub fn finish(&mut self, now: Instant) -> Vec<i16> {
+        let before = self.held.len();
+        self.levelling.finish(now, &mut self.held);
+        self.fade_in(before);
+        let end = self.held.len();
+        shape::fade_out(&mut self.held[end - MARGIN.min(end)..]);
+        std::mem::take(&mut self.held)
+    }
+
+    /// Fades in what came behind the first `before` samples that are held, as far as it belongs to the beginning.
+    fn fade_in(&mut self, before: usize) {
+        for sample in self.held[before..].iter_mut().take(MARGIN - self.faded) {
+            *sample = (f32::from(*sample) * shape::ramp(self.faded, MARGIN)) as i16;
+            self.faded += 1;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::pcm::tone;
 
@@ -269,32 +302,48 @@ mod tests {
         assert_eq!(read(&endless, 4096), Err(WavError::Missing("data")));
     }
 
+    /// Of a voice whose level is known, so that its gain is `db`.
+    fn trimmer(db: f32) -> Trimmer {
+        let loudness = Loudness::default();
+        loudness.learn(-20.0 - db, Duration::from_secs(1), false);
+        Trimmer::new(Levelling::new(&loudness, -20.0))
+    }
+
+    fn seconds(seconds: f32) -> usize {
+        (seconds * RATE as f32) as usize
+    }
+
+    /// Some 400 Hz, whatever the rate is.
+    fn sine(dbfs: f32, samples: usize) -> Vec<i16> {
+        tone::sine(400.0, dbfs, samples)
+    }
+
     #[test]
     fn trimming_piece_by_piece_gives_what_trimming_the_whole_gives() {
-        let mut sound = vec![0i16; 1000];
-        sound.extend(tone::sine(400.0, -10.0, 900));
-        sound.extend([40; 2000]);
-        sound.extend(tone::sine(400.0, -10.0, 700));
-        sound.extend([0; 3000]);
+        let mut sound = vec![0i16; seconds(0.125)];
+        sound.extend(sine(-10.0, seconds(0.1125)));
+        sound.extend(vec![40; seconds(0.25)]);
+        sound.extend(sine(-10.0, seconds(0.0875)));
+        sound.extend(vec![0; seconds(0.375)]);
         let mut expected = sound[shape::audible(&sound)].to_vec();
         shape::fade_edges(&mut expected);
         let mut whole = None;
-        for step in [1, 50, 160, 999, 10_000] {
-            let mut trimmer = Trimmer::new(Gain::db(0.0));
+        let now = Instant::now();
+        for step in [1, 50, FRAME_SAMPLES, 999, 10_000] {
+            let mut trimmer = trimmer(0.0);
             let mut pieces = Vec::new();
             for part in sound.chunks(step) {
-                trimmer.push(part.to_vec());
+                trimmer.push(now, part.to_vec());
                 while let Some(piece) = trimmer.piece() {
                     pieces.push(piece);
                 }
             }
-            assert!(trimmer.heard());
-            pieces.extend(trimmer.finish(0));
-            assert!(pieces.iter().all(|piece| (160..=480).contains(&piece.len())));
+            pieces.extend(trimmer.finish(now, 0).unwrap());
+            assert!(pieces.iter().all(|piece| (FRAME_SAMPLES..=3 * FRAME_SAMPLES).contains(&piece.len())));
             let joined = pieces.concat();
             // What takes direct current away dies away a little behind a sound that breaks off.
-            assert!(joined.len().abs_diff(expected.len()) < 80, "{step}");
-            let body = expected.len() - 80;
+            assert!(joined.len().abs_diff(expected.len()) < 2 * MARGIN, "{step}");
+            let body = expected.len() - 2 * MARGIN;
             assert!(joined[..body].iter().zip(&expected).all(|(a, b)| a.abs_diff(*b) <= 900), "{step}");
             assert!(joined[0].abs() < 50 && joined[joined.len() - 1].abs() < 50, "it begins and ends without a step");
             assert_eq!(*whole.get_or_insert_with(|| joined.clone()), joined, "{step}");
@@ -303,25 +352,46 @@ mod tests {
 
     #[test]
     fn the_pause_comes_behind_the_sound_and_silence_alone_gives_nothing() {
-        let mut trimmer = Trimmer::new(Gain::db(0.0));
-        trimmer.push(tone::sine(500.0, -15.0, 300));
-        let joined = trimmer.finish(640).concat();
-        assert_eq!(joined.len(), 940);
-        assert_eq!(joined[300..], [0; 640]);
-        let mut trimmer = Trimmer::new(Gain::db(0.0));
-        trimmer.push(vec![100; 30_000]);
-        assert!(!trimmer.heard());
-        assert!(trimmer.finish(640).is_empty());
+        let now = Instant::now();
+        let mut sounding = trimmer(0.0);
+        sounding.push(now, sine(-15.0, seconds(0.0375)));
+        let pause = seconds(0.08);
+        let joined = sounding.finish(now, pause).unwrap().concat();
+        assert_eq!(joined.len(), seconds(0.0375) + pause);
+        assert!(joined[seconds(0.0375)..].iter().all(|&sample| sample == 0));
+        let mut silent = trimmer(0.0);
+        silent.push(now, vec![100; 30_000]);
+        assert!(silent.finish(now, pause).is_none());
     }
 
     #[test]
     fn direct_current_is_gone_after_a_moment_and_the_sound_is_not() {
-        let mut trimmer = Trimmer::new(Gain::db(0.0));
-        let sound: Vec<i16> = tone::sine(300.0, -16.0, 8000).iter().map(|sample| sample + 3000).collect();
-        sound.chunks(333).for_each(|part| trimmer.push(part.to_vec()));
-        let heard = trimmer.finish(0).concat();
-        let mean = heard[800..7200].iter().map(|&s| f64::from(s)).sum::<f64>() / 6400.0;
+        let now = Instant::now();
+        let mut trimmer = trimmer(0.0);
+        let sound: Vec<i16> = sine(-16.0, seconds(1.0)).iter().map(|sample| sample + 3000).collect();
+        sound.chunks(333).for_each(|part| trimmer.push(now, part.to_vec()));
+        let heard = trimmer.finish(now, 0).unwrap().concat();
+        let heard = &heard[seconds(0.1)..seconds(0.9)];
+        let mean = heard.iter().map(|&s| f64::from(s)).sum::<f64>() / heard.len() as f64;
         assert!(mean.abs() < 20.0, "{mean}");
-        assert!((crate::pcm::level::rms_dbfs(&heard[800..7200]) + 19.0).abs() < 0.2);
+        assert!((crate::pcm::level::rms_dbfs(heard) + 19.0).abs() < 0.2);
+    }
+
+    #[test]
+    fn a_sound_in_its_own_time_keeps_its_silence_and_its_length_and_begins_and_ends_without_a_step() {
+        let now = Instant::now();
+        let sound = [sine(-23.0, seconds(0.3)), vec![0; seconds(0.3)], sine(-23.0, seconds(0.3))].concat();
+        let loudness = Loudness::default();
+        loudness.learn(-26.0, Duration::from_secs(1), true);
+        for step in [1, 100, 777, 100_000] {
+            let mut levelled = Levelled::new(&loudness, -20.0);
+            let mut out: Vec<i16> = sound.chunks(step).flat_map(|part| levelled.push(now, part.to_vec())).collect();
+            assert!(sound.len() - out.len() <= 2 * MARGIN, "{step}");
+            out.extend(levelled.finish(now));
+            assert_eq!(out.len(), sound.len());
+            assert!(out[0].abs() < 50 && out[out.len() - 1].abs() < 50);
+            assert!(out[seconds(0.35)..seconds(0.55)].iter().all(|sample| sample.abs() < 3));
+            assert!((crate::pcm::level::active_dbfs(&out).unwrap() + 20.0).abs() < 0.3);
+        }
     }
 }

@@ -31,6 +31,7 @@ async fn a_call_ends_even_if_the_media_thread_does_not_answer() {
         end_of_turn: None,
         recogniser: None,
         speech: None,
+        speech_loudness: Default::default(),
         media_address: ip,
         bind_address: ip,
         reports: mpsc::channel(1).0,

@@ -1,6 +1,7 @@
 //! One phrase on its way from a network to whoever plays it: the level, the pieces, and the deadlines for more.
 
-use std::sync::{Arc, OnceLock};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -9,15 +10,15 @@ use tokio::time::Instant;
 use crate::config::{self, Language};
 use crate::pcm;
 use crate::sentence::Ends;
-use crate::tts::shape::Gain;
+use crate::tts::levelling::Levelling;
+use crate::tts::pace::Pace;
 use crate::tts::stream::Trimmer;
+use crate::tts::{AnswerId, Loudness};
 
 use super::fault::{NetworkFault, NetworkFaultKind};
 
 /// No phrase of a telephone answer is longer.
 const MAX_PHRASE: Duration = Duration::from_secs(60);
-/// The gain before a voice was measured.
-const UNMEASURED_DB: f32 = 0.0;
 
 /// What the voices of all kinds have to know.
 #[derive(Debug)]
@@ -29,7 +30,8 @@ pub(super) struct Manners {
     pub pause_after_sentence: Duration,
     pub first_audio: Duration,
     pub stall: Duration,
-    gains: [OnceLock<Gain>; Language::ALL.len()],
+    loudness: [Loudness; Language::ALL.len()],
+    pace: Pace,
 }
 
 impl Manners {
@@ -41,7 +43,11 @@ impl Manners {
             pause_after_sentence: voice.pause_after_sentence,
             first_audio: config.first_audio,
             stall: config.stall,
-            gains: Default::default(),
+            loudness: Language::ALL.map(|language| {
+                let names = (&config.url, &config.region, &config.model, &config.en, &config.he, &config.ru);
+                Loudness::of(voice, &format!("{name} {names:?} {:?} {}", config.body, language.code()))
+            }),
+            pace: Pace::default(),
         }
     }
 
@@ -50,7 +56,7 @@ impl Manners {
     }
 
     pub fn measured(&self, language: Language) -> bool {
-        self.gains[language as usize].get().is_some()
+        self.loudness[language as usize].was_heard()
     }
 
     /// What all voices' identities end with.
@@ -67,16 +73,16 @@ impl Manners {
     }
 }
 
+/// Who plays a phrase, and of which answer it is.
+pub(super) type Player<'a> = (&'a mpsc::Sender<Vec<i16>>, AnswerId);
+
 /// A phrase on its way.
 pub(super) struct Delivery<'a> {
     manners: &'a Manners,
-    language: Language,
     pause: Duration,
-    /// Absent: nobody hears it, and the level is measured.
-    out: Option<&'a mpsc::Sender<Vec<i16>>>,
+    /// Absent: nobody hears it, and the level is learned.
+    player: Option<Player<'a>>,
     trimmer: Trimmer,
-    /// Everything, while the level is to be measured.
-    measured: Vec<i16>,
     begun: Instant,
     /// When the first sound came.
     sounded: Option<Instant>,
@@ -85,16 +91,15 @@ pub(super) struct Delivery<'a> {
 }
 
 impl<'a> Delivery<'a> {
-    pub fn new(manners: &'a Manners, language: Language, ends: Ends, out: Option<&'a mpsc::Sender<Vec<i16>>>) -> Self {
-        let gain = manners.gains[language as usize].get().copied().unwrap_or_else(|| Gain::db(UNMEASURED_DB));
+    pub fn new(manners: &'a Manners, language: Language, ends: Ends, player: Option<Player<'a>>) -> Self {
+        let needed_at = player.and_then(|(_, answer)| manners.pace.lasts_until(answer));
+        let levelling = Levelling::new(&manners.loudness[language as usize], manners.level_dbfs).needed_at(needed_at);
         let now = Instant::now();
         Self {
             manners,
-            language,
             pause: manners.pause(ends),
-            out,
-            trimmer: Trimmer::new(gain),
-            measured: Vec::new(),
+            player,
+            trimmer: Trimmer::new(levelling),
             begun: now,
             sounded: None,
             last: now,
@@ -117,10 +122,34 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Awaits what must come by the deadline.
-    pub async fn in_time<T>(&self, what: impl Future<Output = T>) -> Result<T, NetworkFault> {
+    /// Awaits what must come by the deadline. Sound that is held back until its gain is decided is passed on in time meanwhile.
+    pub async fn in_time<T>(&mut self, what: impl Future<Output = T>) -> Result<T, NetworkFault> {
         let (by, kind) = self.deadline();
+        let mut what = pin!(what);
+        if let Some(at) = self.trimmer.decides_at().map(Instant::from_std) {
+            match tokio::time::timeout_at(at.min(by), &mut what).await {
+                Ok(came) => return Ok(came),
+                Err(_) => {
+                    self.trimmer.decide();
+                    // Whether anybody wants it shows when more comes.
+                    self.pass_on().await;
+                }
+            }
+        }
         tokio::time::timeout_at(by, what).await.map_err(|_| self.manners.fault(kind, ""))
+    }
+
+    /// Sends what is ready; false when nobody wants more.
+    async fn pass_on(&mut self) -> bool {
+        while let Some(piece) = self.trimmer.piece() {
+            if let Some((out, answer)) = self.player {
+                self.manners.pace.sent(Instant::now().into_std(), answer, piece.len());
+                if out.send(piece).await.is_err() {
+                    return false;
+                }
+            }
+        }
+        true
     }
 
     /// Passes on what came; false when nobody wants more.
@@ -135,34 +164,18 @@ impl<'a> Delivery<'a> {
         if self.samples > pcm::samples_in(MAX_PHRASE) {
             return Err(self.manners.fault(NetworkFaultKind::TooLong, ""));
         }
-        if !self.manners.measured(self.language) {
-            self.measured.extend_from_slice(&samples);
-        }
-        let Some(out) = self.out else { return Ok(true) };
-        self.trimmer.push(samples);
-        while let Some(piece) = self.trimmer.piece() {
-            if out.send(piece).await.is_err() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        self.trimmer.push(now.into_std(), samples);
+        Ok(self.pass_on().await)
     }
 
-    /// The end of the phrase: the rest, and the pause. The level that was heard is that of the next phrases.
+    /// The end of the phrase: the rest, and the pause.
     pub async fn finish(self) -> Result<(), NetworkFault> {
-        let silent = || self.manners.fault(NetworkFaultKind::Silent, "");
-        if !self.measured.is_empty() {
-            let gain = Gain::matching(&self.measured, self.manners.level_dbfs).ok_or_else(silent)?;
-            // Another phrase may have been quicker.
-            let _ = self.manners.gains[self.language as usize].set(gain);
-        }
-        let Some(out) = self.out else {
-            return if self.samples > 0 { Ok(()) } else { Err(silent()) };
-        };
-        if !self.trimmer.heard() {
-            return Err(silent());
-        }
-        for piece in self.trimmer.finish(pcm::samples_in(self.pause) as usize) {
+        let pause = pcm::samples_in(self.pause) as usize;
+        let rest = self.trimmer.finish(Instant::now().into_std(), pause);
+        let rest = rest.ok_or_else(|| self.manners.fault(NetworkFaultKind::Silent, ""))?;
+        let Some((out, answer)) = self.player else { return Ok(()) };
+        for piece in rest {
+            self.manners.pace.sent(Instant::now().into_std(), answer, piece.len());
             if out.send(piece).await.is_err() {
                 break;
             }

@@ -15,7 +15,7 @@ use crate::sentence::{Digits, Ends, speakable_with};
 
 use super::super::{Fault, Fut, Say, Synthesizer, known_sentence};
 use super::answer::Body;
-use super::delivery::{Delivery, Manners};
+use super::delivery::{Delivery, Manners, Player};
 use super::fault::{self, NetworkFault, NetworkFaultKind};
 use super::recipe::{self, Recipe};
 use super::template::{Place, Values, fill};
@@ -122,7 +122,7 @@ impl Synthesizer for HttpVoice {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => Ok(()),
-                spoken = shared.speak(&text, say.language, say.ends, Some(&out)) => Ok(spoken?),
+                spoken = shared.speak(&text, say.language, say.ends, Some((&out, say.answer))) => Ok(spoken?),
             }
         })
     }
@@ -170,14 +170,14 @@ impl Shared {
         text: &str,
         language: Language,
         ends: Ends,
-        out: Option<&mpsc::Sender<Vec<i16>>>,
+        player: Option<Player<'_>>,
     ) -> Result<(), NetworkFault> {
-        let mut delivery = Delivery::new(&self.manners, language, ends, out);
+        let mut delivery = Delivery::new(&self.manners, language, ends, player);
         let request = self.request(text, language)?;
         let response = delivery.in_time(request.send()).await?;
         let mut response = response.map_err(|error| self.unreachable(error, text))?;
         if !response.status().is_success() {
-            return Err(self.refused(response, text, &delivery).await);
+            return Err(self.refused(response, text, &mut delivery).await);
         }
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let wrong = |(kind, note): (NetworkFaultKind, String)| NetworkFault {
@@ -250,7 +250,7 @@ impl Shared {
         self.manners.fault(NetworkFaultKind::Unreachable, note)
     }
 
-    async fn refused(&self, mut response: Response, text: &str, delivery: &Delivery<'_>) -> NetworkFault {
+    async fn refused(&self, mut response: Response, text: &str, delivery: &mut Delivery<'_>) -> NetworkFault {
         let status = response.status().as_u16();
         let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let mut body = Vec::new();

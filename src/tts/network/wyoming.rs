@@ -16,7 +16,7 @@ use crate::sentence::{Digits, Ends, speakable_with};
 use crate::tts::stream::Reader;
 
 use super::super::{Fault, Fut, Say, Synthesizer, known_sentence};
-use super::delivery::{Delivery, Manners};
+use super::delivery::{Delivery, Manners, Player};
 use super::fault::{self, NetworkFault, NetworkFaultKind};
 use super::recipe::Recipe;
 
@@ -67,7 +67,7 @@ impl Synthesizer for WyomingVoice {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => Ok(()),
-                spoken = shared.speak(&text, say.language, say.ends, Some(&out)) => Ok(spoken?),
+                spoken = shared.speak(&text, say.language, say.ends, Some((&out, say.answer))) => Ok(spoken?),
             }
         })
     }
@@ -97,9 +97,9 @@ impl Shared {
         text: &str,
         language: Language,
         ends: Ends,
-        out: Option<&mpsc::Sender<Vec<i16>>>,
+        player: Option<Player<'_>>,
     ) -> Result<(), NetworkFault> {
-        let mut delivery = Delivery::new(&self.manners, language, ends, out);
+        let mut delivery = Delivery::new(&self.manners, language, ends, player);
         let network = |kind: NetworkFaultKind, note: String| self.manners.fault(kind, fault::clean(&note, "", text));
         let unreachable = |error: std::io::Error| network(NetworkFaultKind::Unreachable, error.to_string());
         let mut stream = delivery.in_time(TcpStream::connect(&self.address)).await?.map_err(unreachable)?;
