@@ -7,8 +7,10 @@ DEMO_PACKAGES = gcc libc6-dev espeak-ng
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 LANG_OF_CALL ?= en
 OUT ?= demo-out
+TARGET ?= receiver
+SECONDS ?= 300
 
-.PHONY: demo test packages demo-packages figures
+.PHONY: demo test packages demo-packages figures fuzz
 
 demo: demo-packages
 	cargo run --release --locked -- demo --lang $(LANG_OF_CALL) --out $(OUT)
@@ -33,3 +35,16 @@ figures: packages
 	cargo bench --locked --bench figures
 	cargo bench --locked --bench line
 	cargo bench --locked --bench turns
+
+# Looks for input that breaks something, by coverage; see fuzz/README.md. Needs g++. Not part of the tests. The flags are those that
+# `cargo fuzz` sets; the target is named so that they are not for build scripts.
+FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions
+HOST = $(shell rustc -vV | sed -n 's/host: //p')
+
+fuzz:
+	mkdir -p fuzz/corpus/$(TARGET) fuzz/artifacts/$(TARGET) fuzz/seeds/$(TARGET)
+	CARGO_PROFILE_RELEASE_LTO=off RUSTFLAGS="$(FUZZ_FLAGS)" cargo run --release --locked --target $(HOST) \
+		--target-dir target/fuzz --package offhook-fuzz --bin $(TARGET) -- fuzz/corpus/$(TARGET) fuzz/seeds/$(TARGET) \
+		-max_total_time=$(SECONDS) -artifact_prefix=fuzz/artifacts/$(TARGET)/ -max_len=4096 -timeout=10

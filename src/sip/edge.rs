@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rsipstack::rsip::Request;
 
+use super::framing::{Frame, Framing};
 use super::gate;
 use super::identity::Identification;
 use super::inbound::{Inbound, InboundUsers};
@@ -108,6 +109,23 @@ pub fn caller(lines: &str, country: &str) -> Caller {
     let identification = Identification { headers: &headers, trusted: true, country: Country::find(country) };
     let headers = lines.lines().filter_map(|line| line.split_once(':'));
     identification.caller(headers.map(|(name, value)| (name.trim(), value.trim())))
+}
+
+/// What a stream is cut into whose bytes come in these pieces: the messages, keepalives being empty, and the fault that ends it.
+pub fn frames<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Option<String>) {
+    let now = Instant::now();
+    let (mut framing, mut messages) = (Framing::new(now), Vec::new());
+    for piece in pieces {
+        framing.handle_input(now, piece);
+        while let Some(frame) = framing.poll(now) {
+            match frame {
+                Ok(Frame::Message(message)) => messages.push(message),
+                Ok(Frame::Ping | Frame::Pong) => messages.push(Vec::new()),
+                Err(fault) => return (messages, Some(fault.to_string())),
+            }
+        }
+    }
+    (messages, None)
 }
 
 /// The values of a list, as the quote-aware reader splits them.

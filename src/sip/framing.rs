@@ -215,8 +215,8 @@ impl Framing {
         let from = self.searched.saturating_sub(3);
         let end = self.buffer[from..].windows(4).position(|four| four == b"\r\n\r\n").map(|at| from + at);
         // What is looked at must not depend on where the bytes were cut: never beyond the limit.
-        let head = &self.buffer[..end.unwrap_or(self.buffer.len()).min(MAX_HEAD_BYTES)];
-        begins_as_sip(head)?;
+        let lines = end.map_or(self.buffer.len(), |end| end + 2);
+        begins_as_sip(&self.buffer[..lines.min(MAX_HEAD_BYTES)])?;
         let Some(end) = end.filter(|end| end + 4 <= MAX_HEAD_BYTES) else {
             if self.buffer.len() >= MAX_HEAD_BYTES {
                 return Err(FramingFault::HeadTooLong);
@@ -224,7 +224,7 @@ impl Framing {
             self.searched = self.buffer.len();
             return Ok(None);
         };
-        let body = content_length(head)?;
+        let body = content_length(&self.buffer[..end])?;
         if body > MAX_BODY_BYTES as u64 {
             return Err(FramingFault::BodyTooLong);
         }
@@ -345,6 +345,7 @@ mod tests {
             b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
             b"\0\0\0\0".to_vec(),
+            b"OPTIONS\r\n\r\n".to_vec(),
             b" OPTIONS sip:a SIP/2.0\r\n\r\n".to_vec(),
             "\u{5e9}\u{5dc}\u{5d5}\u{5dd}".as_bytes().to_vec(),
             [b'A'; 200].to_vec(),
