@@ -45,6 +45,6 @@ HOST = $(shell rustc -vV | sed -n 's/host: //p')
 
 fuzz:
 	mkdir -p fuzz/corpus/$(TARGET) fuzz/artifacts/$(TARGET) fuzz/seeds/$(TARGET)
-	CARGO_PROFILE_RELEASE_LTO=off RUSTFLAGS="$(FUZZ_FLAGS)" cargo run --release --locked --target $(HOST) \
+	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_STRIP=none RUSTFLAGS="$(FUZZ_FLAGS)" cargo run --release --locked --target $(HOST) \
 		--target-dir target/fuzz --package offhook-fuzz --bin $(TARGET) -- fuzz/corpus/$(TARGET) fuzz/seeds/$(TARGET) \
 		-max_total_time=$(SECONDS) -artifact_prefix=fuzz/artifacts/$(TARGET)/ -max_len=4096 -timeout=10

@@ -16,6 +16,7 @@ use crate::media::{Command, Line, Place, Ports};
 use crate::pcm::tone::Ringback;
 use crate::playout::Mixer;
 use crate::rtp;
+use crate::rtp::ports::{self, Lease};
 use crate::sdp::{LocalMedia, MediaSecurity, Negotiated, OfferAnswer, SdpError};
 use crate::sip::{Offer, Warning};
 
@@ -25,6 +26,7 @@ use super::{Parts, Unanswered};
 pub(super) struct BoundMedia {
     rtp: UdpSocket,
     rtcp: UdpSocket,
+    lease: Lease,
     exchange: OfferAnswer,
     /// Taken before a call is answered, so that there is room for it then.
     place: Place,
@@ -47,6 +49,8 @@ pub(super) struct StartedLeg {
 /// What is agreed on about the media of a call that goes on.
 pub(super) struct Agreement {
     exchange: OfferAnswer,
+    /// No other call has the ports as long as this one lasts, nor for a while behind it.
+    _lease: Lease,
     /// The same for RTCP.
     rtcp: watch::Sender<RtcpMedia>,
 }
@@ -62,10 +66,10 @@ impl BoundMedia {
         let place = parts.media.place().ok_or(Unanswered::NoRoom)?;
         let (bind, shown) = addresses(parts, peer, trunk);
         let range = parts.config.rtp.port_min..=parts.config.rtp.port_max;
-        let (rtp, rtcp) = rtp::socket::bind_pair(bind, range).map_err(Unanswered::Ports)?;
+        let (rtp, rtcp, lease) = ports::lease_pair(bind, range).map_err(Unanswered::Ports)?;
         let port = rtp.local_addr().map_err(Unanswered::Ports)?.port();
         let local = LocalMedia { address: shown, port, session_id: u64::from(fastrand::u32(..)), version: 1 };
-        Ok(Self { rtp, rtcp, exchange: OfferAnswer::new(local, &Codec::ALL, security), place })
+        Ok(Self { rtp, rtcp, lease, exchange: OfferAnswer::new(local, &Codec::ALL, security), place })
     }
 
     /// Offers and answers for these ports.
@@ -106,7 +110,7 @@ impl BoundMedia {
         let (leg, outlets) = RtpLeg::new(self.rtp, agreed, jitter, Instant::now()).map_err(Unanswered::Ports)?;
         let (rtcp_in, rtcp_out) = watch::channel(RtcpMedia::from(agreed));
         let rtcp = RtcpLink::new(self.rtcp, rtcp_out, outlets).map_err(Unanswered::Ports)?;
-        let agreement = Agreement { exchange: self.exchange, rtcp: rtcp_in };
+        let agreement = Agreement { exchange: self.exchange, _lease: self.lease, rtcp: rtcp_in };
         Ok((StartedLeg { leg: Box::new(leg), rtcp, agreement }, self.place))
     }
 }

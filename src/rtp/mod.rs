@@ -6,7 +6,7 @@
 //! frame ─► sender (encode, header) ─► (srtp) ─► datagram
 //! ```
 //!
-//! Everything here but [`socket`] is without IO and without a clock: time is an argument. [`receiver`], [`sender`], [`srtp`] and what
+//! Everything here but [`socket`] and [`ports`] is without IO and without a clock: time is an argument. [`receiver`], [`sender`], [`srtp`] and what
 //! they are made of run on the media thread and allocate nothing after construction; [`rtcp`] runs beside it.
 
 mod comfort_noise;
@@ -16,6 +16,7 @@ pub mod dtmf;
 pub mod impairment;
 pub mod jitter;
 pub mod packet;
+pub mod ports;
 pub mod quality;
 mod pitch;
 pub mod receiver;

@@ -8,7 +8,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -22,11 +21,8 @@ const OLDEST_STAMP: Duration = Duration::from_secs(1);
 /// How often an even port with a free neighbour is asked of the kernel, for the range `0..=0`.
 const ANY_PORT_ATTEMPTS: u32 = 64;
 
-/// Where the next search begins: each call takes the ports after the last one's, so that what is still under way to a call that
-/// ended does not reach the next.
-static NEXT: AtomicU32 = AtomicU32::new(0);
-
-/// Binds an even port of `range` for RTP and the one above it for RTCP, both non-blocking. The range `0..=0` takes any ports.
+/// Binds the first even port of `range` that is free, for RTP, and the one above it for RTCP, both non-blocking. The range `0..=0` takes any
+/// ports. Calls take theirs by turns, from [`super::ports`].
 ///
 /// # Errors
 /// `AddrInUse` when no pair of the range is free; whatever else the system says, at once.
@@ -36,9 +32,8 @@ pub fn bind_pair(address: IpAddr, range: RangeInclusive<u16>) -> io::Result<(Udp
     }
     let first = u32::from(*range.start()).next_multiple_of(2).max(2);
     let pairs = (u32::from(*range.end()) + 1).saturating_sub(first) / 2;
-    for _ in 0..pairs {
-        let turn = NEXT.fetch_add(1, Ordering::Relaxed) % pairs;
-        let port = (first + turn * 2) as u16;
+    for n in 0..pairs {
+        let port = (first + n * 2) as u16;
         match bind(address, port).and_then(|rtp| Ok((rtp, bind(address, port + 1)?))) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             done => return done,
@@ -82,10 +77,11 @@ fn bind_any(address: IpAddr) -> io::Result<(UdpSocket, UdpSocket)> {
 
 fn bind(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(SocketAddr::new(address, port)), Type::DGRAM, Some(Protocol::UDP))?;
-    match address {
-        IpAddr::V4(_) => socket.set_tos_v4(EXPEDITED_FORWARDING)?,
-        IpAddr::V6(_) => socket.set_tclass_v6(EXPEDITED_FORWARDING)?,
+    if address.is_ipv6() {
+        socket.set_tclass_v6(EXPEDITED_FORWARDING)?;
     }
+    // Also that of IPv6: to an IPv4 address it sends IPv4, whose class is an option of its own.
+    socket.set_tos_v4(EXPEDITED_FORWARDING)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
     socket.set_nonblocking(true)?;
     stamp(&socket)?;

@@ -173,10 +173,9 @@ impl Listener {
 
 /// Puts the class of signalling on what a socket sends; a network that has no use for it ignores it.
 pub(super) fn mark_signalling(socket: &SockRef<'_>, local: SocketAddr) {
-    let marked = match local {
-        SocketAddr::V4(_) => socket.set_tos_v4(SIGNALLING_TOS),
-        SocketAddr::V6(_) => socket.set_tclass_v6(SIGNALLING_TOS),
-    };
+    // A socket of IPv6 that sends IPv4 has the class of that as an option of its own.
+    let both = || socket.set_tclass_v6(SIGNALLING_TOS).and(socket.set_tos_v4(SIGNALLING_TOS));
+    let marked = if local.is_ipv6() { both() } else { socket.set_tos_v4(SIGNALLING_TOS) };
     if let Err(error) = marked {
         debug!(%error, "SIP packets go out without their class");
     }
