@@ -1,19 +1,13 @@
 //! A call's sockets: the class of service of what leaves, the ports that calls take and leave, and IPv6 from end to end.
 //!
 //! The peer is plain sockets, which see the class of what arrives.
-#![allow(unsafe_code)]
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use offhook::codec::Codec;
 use offhook::phone::mouth::{Turn, Utterance};
 use offhook::phone::{PhoneError, report::CallReport};
 use offhook::rtp::packet::is_rtcp;
 use offhook::rtp::socket::bind_pair;
-use offhook::sdp::{LocalMedia, MediaSecurity, make_offer};
 
 #[path = "support/house.rs"]
 #[allow(dead_code)]
@@ -21,139 +15,14 @@ mod house;
 use house::Sound::{Answer, Placeholder, Second};
 use house::{House, LOOPBACK, free_ports, say, until};
 
+#[path = "support/peer.rs"]
+#[allow(dead_code)]
+mod peer;
+use peer::{Classed, Peer};
+
 const LOOPBACK_6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
-/// Expedited Forwarding (RFC 3246) and class selector 3 (RFC 4594 §3.1), as the byte of the IP header has them.
+/// Expedited Forwarding (RFC 3246), as the byte of the IP header has it.
 const EXPEDITED: u8 = 46 << 2;
-const SIGNALLING: u8 = 24 << 2;
-
-/// A socket that is told the class of what it receives.
-struct Classed(UdpSocket);
-
-impl Classed {
-    fn new(socket: UdpSocket) -> Self {
-        socket.set_nonblocking(false).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let (level, option) = match socket.local_addr().unwrap() {
-            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVTOS),
-            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
-        };
-        let on: libc::c_int = 1;
-        // SAFETY: the descriptor is open, and the option's value is the c_int that is pointed to.
-        let set = unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                level,
-                option,
-                (&raw const on).cast(),
-                size_of_val(&on) as libc::socklen_t,
-            )
-        };
-        assert_eq!(set, 0, "{}", io::Error::last_os_error());
-        Self(socket)
-    }
-
-    fn at(ip: IpAddr) -> Self {
-        Self::new(UdpSocket::bind((ip, 0)).unwrap())
-    }
-
-    /// The next datagram and its class.
-    fn receive(&self) -> (Vec<u8>, u8) {
-        let (mut bytes, mut control) = (vec![0u8; 4096], [0u64; 16]);
-        let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-        // SAFETY: a plain C structure for which all zeroes is a value.
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        message.msg_iov = &raw mut part;
-        message.msg_iovlen = 1;
-        message.msg_control = control.as_mut_ptr().cast();
-        message.msg_controllen = size_of_val(&control) as _;
-        // SAFETY: every pointer in `message` is to a local, with its true length, and all outlive the call.
-        let length = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut message, 0) };
-        assert!(length >= 0, "nothing came: {}", io::Error::last_os_error());
-        bytes.truncate(length as usize);
-        // SAFETY: recvmsg left whole control messages, which the macros walk.
-        let mut header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
-        while !header.is_null() {
-            // SAFETY: the macros return only headers that lie wholly within the control buffer.
-            let (level, kind) = unsafe { ((*header).cmsg_level, (*header).cmsg_type) };
-            if (level, kind) == (libc::IPPROTO_IP, libc::IP_TOS)
-                || (level, kind) == (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
-            {
-                // SAFETY: IPv4's class is one byte, IPv6's a c_int; the first byte of either on this side of the network is the class.
-                let class = unsafe {
-                    let value = libc::CMSG_DATA(header);
-                    if level == libc::IPPROTO_IP { *value } else { value.cast::<libc::c_int>().read_unaligned() as u8 }
-                };
-                return (bytes, class);
-            }
-            // SAFETY: as for the first header.
-            header = unsafe { libc::CMSG_NXTHDR(&raw const message, header) };
-        }
-        panic!("the kernel told no class");
-    }
-}
-
-/// A peer that calls, and sees what comes.
-struct Peer {
-    sip: Classed,
-    house: SocketAddr,
-    rtp: Classed,
-    rtcp: Classed,
-    to: String,
-}
-
-impl Peer {
-    fn of(house: &House) -> Self {
-        let ip = house.address.ip();
-        let (rtp, rtcp) = bind_pair(ip, 0..=0).unwrap();
-        let (rtp, rtcp) = (Classed::new(rtp), Classed::new(rtcp));
-        Self { sip: Classed::at(ip), house: house.address, rtp, rtcp, to: String::new() }
-    }
-
-    fn send(&self, method: &str, sequence: u32, body: &str) {
-        let (from, to) = (self.sip.0.local_addr().unwrap(), self.house);
-        let message = format!(
-            "{method} sip:620@{to} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bK-{method}{}\r\nFrom: <sip:raw@{from}>;tag=raw\r\n\
-             To: <sip:620@{to}>{}\r\nCall-ID: {from}\r\nCSeq: {sequence} {method}\r\nContact: <sip:raw@{from}>\r\nMax-Forwards: 70\r\n\
-             Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
-            from.port(),
-            self.to,
-            body.len()
-        );
-        self.sip.0.send_to(message.as_bytes(), to).unwrap();
-    }
-
-    /// The final response, all responses having the class of signalling.
-    fn final_response(&self) -> String {
-        loop {
-            let (message, class) = self.sip.receive();
-            let message = String::from_utf8(message).unwrap();
-            assert_eq!(class, SIGNALLING, "{message}");
-            if message.starts_with("SIP/2.0 ") && !message.starts_with("SIP/2.0 1") {
-                return message;
-            }
-        }
-    }
-
-    /// Calls, and takes the answer; gives the port that the house listens at.
-    fn calls(&mut self) -> u16 {
-        let local = self.rtp.0.local_addr().unwrap();
-        let media = LocalMedia { address: local.ip(), port: local.port(), session_id: 1, version: 1 };
-        let offer = String::from_utf8(make_offer(&media, &Codec::ALL, &MediaSecurity::OFF)).unwrap();
-        self.send("INVITE", 1, &offer);
-        let answer = self.final_response();
-        assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
-        let to = answer.lines().find(|line| line.starts_with("To:")).unwrap();
-        self.to = to[to.find(";tag").unwrap()..].to_owned();
-        self.send("ACK", 1, "");
-        let audio = answer.lines().find_map(|line| line.strip_prefix("m=audio ")).unwrap();
-        audio.split(' ').next().unwrap().parse().unwrap()
-    }
-
-    fn hangs_up(&self) {
-        self.send("BYE", 2, "");
-        assert!(self.final_response().starts_with("SIP/2.0 200"));
-    }
-}
 
 async fn house_at(ip: IpAddr) -> House {
     House::open(|config, _| {
@@ -167,7 +36,7 @@ async fn house_at(ip: IpAddr) -> House {
 async fn sound_and_its_reports_leave_expedited_and_signalling_as_signalling_over_both_protocols() {
     for ip in [LOOPBACK, LOOPBACK_6] {
         let house = house_at(ip).await;
-        let mut peer = Peer::of(&house);
+        let mut peer = Peer::of(house.address);
         peer.calls();
         for _ in 0..5 {
             let (packet, class) = peer.rtp.receive();
@@ -198,7 +67,7 @@ async fn each_call_has_ports_that_none_had_before_it_as_long_as_there_are_such()
     let house = House::open(|config, _| (config.rtp.port_min, config.rtp.port_max) = (first, last)).await;
     let mut ports = Vec::new();
     for _ in 0..4 {
-        let mut peer = Peer::of(&house);
+        let mut peer = Peer::of(house.address);
         ports.push(peer.calls());
         peer.hangs_up();
         house.is_empty().await;
@@ -222,14 +91,14 @@ async fn a_call_for_which_there_are_no_ports_is_told_so_and_the_next_one_has_roo
         (config.rtp.port_min, config.rtp.port_max) = (first, last);
     })
     .await;
-    let mut peer = Peer::of(&house);
+    let mut peer = Peer::of(house.address);
     peer.calls();
     let refused = house.call(house.options(vec![])).await.err();
     assert!(matches!(refused, Some(PhoneError::Refused { code: 503, .. })), "{refused:?}");
     peer.hangs_up();
     house.is_empty().await;
     until("its ports are free", || bind_pair(LOOPBACK, first..=last).is_ok()).await;
-    assert_eq!(Peer::of(&house).calls(), first);
+    assert_eq!(Peer::of(house.address).calls(), first);
     house.close().await;
 }
 

@@ -20,7 +20,7 @@ use crate::tools::{self, Control, Doings, Guard};
 use crate::tts::{AnswerId, Say};
 use crate::voicemail::{Note, Recorder};
 
-use super::keypad::{Keypad, Way};
+use super::keypad::{self, Keypad, Way};
 use super::listening::Ear;
 use super::open::Open;
 use super::recordings::Recordings;
@@ -232,12 +232,6 @@ impl Dialogue {
             self.message_over(now, |message| message.key(digit));
             return;
         }
-        let conversation = &self.parts.config.conversation;
-        let asks_for_person = digit == conversation.transfer_key && conversation.transfer_to.is_some();
-        if asks_for_person && !self.keypad.has_begun() {
-            self.tell(now, Input::PersonWanted);
-            return;
-        }
         self.keypad.press(now, digit);
         self.keys_entered(now);
     }
@@ -246,6 +240,11 @@ impl Dialogue {
     /// key says that this was all.
     fn keys_entered(&mut self, now: Instant) {
         let Some(keys) = self.keypad.take(now) else { return };
+        let conversation = &self.parts.config.conversation;
+        if conversation.transfer_to.is_some() && keypad::is_alone(&keys, conversation.transfer_key) {
+            self.tell(now, Input::PersonWanted);
+            return;
+        }
         let over = keys.ends_with('#') || !self.recordings.is_within_utterance();
         self.recordings.keyed(&keys);
         if over {

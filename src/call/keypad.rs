@@ -54,14 +54,9 @@ impl Keypad {
         self.last = Some(now);
     }
 
-    /// Whether an entry has begun.
-    pub fn has_begun(&self) -> bool {
-        !self.entry.is_empty()
-    }
-
     /// When the entry ends if no key comes before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.last.filter(|_| self.has_begun()).map(|last| last + PAUSE)
+        self.last.filter(|_| !self.entry.is_empty()).map(|last| last + PAUSE)
     }
 
     /// The entry, once it has ended.
@@ -69,6 +64,12 @@ impl Keypad {
         let over = self.entry.ends_with('#') || self.entry.len() >= LONGEST || self.poll_timeout()? <= now;
         over.then(|| std::mem::take(&mut self.entry))
     }
+}
+
+/// Whether an entry is this key and nothing else: not a number that begins with it.
+pub(super) fn is_alone(entry: &str, key: char) -> bool {
+    let mut keys = entry.strip_suffix('#').filter(|before| !before.is_empty()).unwrap_or(entry).chars();
+    keys.next() == Some(key) && keys.next().is_none()
 }
 
 #[cfg(test)]
@@ -108,11 +109,31 @@ mod tests {
             keypad.press(start + ms(at), digit);
         }
         assert_eq!(keypad.take(start + ms(1900)).as_deref(), Some("12#"));
-        assert_eq!((keypad.has_begun(), keypad.poll_timeout(), keypad.take(start + ms(9000))), (false, None, None));
+        assert_eq!((keypad.poll_timeout(), keypad.take(start + ms(9000))), (None, None));
         keypad.press(start + ms(10_000), '7');
         assert_eq!(keypad.poll_timeout(), Some(start + ms(11_800)));
         assert_eq!(keypad.take(start + ms(11_799)), None);
         assert_eq!(keypad.take(start + ms(11_800)).as_deref(), Some("7"));
+    }
+
+    #[test]
+    fn a_key_with_a_meaning_of_its_own_means_it_after_a_pause_or_a_number_sign_and_not_within_a_number() {
+        let start = Instant::now();
+        let entered = |keys: &[(u64, char)], until: u64| {
+            let mut keypad = Keypad::default();
+            let mut ticks = (0..=until).filter_map(|at| {
+                keys.iter().filter(|key| key.0 == at).for_each(|key| keypad.press(start + ms(at), key.1));
+                keypad.take(start + ms(at)).map(|entry| (at, is_alone(&entry, '0')))
+            });
+            ticks.next()
+        };
+        assert_eq!(entered(&[(0, '0')], 1799), None);
+        assert_eq!(entered(&[(0, '0')], 1800), Some((1800, true)));
+        assert_eq!(entered(&[(0, '0'), (700, '#')], 3000), Some((700, true)));
+        assert_eq!(entered(&[(0, '0'), (700, '5'), (1400, '#')], 3000), Some((1400, false)));
+        assert_eq!(entered(&[(0, '0'), (700, '0')], 3000), Some((2500, false)));
+        assert_eq!(entered(&[(0, '1'), (700, '0')], 3000), Some((2500, false)));
+        assert!(is_alone("#", '#') && is_alone("*#", '*') && !is_alone("##", '0') && !is_alone("", '0'));
     }
 
     #[test]
