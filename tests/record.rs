@@ -76,6 +76,9 @@ async fn an_answered_call_leaves_one_line_with_its_turns_and_its_line_both_ways(
     let (heard, sent) = (line.heard.unwrap(), call.report.sent.packets);
     assert!(heard.packets.abs_diff(sent) <= 5 && line.received.abs_diff(sent) <= 5, "{line:?}, {sent} sent");
     assert!(heard.mos > 4.0 && heard.r > 80.0 && heard.loss_percent < 1.0, "{line:?}");
+    let buffer = line.buffer.unwrap();
+    assert!(buffer.delay_ms > 0.0 && buffer.delay_ms < 150.0 && (1.0..=200.0).contains(&buffer.target_ms), "{buffer:?}");
+    assert_eq!((buffer.stretched > 0, buffer.shortened > 0), (buffer.stretched_ms > 0.0, buffer.shortened_ms > 0.0));
     assert!(line.sent.abs_diff(call.report.packets.received) <= 5, "{line:?}, {:?}", call.report.packets);
     assert_eq!(line.dropped.by_ring().map(|(_, count)| count), [0; 4]);
 }
@@ -105,7 +108,7 @@ async fn a_call_to_a_full_house_and_one_whose_media_stop_are_recorded_with_why()
     assert_eq!((silent.outcome, silent.ended_by, silent.cause), (Outcome::Answered, EndedBy::Us, Cause::MediaTimeout));
     assert!(silent.talk_ms >= Some(1400) && silent.call == dialog.id(), "{silent:?}");
     let line = silent.line.as_ref().unwrap();
-    assert!(line.heard.is_none() && line.sent.abs_diff(line.frames) <= 2, "{line:?}");
+    assert!(line.heard.is_none() && line.buffer.is_none() && line.sent.abs_diff(line.frames) <= 2, "{line:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,6 +16,7 @@ use crate::context::{Briefing, Sources};
 use crate::conversation::{Generation, Outcome, Seq};
 use crate::gemini::live::{SpeechDialogue, Told};
 use crate::hearing::{EndOfTurn, Hint};
+use crate::leg::buffering::Buffering;
 use crate::leg::quality::{LineQuality, Side};
 use crate::limits::Day;
 use crate::media::{Join, Keys, LineCounters, MediaThread};
@@ -384,6 +385,7 @@ fn log_line(quality: LineQuality, counters: &LineCounters) {
     let jitter = |side: Option<Side>| side.map(|side| side.jitter.as_secs_f32() * 1e3);
     let opinion = |side: Option<Side>| side.map(|side| side.opinion);
     let read = |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
+    let buffer = |of: fn(&Buffering) -> Duration| quality.buffering.as_ref().map(|did| of(did).as_secs_f32() * 1e3);
     info!(
         frames = read(&counters.ticks),
         heard_loss_percent = percent(quality.heard),
@@ -393,6 +395,10 @@ fn log_line(quality: LineQuality, counters: &LineCounters) {
         said_jitter_ms = jitter(quality.said),
         said_mos = opinion(quality.said),
         round_trip_ms = quality.round_trip.map(|trip| trip.as_secs_f32() * 1e3),
+        buffer_delay_ms = buffer(|did| did.delay),
+        buffer_target_ms = buffer(|did| did.target),
+        buffer_stretched_ms = buffer(|did| did.stretched_by),
+        buffer_shortened_ms = buffer(|did| did.shortened_by),
         skipped = read(&counters.skipped),
         concealed = read(&counters.concealed),
         underruns = read(&counters.underruns),

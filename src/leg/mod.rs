@@ -7,6 +7,7 @@ use crate::codec::Codec;
 use crate::pcm::Frame;
 use crate::sdp::{Direction, Negotiated, SrtpKeys};
 
+pub mod buffering;
 pub mod quality;
 pub mod rtcp;
 pub mod rtp;

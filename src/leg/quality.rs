@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::rtp::quality::Way;
 use crate::rtp::rtcp::Report;
 
+use super::buffering::{BufferGathering, Buffering};
 use super::rtp::LegReport;
 
 /// A packet of 20 ms and a buffer of 40 ms, as telephones have.
@@ -37,6 +38,8 @@ pub struct LineQuality {
     pub said: Option<Side>,
     /// The mean of the round trips that were measured.
     pub round_trip: Option<Duration>,
+    /// What our jitter buffer did; absent when nothing came.
+    pub buffering: Option<Buffering>,
     /// Packets, both ways.
     pub counts: Packets,
 }
@@ -61,11 +64,15 @@ pub(super) struct Gathering {
     /// What the far side told last, and how many packets we had sent then.
     told: Option<(Report, u32)>,
     round_trips: (Duration, u32),
+    buffer: BufferGathering,
 }
 
 impl Gathering {
     /// Our own figures.
     pub fn figures(&mut self, report: LegReport) {
+        if report.reception.is_some() {
+            self.buffer.look(report.counters.jitter, report.counters.delay, report.counters.target);
+        }
         self.latest = Some(report);
     }
 
@@ -113,7 +120,8 @@ impl Gathering {
                 sent: latest.sent.packets.into(),
             }
         });
-        LineQuality { heard, said, round_trip, counts: counts.unwrap_or_default() }
+        let buffering = self.buffer.buffering();
+        LineQuality { heard, said, round_trip, buffering, counts: counts.unwrap_or_default() }
     }
 }
 

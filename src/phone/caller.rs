@@ -11,8 +11,10 @@ use super::ear::{Ear, Packet};
 use super::mouth::{Sent, Utterance};
 use super::rtcp::{Rtcp, Told};
 use super::script::{Script, ScriptOptions, Step};
+use super::trial::Trial;
 use super::turn::Spoken;
 use crate::codec::Codec;
+use crate::leg::buffering::Buffering;
 use crate::pcm::{FRAME_SAMPLES, PTIME, SILENCE, tone};
 use crate::rtp::dtmf::{DIGITS, Dtmf, DtmfDetector};
 use crate::rtp::packet::{HEADER_BYTES, PacketView, write_packet};
@@ -63,6 +65,7 @@ pub struct Caller {
     left: Option<Instant>,
     octets: u32,
     rtcp: Rtcp,
+    trial: Trial,
 }
 
 /// What is left of a caller when the call is over.
@@ -92,6 +95,8 @@ pub struct Talked {
     pub interval: Histogram<u64>,
     /// What RTCP told.
     pub told: Told,
+    /// What a jitter buffer made of what came.
+    pub buffering: Option<Buffering>,
 }
 
 impl Caller {
@@ -104,6 +109,7 @@ impl Caller {
         script: ScriptOptions,
     ) -> Self {
         Self {
+            trial: Trial::new(agreed.codec),
             agreed,
             script: Script::new(now, ScriptOptions { turns: utterances.len(), ..script }),
             saying: None,
@@ -150,6 +156,7 @@ impl Caller {
 
     /// Sends what is due at `due`; `now` is read just before.
     pub fn tick(&mut self, due: Instant, now: Instant, mut send: impl FnMut(&[u8])) {
+        self.trial.tick(now);
         self.late.saturating_record((now.saturating_duration_since(due).as_micros() as u64).max(1));
         self.first_sent.get_or_insert(now);
         if let Some(left) = self.left.replace(now) {
@@ -245,6 +252,7 @@ impl Caller {
                 let length = self.agreed.codec.decode(packet.payload, &mut sound);
                 let PacketView { sequence, timestamp, ssrc, .. } = packet;
                 self.rtcp.packet(ssrc, sequence, timestamp, at);
+                self.trial.packet(ssrc, sequence, timestamp, packet.payload, at);
                 self.ear.hear(Packet { at, sequence, timestamp, ssrc, sound: &sound[..length] });
             }
             Ok(packet) if Some(packet.payload_type) == self.agreed.event_payload_type => {
@@ -291,6 +299,7 @@ impl Caller {
             late: self.late,
             interval: self.interval,
             told: self.rtcp.told(),
+            buffering: self.trial.buffering(),
         }
     }
 }

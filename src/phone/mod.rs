@@ -23,6 +23,7 @@ pub mod run;
 pub mod script;
 #[cfg(test)]
 mod testing;
+pub mod trial;
 pub mod turn;
 
 pub use place::{CallOptions, PhoneError, PhoneTrunk, known_clips, place};

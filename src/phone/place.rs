@@ -355,7 +355,12 @@ fn report(options: &CallOptions, invited: Instant, outcome: &Outcome, host_steal
 /// What came from the far side.
 fn received(talked: &Talked) -> PacketReport {
     let way = talked.told.one_way_ms;
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
     PacketReport {
+        buffer_delay_ms: talked.buffering.map(|buffer| ms(buffer.delay)),
+        buffer_target_ms: talked.buffering.map(|buffer| ms(buffer.target)),
+        buffer_stretched_ms: talked.buffering.map(|buffer| ms(buffer.stretched_by)),
+        buffer_shortened_ms: talked.buffering.map(|buffer| ms(buffer.shortened_by)),
         level_dbfs: level::active_dbfs(talked.ear.samples()),
         one_way_p50_ms: way.map(|way| way.0),
         one_way_p99_ms: way.map(|way| way.1),

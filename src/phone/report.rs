@@ -110,6 +110,14 @@ pub struct PacketReport {
     pub one_way_p99_ms: Option<f64>,
     /// Longest.
     pub one_way_max_ms: Option<f64>,
+    /// How long a jitter buffer like the box's held these packets back: the mean. Null when nothing came, as the next ones.
+    pub buffer_delay_ms: Option<f64>,
+    /// The longest that it thought it had to.
+    pub buffer_target_ms: Option<f64>,
+    /// How much sound it played again, to hold back longer.
+    pub buffer_stretched_ms: Option<f64>,
+    /// How much sound it left out, to hold back shorter.
+    pub buffer_shortened_ms: Option<f64>,
 }
 
 /// What was sent, and what the far side says of it (RTCP).
@@ -193,7 +201,7 @@ const OF_A_TURN: [Figure<TurnReport>; 8] = [
     ("spoke_over_caller_ms", |t| Some(t.spoke_over_caller_ms)),
 ];
 
-const OF_A_CALL: [Figure<CallReport>; 16] = [
+const OF_A_CALL: [Figure<CallReport>; 18] = [
     ("answered_ms", |c| Some(c.answered_ms)),
     ("greeting_start_ms", |c| c.greeting_start_ms),
     ("lost_packets", |c| Some(c.packets.lost as f64)),
@@ -205,6 +213,8 @@ const OF_A_CALL: [Figure<CallReport>; 16] = [
     ("own_late_max_ms", |c| Some(c.own.late_max_ms)),
     ("host_steal_percent", |c| Some(c.own.host_steal_percent)),
     ("one_way_p99_ms", |c| c.packets.one_way_p99_ms),
+    ("buffer_delay_ms", |c| c.packets.buffer_delay_ms),
+    ("buffer_target_ms", |c| c.packets.buffer_target_ms),
     ("sent_lost_packets", |c| c.sent.lost.map(f64::from)),
     ("round_trip_ms", |c| c.sent.round_trip_ms),
     ("echo_match_mean", |c| c.echo.as_ref().map(|echo| echo.match_mean)),
@@ -297,6 +307,14 @@ impl fmt::Display for CallReport {
             told(packets.one_way_p50_ms),
             told(packets.one_way_p99_ms),
             told(packets.one_way_max_ms)
+        )?;
+        writeln!(
+            f,
+            "         a jitter buffer would hold back {} ms in the mean, {} ms at most; play {} ms again, leave {} ms out",
+            told(packets.buffer_delay_ms),
+            told(packets.buffer_target_ms),
+            told(packets.buffer_stretched_ms),
+            told(packets.buffer_shortened_ms)
         )?;
         writeln!(
             f,

@@ -8,9 +8,10 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::entry::{
-    CallRecord, Cause, Direction, EndedBy, Kind, LineRecord, Outcome, SCHEMA_VERSION, SideRecord, rounded,
+    BufferRecord, CallRecord, Cause, Direction, EndedBy, Kind, LineRecord, Outcome, SCHEMA_VERSION, SideRecord, rounded,
 };
 use super::moment::rfc3339;
+use crate::leg::buffering::Buffering;
 use crate::leg::quality::{LineQuality, Side};
 use crate::privacy::redact_number;
 
@@ -159,11 +160,21 @@ impl Draft {
             r: rounded(f64::from(side.rating), 1),
             mos: rounded(f64::from(side.opinion), 2),
         };
+        let ms = |time: Duration| rounded(time.as_secs_f64() * 1e3, 2);
+        let buffer = |buffer: Buffering| BufferRecord {
+            delay_ms: ms(buffer.delay),
+            target_ms: ms(buffer.target),
+            stretched: buffer.stretched,
+            stretched_ms: ms(buffer.stretched_by),
+            shortened: buffer.shortened,
+            shortened_ms: ms(buffer.shortened_by),
+        };
         let counts = quality.counts;
         self.record.line.insert(LineRecord {
             heard: quality.heard.map(side),
             said: quality.said.map(side),
-            round_trip_ms: quality.round_trip.map(|trip| rounded(trip.as_secs_f64() * 1e3, 2)),
+            round_trip_ms: quality.round_trip.map(ms),
+            buffer: quality.buffering.map(buffer),
             received: counts.received,
             lost: counts.lost,
             late: counts.late,

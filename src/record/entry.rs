@@ -187,6 +187,8 @@ pub struct LineRecord {
     pub said: Option<SideRecord>,
     /// Mean of the round trips that RTCP measured.
     pub round_trip_ms: Option<f64>,
+    /// What the jitter buffer did; `null` when nothing came, and in records of before.
+    pub buffer: Option<BufferRecord>,
     /// Packets that came.
     pub received: u64,
     /// Packets that never came.
@@ -205,6 +207,23 @@ pub struct LineRecord {
     pub underruns: u64,
     /// What was dropped because a ring was full.
     pub dropped: DroppedOnRings,
+}
+
+/// What the jitter buffer did.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BufferRecord {
+    /// How long the fastest packets were held back: the mean.
+    pub delay_ms: f64,
+    /// The longest that the network asked for.
+    pub target_ms: f64,
+    /// Times that sound was played again, so that the delay grew.
+    pub stretched: u64,
+    /// How much sound that was.
+    pub stretched_ms: f64,
+    /// Times that sound was left out, so that the delay shrank.
+    pub shortened: u64,
+    /// How much sound that was.
+    pub shortened_ms: f64,
 }
 
 /// What was dropped because a ring between the media thread and the call was full.

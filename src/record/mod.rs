@@ -14,7 +14,8 @@ mod moment;
 
 pub use draft::{Draft, Ledger, Opening};
 pub use entry::{
-    CallRecord, Cause, Direction, DroppedOnRings, EndedBy, Kind, LineRecord, Outcome, SCHEMA_VERSION, SideRecord,
+    BufferRecord, CallRecord, Cause, Direction, DroppedOnRings, EndedBy, Kind, LineRecord, Outcome, SCHEMA_VERSION,
+    SideRecord,
 };
 pub use file::{CallsFile, write};
 pub use moment::rfc3339;
