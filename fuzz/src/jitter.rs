@@ -117,5 +117,7 @@ pub fn fuzz(input: &[u8]) {
     twins.pull(now);
     let counters = twins.0[0].counters();
     assert_eq!((counters, counters.received), (twins.0[1].counters(), offered));
-    assert!(counters.late + counters.duplicate + counters.reordered <= offered, "{counters:?}");
+    // What came out of order may yet be too late by its timestamp when it is due.
+    assert!(counters.late + counters.duplicate <= offered, "{counters:?}");
+    assert!(counters.reordered + counters.duplicate <= offered, "{counters:?}");
 }
