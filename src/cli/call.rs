@@ -14,6 +14,7 @@ use crate::config::{self, ConfigError, Language, SecretError, Voice};
 use crate::phone::clips::{ClipRole, KnownClip};
 use crate::phone::mouth::{MouthError, Turn, Utterance};
 use crate::phone::report::Report;
+use crate::phone::run::PhoneThread;
 use crate::phone::script::ScriptOptions;
 use crate::phone::{CallOptions, PhoneError, PhoneTrunk, known_clips, place};
 use crate::playout::clips::{ClipError, Clips};
@@ -335,6 +336,8 @@ fn prepare(args: &Args) -> Result<CallOptions, CallError> {
             ..ScriptOptions::default()
         },
         record: None,
+        // Without one each call tries for itself, and says why not.
+        thread: PhoneThread::start().ok().map(Arc::new),
     })
 }
 

@@ -13,7 +13,7 @@ use super::clips::{ClipRole, KnownClip};
 use super::host_time::HostTime;
 use super::mouth::Utterance;
 use super::report::{CallReport, OwnReport, PacketReport, SentReport};
-use super::run::{self, Outcome, Wires};
+use super::run::{Outcome, PhoneThread, Wires};
 use super::script::ScriptOptions;
 use super::turn::{measure, ms_between};
 use crate::codec::Codec;
@@ -59,6 +59,8 @@ pub struct CallOptions {
     pub echo: bool,
     /// Where to write a stereo recording: left the caller, right the other side.
     pub record: Option<PathBuf>,
+    /// The thread that speaks and hears. Calls that are placed at the same time should share one; `None` starts one for this call.
+    pub thread: Option<Arc<PhoneThread>>,
 }
 
 impl CallOptions {
@@ -78,6 +80,7 @@ impl CallOptions {
             script: ScriptOptions::default(),
             echo: false,
             record: None,
+            thread: None,
         }
     }
 }
@@ -205,7 +208,7 @@ pub fn known_clips(set: &Clips, language: Language) -> Arc<[KnownClip]> {
     placeholders.chain(set.apology(language).and_then(|clip| known(clip, ClipRole::Apology))).collect()
 }
 
-/// Places a call, speaks its turns, and measures. Must run within a tokio runtime; the sound has a thread of its own.
+/// Places a call, speaks its turns, and measures. Must run within a tokio runtime; the sound has a thread outside of it.
 pub async fn place(options: CallOptions) -> Result<CallReport, PhoneError> {
     let remotes = match &options.trunk {
         Some(trunk) => trunk.servers().await?,
@@ -278,7 +281,11 @@ async fn talk(
         Caller::new(answered, sound, options.utterances.clone(), options.clips.clone(), options.script.clone());
     let over = Over(Arc::new(AtomicBool::new(false)));
     let wires = Wires::new(sockets, &agreed);
-    let mut outcome = run::start(wires, caller, over.0.clone()).map_err(PhoneError::Socket)?;
+    let thread = match &options.thread {
+        Some(thread) => thread.clone(),
+        None => Arc::new(PhoneThread::start().map_err(PhoneError::Socket)?),
+    };
+    let mut outcome = thread.talk(wires, caller, over.0.clone());
     let outcome = tokio::select! {
         outcome = &mut outcome => outcome,
         _ = dialog.ended() => {
@@ -304,7 +311,7 @@ async fn talk(
     Ok(CallReport { echo, ..report(options, invited, &outcome, steal) })
 }
 
-/// Ends the media thread when the call's future is dropped.
+/// Ends the talk when the call's future is dropped.
 struct Over(Arc<AtomicBool>);
 
 impl Drop for Over {
