@@ -13,6 +13,7 @@
 
 mod bridge;
 mod dialling;
+mod lateness;
 mod line;
 mod ports;
 pub mod realtime;
@@ -20,6 +21,7 @@ mod thread;
 
 pub use bridge::Join;
 pub use dialling::{Keys, KeysError};
+pub use lateness::Lateness;
 pub use line::{Line, LineCounters};
 pub use ports::{Command, Event, HeardFrame, Occurrence, Ports};
 pub use thread::{MediaCounters, MediaThread, Place};

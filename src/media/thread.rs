@@ -13,6 +13,7 @@ use rustix::time::{Timespec, clock_gettime};
 
 use crate::pcm::PTIME;
 
+use super::lateness::Lateness;
 use super::line::Line;
 use super::realtime;
 
@@ -59,6 +60,10 @@ pub struct MediaCounters {
     pub late: AtomicU64,
     /// The latest wake-up, in microseconds after its deadline.
     pub worst_lateness_us: AtomicU64,
+    /// By how much wake-ups were late.
+    pub wake_lateness: Lateness,
+    /// By how much the calls' ticks were late: that of the wake-up, and what the calls before took.
+    pub tick_lateness: Lateness,
     /// Ptimes in which a call could not be served at all.
     pub skipped: AtomicU64,
     /// Calls being served.
@@ -174,6 +179,7 @@ impl Round {
             let now = Instant::now();
             let lateness = now.saturating_duration_since(start + due);
             self.counters.wakes.fetch_add(1, Relaxed);
+            self.counters.wake_lateness.record(lateness);
             self.counters.worst_lateness_us.fetch_max(lateness.as_micros() as u64, Relaxed);
             if lateness > LATE {
                 self.counters.late.fetch_add(1, Relaxed);
@@ -181,7 +187,7 @@ impl Round {
             if !self.take_control() {
                 return;
             }
-            self.serve(slot);
+            self.serve(slot, start + due);
             slot = self.catch_up(slot, lateness);
         }
     }
@@ -210,11 +216,14 @@ impl Round {
         true
     }
 
-    fn serve(&mut self, slot: u64) {
+    /// Serves the calls that are due at `due`.
+    fn serve(&mut self, slot: u64, due: Instant) {
         let lines = &mut self.phases[(slot % PHASES) as usize];
         let mut n = 0;
         while n < lines.len() {
-            if lines[n].line.tick(Instant::now()) {
+            let now = Instant::now();
+            self.counters.tick_lateness.record(now.saturating_duration_since(due));
+            if lines[n].line.tick(now) {
                 n += 1;
                 continue;
             }
@@ -274,7 +283,7 @@ mod tests {
     fn come_round(round: &mut Round) {
         for slot in 0..PHASES {
             assert!(round.take_control());
-            round.serve(slot);
+            round.serve(slot, Instant::now());
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
@@ -183,6 +183,16 @@ impl Collector for Readings {
         let help = "The latest wake-up of the media thread after its deadline";
         let metric = encoder.encode_descriptor("media_worst_lateness", help, Some(&seconds), MetricType::Gauge)?;
         ConstGauge::new(media.worst_lateness_us.load(Relaxed) as f64 / 1e6).encode(metric)?;
+        let histograms = [
+            ("media_wake_lateness", "How long after its deadline the media thread woke", &media.wake_lateness),
+            ("media_tick_lateness", "How long after its deadline a call was served", &media.tick_lateness),
+        ];
+        for (name, help, lateness) in histograms {
+            let mut metric = encoder.encode_descriptor(name, help, Some(&seconds), MetricType::Histogram)?;
+            let buckets: Vec<(f64, u64)> = lateness.buckets().map(|(bound, count)| (bound.min(f64::MAX), count)).collect();
+            let count = buckets.iter().map(|(_, count)| count).sum();
+            metric.encode_histogram::<NoLabelSet>(lateness.sum(), count, &buckets, None)?;
+        }
         let gauges = [
             ("media_lines", "Calls that the media thread serves", media.lines.load(Relaxed) as u64),
             ("media_realtime", "Whether real-time priority was granted", media.realtime.load(Relaxed).into()),

@@ -77,6 +77,22 @@ async fn who_asks_by_a_strange_name_is_told_nothing() {
 }
 
 #[tokio::test]
+async fn how_late_the_media_thread_is_is_told_as_a_histogram() {
+    let bench = Bench::open().await;
+    for ms in [0, 1, 1, 6, 3000] {
+        bench.media.tick_lateness.record(Duration::from_millis(ms));
+    }
+    let (_, told) = bench.get("/metrics", None).await;
+    let value = |of: &str| {
+        let of = format!("offhook_media_tick_lateness_seconds_{of} ");
+        told.lines().find_map(|line| line.strip_prefix(&of)).map(str::to_owned)
+    };
+    let counted = ["2e-5", "0.001", "0.005", "0.007", "+Inf"].map(|bound| value(&format!("bucket{{le=\"{bound}\"}}")));
+    assert_eq!(counted, ["1", "3", "3", "4", "5"].map(|count| Some(count.to_owned())), "{told}");
+    assert_eq!((value("sum").as_deref(), value("count").as_deref()), (Some("3.008"), Some("5")), "{told}");
+}
+
+#[tokio::test]
 async fn who_connects_and_says_nothing_keeps_nobody_out_for_ever() {
     let longest = Duration::from_secs(1);
     let bench = Bench::open_for(longest).await;
