@@ -297,6 +297,8 @@ fn prepare(args: &Args) -> Result<CallOptions, CallError> {
         (Some(_), Some(turn)) => return Err(CallError::NoSuchTurn { turn, turns: utterances.len() }),
     };
     let clips: Arc<[KnownClip]> = match &args.clips {
+        // What comes back is what was said: there is nothing to tell from it.
+        _ if args.echo => Arc::new([]),
         Some(folder) => known_clips(&Clips::load(folder, CLIP_LEVEL_DBFS)?, args.lang),
         None if args.clip.is_empty() => known_clips(&Clips::embedded(CLIP_LEVEL_DBFS), args.lang),
         None => {

@@ -203,7 +203,7 @@ impl Labeller {
         match self.kinds[n] {
             Frame::Lost => true,
             Frame::Unvoiced if level::rms_dbfs(&expected) <= level::VOICED_DBFS => true,
-            _ => correlation(frame, &expected, 1) >= FRAME_SAME,
+            _ => correlation(frame, &expected) >= FRAME_SAME,
         }
     }
 
@@ -256,23 +256,17 @@ impl Labeller {
                 }
             }
         };
+        let searched = Searched::new(sound, kinds);
         let mut best: Option<(f32, usize, isize)> = None;
         for (clip, known) in self.clips.iter().enumerate() {
             let onset = known.onset as isize;
             copy_heard(&known.samples, onset, expected);
             let mut at = onset;
-            let mut likeness = correlation(sound, expected, 1);
+            let mut likeness = correlation(sound, expected);
             if likeness < same {
-                let mut rough = f32::MIN;
-                for candidate in onset - LAG..=onset + LAG {
-                    copy_heard(&known.samples, candidate, expected);
-                    let found = correlation(sound, expected, STRIDE);
-                    if found > rough {
-                        (rough, at) = (found, candidate);
-                    }
-                }
+                at = onset - LAG + searched.most_alike(&known.samples, onset - LAG);
                 copy_heard(&known.samples, at, expected);
-                likeness = correlation(sound, expected, 1);
+                likeness = correlation(sound, expected);
             }
             if likeness >= same && best.is_none_or(|(than, ..)| likeness > than) {
                 best = Some((likeness, clip, at));
@@ -281,6 +275,68 @@ impl Labeller {
         best.map(|(_, clip, at)| (clip, at))
     }
 }
+
+/// Lags that are searched.
+const LAGS: usize = 2 * LAG as usize + 1;
+/// Samples that are looked at in a frame, and in the longest window.
+const LOOKED_AT: usize = FRAME_SAMPLES / STRIDE;
+const MOST_LOOKED_AT: usize = WINDOWS[0] * LOOKED_AT;
+
+/// A sound whose place in clips is searched: every so many samples of it, as numbers that are quick to multiply. A phone that searched for
+/// long would keep the others on its thread from speaking.
+struct Searched<'a> {
+    looked_at: [f32; MOST_LOOKED_AT],
+    kinds: &'a [Frame],
+}
+
+impl<'a> Searched<'a> {
+    fn new(sound: &[i16], kinds: &'a [Frame]) -> Self {
+        let mut looked_at = [0.0; MOST_LOOKED_AT];
+        for (to, from) in looked_at.iter_mut().zip(sound.iter().step_by(STRIDE)) {
+            *to = f32::from(*from);
+        }
+        Self { looked_at, kinds }
+    }
+
+    /// How many samples behind `from` the clip is most like the sound, of [`LAGS`].
+    fn most_alike(&self, clip: &[i16], from: isize) -> isize {
+        const LENGTH: usize = LAGS / STRIDE + 1 + MOST_LOOKED_AT;
+        let mut region = [0i16; LENGTH * STRIDE];
+        copy_from(clip, from, &mut region);
+        // One after the other the samples that are looked at together.
+        let mut strides = [[0f32; LENGTH]; STRIDE];
+        for (n, sample) in region.iter().enumerate() {
+            strides[n % STRIDE][n / STRIDE] = f32::from(*sample);
+        }
+        let mut best = (f32::MIN, 0);
+        for lag in 0..LAGS {
+            let there = &strides[lag % STRIDE][lag / STRIDE..];
+            let (mut both, mut power) = (0.0, 0.0);
+            for (n, _) in self.kinds.iter().enumerate().filter(|(_, kind)| **kind != Frame::Lost) {
+                let frame = n * LOOKED_AT..(n + 1) * LOOKED_AT;
+                both += product(&self.looked_at[frame.clone()], &there[frame.clone()]);
+                power += product(&there[frame.clone()], &there[frame]);
+            }
+            let alike = if power > 0.0 { both / power.sqrt() } else { 0.0 };
+            if alike > best.0 {
+                best = (alike, lag);
+            }
+        }
+        best.1 as isize
+    }
+}
+
+/// The sum of the products, in eight sums so that eight are added at a time.
+fn product(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0f32; 8];
+    for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(8)) {
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum()
+}
+const _: () = assert!(LOOKED_AT.is_multiple_of(8), "no sample of a frame is left over");
 
 /// Fills `out` with the samples from `at` on; what is outside is silence.
 fn copy_from(samples: &[i16], at: isize, out: &mut [i16]) {
@@ -291,10 +347,10 @@ fn copy_from(samples: &[i16], at: isize, out: &mut [i16]) {
     out[skip..skip + length].copy_from_slice(&samples[start..start + length]);
 }
 
-/// Normalised correlation of two sounds of the same length, −1 to 1, over every `stride`-th sample.
-fn correlation(a: &[i16], b: &[i16], stride: usize) -> f32 {
+/// Normalised correlation of two sounds of the same length, −1 to 1.
+fn correlation(a: &[i16], b: &[i16]) -> f32 {
     let (mut ab, mut aa, mut bb) = (0i64, 0i64, 0i64);
-    for (&a, &b) in a.iter().zip(b).step_by(stride) {
+    for (&a, &b) in a.iter().zip(b) {
         let (a, b) = (i64::from(a), i64::from(b));
         ab += a * b;
         aa += a * a;
