@@ -2,15 +2,21 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config;
 use crate::conversation::{Exchange, Turn};
 use crate::hearing::{Utterance, to_wav};
 use crate::media::HeardFrame;
 use crate::model::Content;
+use crate::pcm::samples_in;
 
 /// What stands for an utterance whose sound is not kept any more.
 const NOT_KEPT: &str = "(The caller said something here that is not kept.)";
+
+/// Of sound that belongs to no turn so much is kept: an onset is told of when the caller has spoken for a while, and late when the call's task
+/// is held up.
+const KEPT: Duration = Duration::from_secs(6);
 
 /// Heard sound, and the turns that were cut from it.
 pub(super) struct Recordings {
@@ -53,6 +59,9 @@ impl Recordings {
     /// Takes in heard sound.
     pub fn push(&mut self, frame: &HeardFrame) {
         self.heard.push(frame.first_sample, &frame.samples);
+        if self.onset.or(self.utterance).or(self.passed_over).is_none() {
+            self.heard.forget_before(self.heard.end().saturating_sub(samples_in(KEPT)));
+        }
     }
 
     /// The caller speaks from this sample on; within a turn that goes on, the first onset counts.

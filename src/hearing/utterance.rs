@@ -2,6 +2,7 @@
 //!
 //! Positions are those of [`Heard`](super::Heard). Frames that never came are silence, and counted.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::pcm::{FRAME_SAMPLES, Frame, RATE, samples_in, wav};
@@ -12,10 +13,17 @@ const SLACK: Duration = Duration::from_secs(2);
 /// Sound taken from behind the last voiced sample: a weak consonant may follow it.
 const POST_ROLL: Duration = Duration::from_millis(160);
 
-/// A ring of the caller's sound: longest utterance, pre-roll and two seconds.
+/// Sound is kept, and forgotten, in pieces of so many frames: half a second.
+const PIECE_FRAMES: usize = 25;
+const PIECE_SAMPLES: usize = PIECE_FRAMES * FRAME_SAMPLES;
+
+/// The caller's newest sound: at most the longest utterance, pre-roll and two seconds. It takes memory for what is kept, not for what could be.
 #[derive(Debug)]
 pub struct Utterance {
-    ring: Box<[i16]>,
+    /// The oldest first; all are full but the last.
+    pieces: VecDeque<Vec<i16>>,
+    /// How many there may be.
+    most_pieces: usize,
     /// Position behind the newest sample.
     end: u64,
     pre_roll: u64,
@@ -26,8 +34,9 @@ impl Utterance {
     /// Room for utterances of `max_utterance`, each taken with `pre_roll` before its beginning.
     pub fn new(max_utterance: Duration, pre_roll: Duration) -> Self {
         let samples = samples_in(max_utterance + pre_roll + SLACK) as usize;
-        let ring = vec![0; samples.next_multiple_of(FRAME_SAMPLES)].into_boxed_slice();
-        Self { ring, end: 0, pre_roll: samples_in(pre_roll), missing_frames: 0 }
+        // The oldest piece is given up when a new one is begun.
+        let most_pieces = samples.div_ceil(PIECE_SAMPLES) + 1;
+        Self { pieces: VecDeque::new(), most_pieces, end: 0, pre_roll: samples_in(pre_roll), missing_frames: 0 }
     }
 
     /// Takes the frame that begins at `position`. Frames skipped since the one before become silence; one that is out of order is dropped.
@@ -35,29 +44,31 @@ impl Utterance {
         let position = position - position % FRAME_SAMPLES as u64;
         let Some(skipped) = position.checked_sub(self.end) else { return };
         self.missing_frames += skipped / FRAME_SAMPLES as u64;
-        let size = self.ring.len() as u64;
-        let mut silent = position - skipped.min(size);
-        while silent < position {
-            self.slot(silent).fill(0);
-            silent += FRAME_SAMPLES as u64;
+        let room = (self.most_pieces * PIECE_FRAMES) as u64;
+        for _ in 0..(skipped / FRAME_SAMPLES as u64).min(room) {
+            self.append(&[0; FRAME_SAMPLES]);
         }
-        self.slot(position).copy_from_slice(frame);
+        self.append(frame);
         self.end = position + FRAME_SAMPLES as u64;
+    }
+
+    /// Forgets what nobody will ask for: all that was heard before `from_sample` and its pre-roll, in whole pieces.
+    pub fn forget_before(&mut self, from_sample: u64) {
+        let from = from_sample.saturating_sub(self.pre_roll);
+        while self.pieces.front().is_some_and(|piece| self.start() + piece.len() as u64 <= from) {
+            self.pieces.pop_front();
+        }
     }
 
     /// The sound between two positions with the pre-roll before it and 160 ms behind it, as far as it is there.
     pub fn take(&self, from_sample: u64, to_sample: u64) -> Vec<i16> {
-        let size = self.ring.len() as u64;
-        let from = from_sample.saturating_sub(self.pre_roll).max(self.end.saturating_sub(size));
         let to = to_sample.saturating_add(samples_in(POST_ROLL)).min(self.end);
-        (from..to).map(|position| self.ring[(position % size) as usize]).collect()
+        self.between(from_sample.saturating_sub(self.pre_roll), to)
     }
 
     /// The sound from a position on, as far as it is there.
     pub fn since(&self, from_sample: u64) -> Vec<i16> {
-        let size = self.ring.len() as u64;
-        let from = from_sample.max(self.end.saturating_sub(size));
-        (from..self.end).map(|position| self.ring[(position % size) as usize]).collect()
+        self.between(from_sample, self.end)
     }
 
     /// Position behind the newest sample.
@@ -70,9 +81,42 @@ impl Utterance {
         self.missing_frames
     }
 
-    fn slot(&mut self, position: u64) -> &mut [i16] {
-        let at = (position % self.ring.len() as u64) as usize;
-        &mut self.ring[at..at + FRAME_SAMPLES]
+    fn append(&mut self, frame: &Frame) {
+        if self.pieces.back().is_none_or(|piece| piece.len() == PIECE_SAMPLES) {
+            // Its memory is used again: a call that goes on takes no more.
+            let given_up = if self.pieces.len() == self.most_pieces { self.pieces.pop_front() } else { None };
+            let mut piece = given_up.unwrap_or_else(|| Vec::with_capacity(PIECE_SAMPLES));
+            piece.clear();
+            self.pieces.push_back(piece);
+        }
+        if let Some(piece) = self.pieces.back_mut() {
+            piece.extend_from_slice(frame);
+        }
+    }
+
+    /// Position of the oldest sample that is kept.
+    fn start(&self) -> u64 {
+        self.end - self.kept()
+    }
+
+    fn kept(&self) -> u64 {
+        let last = self.pieces.back().map_or(0, Vec::len);
+        (self.pieces.len().saturating_sub(1) * PIECE_SAMPLES + last) as u64
+    }
+
+    fn between(&self, from: u64, to: u64) -> Vec<i16> {
+        let start = self.start();
+        let (from, to) = (from.max(start), to.min(self.end));
+        let mut sound = Vec::with_capacity(to.saturating_sub(from) as usize);
+        let mut at = start;
+        for piece in &self.pieces {
+            let within = |position: u64| (position.saturating_sub(at) as usize).min(piece.len());
+            if from < to {
+                sound.extend_from_slice(&piece[within(from)..within(to)]);
+            }
+            at += piece.len() as u64;
+        }
+        sound
     }
 }
 
@@ -88,6 +132,9 @@ mod tests {
     fn frame(value: i16) -> Frame {
         [value; FRAME_SAMPLES]
     }
+
+    /// Longest utterance, pre-roll and slack of the following.
+    const ROOM: Duration = Duration::from_millis(2440);
 
     fn utterance() -> Utterance {
         Utterance::new(Duration::from_millis(400), Duration::from_millis(40))
@@ -123,15 +170,15 @@ mod tests {
     #[test]
     fn a_hole_longer_than_the_ring_is_silence_all_through() {
         let mut utterance = utterance();
-        let size = utterance.ring.len();
         for index in 0..200u64 {
-            utterance.push(index * 160, &frame(7));
+            utterance.push(index * FRAME_SAMPLES as u64, &frame(7));
         }
         utterance.push(1 << 40, &frame(9));
         let sound = utterance.take(0, u64::MAX);
-        assert_eq!(sound.len(), size);
-        assert!(sound[..size - 160].iter().all(|&sample| sample == 0));
-        assert_eq!(sound[size - 160..], frame(9));
+        assert!(sound.len() >= samples_in(ROOM) as usize && sound.len() <= utterance.most_pieces * PIECE_SAMPLES);
+        let (silence, last) = sound.split_at(sound.len() - FRAME_SAMPLES);
+        assert!(silence.iter().all(|&sample| sample == 0));
+        assert_eq!(last, frame(9));
     }
 
     #[test]
@@ -148,11 +195,32 @@ mod tests {
     fn old_sound_makes_room_for_new() {
         let mut utterance = utterance();
         for index in 0..1000u64 {
-            utterance.push(index * 160, &frame(index as i16));
+            utterance.push(index * FRAME_SAMPLES as u64, &frame(index as i16));
+            let sound = utterance.take(0, u64::MAX);
+            assert!(utterance.pieces.len() <= utterance.most_pieces);
+            assert_eq!(sound.len(), utterance.kept() as usize);
+            assert!(sound.len() >= (samples_in(ROOM) as usize).min((index as usize + 1) * FRAME_SAMPLES));
+            let first = index + 1 - (sound.len() / FRAME_SAMPLES) as u64;
+            assert!(sound.chunks(FRAME_SAMPLES).zip(first..).all(|(heard, index)| heard == frame(index as i16)));
         }
-        let sound = utterance.take(0, u64::MAX);
-        assert_eq!(sound.len(), utterance.ring.len());
-        assert_eq!(sound.last(), Some(&999));
+    }
+
+    #[test]
+    fn what_is_forgotten_takes_no_memory_and_what_is_kept_stays_in_its_place() {
+        let mut utterance = Utterance::new(Duration::from_secs(30), Duration::from_millis(40));
+        for index in 0..1000u64 {
+            utterance.push(index * FRAME_SAMPLES as u64, &frame(index as i16));
+        }
+        let at = |index: u64| index * FRAME_SAMPLES as u64;
+        let before = utterance.take(at(600), at(620));
+        utterance.forget_before(at(600));
+        assert_eq!(utterance.take(at(600), at(620)), before);
+        assert_eq!(utterance.since(at(999)), frame(999));
+        assert!(utterance.kept() >= at(402) && utterance.kept() < at(402) + PIECE_SAMPLES as u64);
+        utterance.forget_before(u64::MAX);
+        assert!(utterance.pieces.is_empty() && utterance.take(0, u64::MAX).is_empty());
+        utterance.push(at(1000), &frame(1000));
+        assert_eq!((utterance.take(0, u64::MAX), utterance.missing_frames()), (frame(1000).to_vec(), 0));
     }
 
     #[test]
