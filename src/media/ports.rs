@@ -26,10 +26,11 @@ use super::line::LineCounters;
 const COMMANDS: usize = 64;
 /// Events that may wait; a turn makes about ten.
 const EVENTS: usize = 256;
-/// Heard frames that may wait: 8 s.
-const HEARD: usize = 400;
-/// Speech frames that may wait: 10 s.
-const SPEECH: usize = 500;
+/// Heard frames that may wait: 4 s, in which the call's task is woken eight times. A ring is gone through all over, and is in memory for as
+/// long as the call.
+const HEARD: usize = 200;
+/// Speech frames that may wait: 6 s. What a voice makes beyond that waits for room.
+const SPEECH: usize = 300;
 
 /// What a call may ask of the media thread. A clip's frames are shared with the library that outlives the call, so that dropping
 /// one on the media thread frees nothing.
