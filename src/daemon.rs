@@ -24,7 +24,7 @@ use crate::gemini::{self, Gemini, SetupError};
 use crate::hearing::EndOfTurn;
 use crate::http::{Http, HttpError};
 use crate::limits::{Day, DayError};
-use crate::media::{MediaCounters, MediaThread};
+use crate::media::{MediaCounters, MediaThread, realtime};
 use crate::model::{Declining, FirstOf, LanguageModel};
 use crate::playout::SharedForecast;
 use crate::playout::clips::{ClipError, Clips};
@@ -178,6 +178,13 @@ impl Daemon {
             warn!(
                 "the media thread has no real-time priority: under load calls may stutter; \
                  grant it with LimitRTPRIO=60 in the unit, or `ulimit -r 60` in the shell"
+            );
+        }
+        media.counters().locked.store(realtime::lock_memory(), Relaxed);
+        if !media.counters().locked.load(Relaxed) {
+            warn!(
+                "memory is not locked: under pressure calls may stutter; \
+                 grant it with LimitMEMLOCK=infinity in the unit, or `ulimit -l unlimited` in the shell"
             );
         }
         let status = match config.status.listen {

@@ -26,6 +26,7 @@ mod own_call;
 mod ports;
 mod recogniser;
 mod secrets;
+mod thread;
 mod trunk;
 mod voice;
 mod way;
@@ -114,6 +115,7 @@ pub async fn examine(file: &Path) -> Vec<Check> {
     checks.extend(secrets::checks(&config));
     checks.extend(clock::check(file));
     checks.extend(ports::checks(&config));
+    checks.extend(thread::check());
     let deadline = Instant::now() + PATIENCE;
     let mut asked = JoinSet::new();
     let prefer_ipv6 = config.sip.listen.is_ipv6();

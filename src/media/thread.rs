@@ -70,6 +70,8 @@ pub struct MediaCounters {
     pub lines: AtomicUsize,
     /// Whether real-time priority was granted.
     pub realtime: AtomicBool,
+    /// Whether the process's memory is locked.
+    pub locked: AtomicBool,
 }
 
 /// The running media thread. Dropping it stops the thread.
@@ -88,6 +90,7 @@ impl MediaThread {
         let (mut media, mut round) = Self::prepare(max_calls);
         let (ready_in, ready_out) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("offhook-media".into()).spawn(move || {
+            realtime::touch_stack();
             round.counters.realtime.store(realtime::request(PRIORITY), Relaxed);
             let _ = ready_in.send(());
             round.run();

@@ -189,13 +189,19 @@ impl Collector for Readings {
         ];
         for (name, help, lateness) in histograms {
             let mut metric = encoder.encode_descriptor(name, help, Some(&seconds), MetricType::Histogram)?;
-            let buckets: Vec<(f64, u64)> = lateness.buckets().map(|(bound, count)| (bound.min(f64::MAX), count)).collect();
+            let buckets: Vec<(f64, u64)> =
+                lateness.buckets().map(|(bound, count)| (bound.min(f64::MAX), count)).collect();
             let count = buckets.iter().map(|(_, count)| count).sum();
             metric.encode_histogram::<NoLabelSet>(lateness.sum(), count, &buckets, None)?;
         }
         let gauges = [
             ("media_lines", "Calls that the media thread serves", media.lines.load(Relaxed) as u64),
             ("media_realtime", "Whether real-time priority was granted", media.realtime.load(Relaxed).into()),
+            (
+                "media_locked",
+                "Whether memory is locked, so that no page of it is fetched",
+                media.locked.load(Relaxed).into(),
+            ),
         ];
         for (name, help, value) in gauges {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;

@@ -29,7 +29,7 @@ use doorway::Doorway;
 use host::Hosts;
 pub use metrics::{Metrics, Readings};
 
-/// The media thread wakes every 5 ms; one that has not for so long stands still.
+/// The media thread wakes every 20 ms at the latest; one that has not for so long stands still.
 const STANDSTILL: Duration = Duration::from_millis(300);
 /// How often it is looked.
 const LOOK: Duration = Duration::from_millis(5);

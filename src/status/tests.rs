@@ -32,6 +32,8 @@ impl Bench {
     }
 
     async fn get(&self, path: &str, host: Option<&str>) -> (u16, String) {
+        // It wants to know who does TLS, also where there is none.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let mut request = client.get(format!("http://{}{path}", self.address));
         if let Some(host) = host {
