@@ -1,4 +1,4 @@
-//! The media thread: absolute deadlines on the monotonic clock, four phases of 5 ms, real-time priority where it is granted.
+//! The media thread: absolute deadlines on the monotonic clock, ten phases of 2 ms, real-time priority where it is granted.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -17,10 +17,12 @@ use super::lateness::Lateness;
 use super::line::Line;
 use super::realtime;
 
-/// Calls are spread over this many slots of a ptime.
-const PHASES: u64 = 4;
+/// Calls are spread over this many slots of a ptime, lest one that takes long hold up many.
+const PHASES: u64 = 10;
 /// Time from one phase to the next.
-const PHASE: Duration = Duration::from_millis(5);
+const PHASE: Duration = Duration::from_millis(2);
+/// The next call is given the phase so many further on, of those with the fewest: neighbours in time come last.
+const NEXT_PHASE: u64 = 3;
 /// SCHED_FIFO priority (1–99): above ordinary threads, below the kernel's own.
 const PRIORITY: u8 = 50;
 /// A tick that starts so much after its deadline counts as late.
@@ -108,6 +110,7 @@ impl MediaThread {
         let (returned_in, returned_out) = HeapRb::new(places).split();
         let round = Round {
             phases: std::array::from_fn(|_| Vec::with_capacity(places)),
+            newest: 0,
             control: control_out,
             returned: returned_in,
             counters: counters.clone(),
@@ -165,6 +168,8 @@ struct Round {
     // Boxed, since a call goes from ring to phase and back, and is large.
     #[allow(clippy::vec_box)]
     phases: [Vec<Box<Placed>>; PHASES as usize],
+    /// That of the call that came last.
+    newest: u64,
     control: HeapCons<Control>,
     returned: HeapProd<Box<Placed>>,
     counters: Arc<MediaCounters>,
@@ -207,10 +212,10 @@ impl Round {
         while let Some(control) = self.control.try_pop() {
             match control {
                 Control::Add(line) => {
-                    if let Some(emptiest) = self.phases.iter_mut().min_by_key(|lines| lines.len()) {
-                        // Every phase was made with room for all places.
-                        emptiest.push(line);
-                    }
+                    let phases = (1..=PHASES).map(|n| (self.newest + n * NEXT_PHASE) % PHASES);
+                    self.newest = phases.min_by_key(|phase| self.phases[*phase as usize].len()).unwrap_or_default();
+                    // Every phase was made with room for all places.
+                    self.phases[self.newest as usize].push(line);
                     self.counters.lines.fetch_add(1, Relaxed);
                 }
                 Control::Stop => return false,
