@@ -11,7 +11,8 @@ use std::time::Instant;
 use audio_codec_algorithms::{decode_ulaw, encode_ulaw};
 use offhook::config;
 use offhook::hearing::{Endpointer, Heard, Limits};
-use offhook::pcm::{self, FRAME_SAMPLES, level};
+use offhook::pcm::telephone::FRAME_SAMPLES;
+use offhook::pcm::{self, level};
 
 /// Language, voice, text; Hebrew with points, without which espeak-ng leaves the vowels out. Pauses inside are those that espeak-ng makes at commas.
 const UTTERANCES: &[(&str, &str, &str)] = &[
@@ -145,7 +146,7 @@ fn hear_pauses(spoken: &[(&str, Vec<i16>)], pause_ms: usize, playing: bool) -> (
                 let heard = (index + 1) * FRAME_SAMPLES;
                 // The placeholder sounds after a soft end.
                 endpointer.set_playing(playing && waiting);
-                endpointer.handle_frame(start + pcm::duration(heard as u64), frame);
+                endpointer.handle_frame(start + pcm::telephone::duration(heard as u64), frame);
                 while let Some(event) = endpointer.poll() {
                     waiting = matches!(event, Heard::SoftEnd { .. });
                     match event {
@@ -215,7 +216,7 @@ fn hear(clip: &Clip, playing: bool) -> Outcome {
     };
     for (index, frame) in clip.sound.as_chunks::<FRAME_SAMPLES>().0.iter().enumerate() {
         let heard = (index + 1) * FRAME_SAMPLES;
-        let now = start + pcm::duration(heard as u64);
+        let now = start + pcm::telephone::duration(heard as u64);
         endpointer.handle_frame(now, frame);
         let since = |sample: usize| (heard as f64 - sample as f64) / 8.0;
         while let Some(event) = endpointer.poll() {
@@ -233,7 +234,7 @@ fn hear(clip: &Clip, playing: bool) -> Outcome {
                 Heard::SoftEnd { .. } if heard < clip.end => {
                     // A pause in the middle that is as long as the limit is one.
                     outcome.cut_early |=
-                        clip.silence_before(heard) + 2 * HOP < pcm::samples_in(limits.soft_end_min) as usize;
+                        clip.silence_before(heard) + 2 * HOP < pcm::telephone::samples_in(limits.soft_end_min) as usize;
                 }
                 Heard::SoftEnd { .. } => {
                     outcome.soft_end.get_or_insert(since(clip.end));

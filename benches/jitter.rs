@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use neteq::codec::AudioDecoder;
 use neteq::{AudioPacket, NetEq, NetEqConfig, RtpHeader};
 use offhook::codec::Codec;
-use offhook::pcm::{FRAME_SAMPLES, PTIME, RATE, level, resample, wav};
+use offhook::codec::g711::Law;
+use offhook::pcm::telephone::{FRAME_SAMPLES, RATE};
+use offhook::pcm::{PTIME, level, resample, wav};
 use offhook::rtp::impairment::{Impairment, Profile};
 use offhook::rtp::jitter::{Content, JitterBuffer, JitterCounters};
 
@@ -89,8 +91,8 @@ fn speech() -> Vec<i16> {
 /// A payload as it is sent, and as a perfect line would let it be heard.
 fn coded(speech: &[i16]) -> (Vec<u8>, Vec<i16>) {
     let (mut payload, mut decoded) = (vec![0; speech.len()], vec![0; speech.len()]);
-    Codec::Pcmu.encode(speech, &mut payload);
-    Codec::Pcmu.decode(&payload, &mut decoded);
+    Law::Mu.encode(speech, &mut payload);
+    Law::Mu.decode(&payload, &mut decoded);
     (payload, decoded)
 }
 
@@ -212,7 +214,7 @@ impl AudioDecoder for Ulaw {
 
     fn decode(&mut self, encoded: &[u8]) -> neteq::Result<Vec<f32>> {
         let mut samples = vec![0; encoded.len()];
-        Codec::Pcmu.decode(encoded, &mut samples);
+        Law::Mu.decode(encoded, &mut samples);
         Ok(samples.iter().map(|&sample| f32::from(sample) / 32768.0).collect())
     }
 }

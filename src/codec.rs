@@ -1,25 +1,30 @@
-//! G.711 µ-law and A-law (ITU-T G.711), the payloads of RFC 3551 §4.5.14.
-//!
-//! The companding itself is `audio-codec-algorithms`, bit exact with G.191. No G.722, no Opus.
+//! Codecs of speech on the line: what stands for them in SDP and RTP, and what turns their payloads into sound and back.
 
-use audio_codec_algorithms::{decode_alaw, decode_ulaw, encode_alaw, encode_ulaw};
+mod coder;
+pub mod g711;
 
-/// An encoding of speech on the line: one byte a sample, 8000 samples a second.
+pub use coder::{Decoder, Encoder, HouseDecoder};
+use g711::Law;
+
+/// An encoding of speech on the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Codec {
-    /// µ-law: North America, Japan, and the common ground of all VoIP.
+    /// G.722 at 64 kbit/s: the voice up to 7 kHz.
+    G722,
+    /// G.711 µ-law: North America, Japan, and the common ground of all VoIP.
     Pcmu,
-    /// A-law: the rest of the world.
+    /// G.711 A-law: the rest of the world.
     Pcma,
 }
 
 impl Codec {
     /// All codecs, in order of our own preference.
-    pub const ALL: [Self; 2] = [Self::Pcmu, Self::Pcma];
+    pub const ALL: [Self; 3] = [Self::G722, Self::Pcmu, Self::Pcma];
 
     /// The encoding name of RFC 3551, as it stands in `a=rtpmap`.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::G722 => "G722",
             Self::Pcmu => "PCMU",
             Self::Pcma => "PCMA",
         }
@@ -30,6 +35,7 @@ impl Codec {
         match self {
             Self::Pcmu => 0,
             Self::Pcma => 8,
+            Self::G722 => 9,
         }
     }
 
@@ -38,45 +44,36 @@ impl Codec {
         match payload_type {
             0 => Some(Self::Pcmu),
             8 => Some(Self::Pcma),
+            9 => Some(Self::G722),
             _ => None,
         }
     }
 
-    /// Timestamp units a second; one unit is one payload byte.
+    /// Timestamp units a second. That of G.722 is half its sampling rate, by an error that became the rule (RFC 3551 §4.5.2).
     pub const fn clock_rate(self) -> u32 {
         8000
     }
 
-    /// The byte that stands for no sound.
-    pub const fn silence(self) -> u8 {
+    /// Samples a second of its sound.
+    pub const fn rate(self) -> u32 {
         match self {
-            Self::Pcmu => 0xff,
-            Self::Pcma => 0xd5,
+            Self::Pcmu | Self::Pcma => 8000,
+            Self::G722 => 16_000,
         }
     }
 
-    /// Decodes one byte a sample; returns how many samples were written (the shorter of both lengths).
-    pub fn decode(&self, payload: &[u8], samples: &mut [i16]) -> usize {
-        let decode = match self {
-            Self::Pcmu => decode_ulaw,
-            Self::Pcma => decode_alaw,
-        };
-        for (sample, &byte) in samples.iter_mut().zip(payload) {
-            *sample = decode(byte);
-        }
-        payload.len().min(samples.len())
+    /// Whether it carries more than the telephone band.
+    pub const fn is_wide(self) -> bool {
+        self.rate() > 8000
     }
 
-    /// Encodes one byte a sample; returns how many bytes were written (the shorter of both lengths).
-    pub fn encode(&self, samples: &[i16], payload: &mut [u8]) -> usize {
-        let encode = match self {
-            Self::Pcmu => encode_ulaw,
-            Self::Pcma => encode_alaw,
-        };
-        for (byte, &sample) in payload.iter_mut().zip(samples) {
-            *byte = encode(sample);
+    /// The companding law, if that is all it is.
+    pub const fn law(self) -> Option<Law> {
+        match self {
+            Self::Pcmu => Some(Law::Mu),
+            Self::Pcma => Some(Law::A),
+            Self::G722 => None,
         }
-        payload.len().min(samples.len())
     }
 }
 
@@ -84,82 +81,12 @@ impl Codec {
 mod tests {
     use super::*;
 
-    /// The decoding law of G.711 table 2, by formula.
-    fn ulaw_value(code: u8) -> i16 {
-        let code = !code;
-        let magnitude = ((i32::from(code & 0x0f) * 2 + 33) << ((code >> 4) & 7)) - 33;
-        (if code & 0x80 != 0 { -4 * magnitude } else { 4 * magnitude }) as i16
-    }
-
-    /// The decoding law of G.711 table 1, by formula.
-    fn alaw_value(code: u8) -> i16 {
-        let code = code ^ 0x55;
-        let (segment, step) = ((code >> 4) & 7, i32::from(code & 0x0f) * 2 + 1);
-        let magnitude = if segment == 0 { step } else { (step + 32) << (segment - 1) } * 8;
-        (if code & 0x80 != 0 { magnitude } else { -magnitude }) as i16
-    }
-
-    /// The compression of G.191 `ulaw_compress`: 14 bits, ones' complement for negative numbers.
-    fn ulaw_code(sample: i16) -> u8 {
-        let fourteen = sample >> 2;
-        let biased = i32::from(if fourteen < 0 { !fourteen } else { fourteen }) + 33;
-        let biased = biased.min(0x1fff);
-        let segment = (0..8).rev().find(|n| biased >> (n + 5) != 0).unwrap_or(0);
-        let code = (segment << 4) as u8 | (biased >> (segment + 1) & 0x0f) as u8;
-        !(code | if sample < 0 { 0x80 } else { 0 })
-    }
-
-    /// The compression of G.191 `alaw_compress`: 11 bits and sign, ones' complement for negative numbers.
-    fn alaw_code(sample: i16) -> u8 {
-        let eleven = i32::from((if sample < 0 { !sample } else { sample }) >> 4);
-        let code = if eleven < 32 {
-            eleven as u8
-        } else {
-            let segment = (1..8).rev().find(|n| eleven >> (n + 3) != 0).unwrap_or(1);
-            (segment << 4) as u8 | (eleven >> (segment - 1) & 0x0f) as u8
-        };
-        (code | if sample >= 0 { 0x80 } else { 0 }) ^ 0x55
-    }
-
     #[test]
-    fn every_code_decodes_as_the_recommendation_says() {
-        for code in 0..=255u8 {
-            let mut sample = [0];
-            assert_eq!(Codec::Pcmu.decode(&[code], &mut sample), 1);
-            assert_eq!(sample[0], ulaw_value(code), "µ-law {code:#x}");
-            Codec::Pcma.decode(&[code], &mut sample);
-            assert_eq!(sample[0], alaw_value(code), "A-law {code:#x}");
-        }
-    }
-
-    #[test]
-    fn every_sample_encodes_as_the_recommendation_says() {
-        for sample in i16::MIN..=i16::MAX {
-            let mut code = [0];
-            assert_eq!(Codec::Pcmu.encode(&[sample], &mut code), 1);
-            assert_eq!(code[0], ulaw_code(sample), "µ-law {sample}");
-            Codec::Pcma.encode(&[sample], &mut code);
-            assert_eq!(code[0], alaw_code(sample), "A-law {sample}");
-        }
-    }
-
-    #[test]
-    fn the_shorter_side_limits_both_directions() {
-        let mut samples = [7; 3];
-        assert_eq!(Codec::Pcmu.decode(&[0xff; 5], &mut samples), 3);
-        assert_eq!(Codec::Pcma.decode(&[0xd5; 2], &mut samples), 2);
-        let mut bytes = [0; 4];
-        assert_eq!(Codec::Pcmu.encode(&[0; 9], &mut bytes), 4);
-    }
-
-    #[test]
-    fn silence_is_what_silence_encodes_to() {
+    fn static_payload_types_are_those_of_rfc_3551() {
         for codec in Codec::ALL {
-            let mut byte = [0];
-            codec.encode(&[0], &mut byte);
-            assert_eq!(byte[0], codec.silence());
             assert_eq!(Codec::from_payload_type(codec.payload_type()), Some(codec));
             assert_eq!(codec.clock_rate(), 8000);
+            assert_eq!(codec.is_wide(), codec == Codec::G722);
         }
         assert_eq!(Codec::from_payload_type(18), None);
     }

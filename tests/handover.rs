@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use offhook::codec::Codec;
+use offhook::codec::{Codec, HouseDecoder};
 use offhook::config::{Keepalive, Transferring, Trunk, TrunkMode};
 use offhook::pcm::{FRAME_SAMPLES, Frame, PTIME, RATE, SILENCE, tone};
 use offhook::rtp::packet::PacketView;
@@ -52,6 +52,7 @@ async fn talk(socket: UdpSocket, ear: Arc<Mutex<Ear>>) {
     socket.set_nonblocking(true).unwrap();
     let mut every = tokio::time::interval(PTIME);
     let mut sender = Sender::new(Codec::Pcma, Some(101));
+    let mut decoder = HouseDecoder::new();
     loop {
         every.tick().await;
         let mut ear = ear.lock().unwrap();
@@ -69,7 +70,7 @@ async fn talk(socket: UdpSocket, ear: Arc<Mutex<Ear>>) {
             let view = PacketView::parse(&packet[..length]).unwrap();
             if view.payload_type == Codec::Pcma.payload_type() {
                 let mut frame = SILENCE;
-                Codec::Pcma.decode(view.payload, &mut frame);
+                decoder.decode(Codec::Pcma, view.payload, &mut frame);
                 ear.heard.extend(frame);
             }
         }

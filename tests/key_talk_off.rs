@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use offhook::pcm::keypad::KeyTones;
-use offhook::pcm::{FRAME_SAMPLES, RATE, level, resample, wav};
+use offhook::pcm::telephone::{FRAME_SAMPLES, RATE};
+use offhook::pcm::{level, resample, wav};
 
 /// Voices with long vowels, high and low; Hebrew as phonemes, because espeak-ng 1.51 cannot read it.
 const SAID: [(&str, &str); 8] = [

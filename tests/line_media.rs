@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use offhook::call::{self, Parts, Unanswered};
-use offhook::codec::Codec;
+use offhook::codec::{Codec, HouseDecoder};
 use offhook::config::{Answering, Keepalive, Policy, Trunk, TrunkMode};
 use offhook::gemini::Gemini;
 use offhook::http::Http;
@@ -86,6 +86,7 @@ impl Drop for Phone {
 async fn talk(rtp: UdpSocket, voice: Arc<Mutex<Voice>>, ssrc: u32) {
     let mut every = tokio::time::interval(PTIME);
     let mut sender = Sender::starting_at(Codec::Pcmu, Some(101), ssrc, 1, 1);
+    let mut decoder = HouseDecoder::new();
     let mut packet = [0; MAX_PACKET_BYTES];
     loop {
         every.tick().await;
@@ -107,7 +108,8 @@ async fn talk(rtp: UdpSocket, voice: Arc<Mutex<Voice>>, ssrc: u32) {
                 voice.empty += 1;
                 continue;
             }
-            Codec::from_payload_type(packet.payload_type).unwrap().decode(packet.payload, &mut frame);
+            let codec = Codec::from_payload_type(packet.payload_type).unwrap();
+            decoder.decode(codec, packet.payload, &mut frame);
             voice.payload_types.push(packet.payload_type);
             voice.heard.extend(frame);
         }

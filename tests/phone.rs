@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use offhook::codec::Codec;
+use offhook::codec::{Codec, Encoder, HouseDecoder};
 use offhook::pcm::{FRAME_SAMPLES, PTIME, RATE, level, tone, wav};
 use offhook::phone::clips::{ClipRole, KnownClip};
 use offhook::phone::mouth::Utterance;
@@ -52,6 +52,7 @@ fn bot(socket: &UdpSocket, remote: SocketAddr, over: &AtomicBool) {
     let reply = frames([clip(), vec![0; 5 * FRAME_SAMPLES], answer()].concat());
     let mut playing = frames(chirp(500.0, 20 * FRAME_SAMPLES));
     let (mut voiced, mut silent, mut spoken) = (0, 0, false);
+    let (mut encoder, mut decoder) = (Encoder::new(), HouseDecoder::new());
     let start = Instant::now();
     for n in 0u32..1500 {
         std::thread::sleep((start + PTIME * n).saturating_duration_since(Instant::now()));
@@ -59,7 +60,7 @@ fn bot(socket: &UdpSocket, remote: SocketAddr, over: &AtomicBool) {
         while let Ok(Some((length, _, _))) = socket::receive(socket, &mut buffer) {
             let mut sound = [0; FRAME_SAMPLES];
             let packet = PacketView::parse(&buffer[..length]).unwrap();
-            Codec::Pcma.decode(packet.payload, &mut sound);
+            decoder.decode(Codec::Pcma, packet.payload, &mut sound);
             (voiced, silent) = if level::rms_dbfs(&sound) > -45.0 { (voiced + 1, 0) } else { (0, silent + 1) };
             if voiced == ONSET {
                 playing.clear();
@@ -71,8 +72,8 @@ fn bot(socket: &UdpSocket, remote: SocketAddr, over: &AtomicBool) {
             }
         }
         let frame = playing.pop().unwrap_or_else(|| vec![0; FRAME_SAMPLES]);
-        let mut payload = [0; FRAME_SAMPLES];
-        Codec::Pcma.encode(&frame, &mut payload);
+        let mut payload = [0; 160];
+        encoder.encode(Codec::Pcma, &frame, &mut payload);
         let packet = PacketView {
             marker: false,
             payload_type: Codec::Pcma.payload_type(),

@@ -77,7 +77,10 @@ async fn an_answered_call_leaves_one_line_with_its_turns_and_its_line_both_ways(
     assert!(heard.packets.abs_diff(sent) <= 5 && line.received.abs_diff(sent) <= 5, "{line:?}, {sent} sent");
     assert!(heard.mos > 4.0 && heard.r > 80.0 && heard.loss_percent < 1.0, "{line:?}");
     let buffer = line.buffer.unwrap();
-    assert!(buffer.delay_ms > 0.0 && buffer.delay_ms < 150.0 && (1.0..=200.0).contains(&buffer.target_ms), "{buffer:?}");
+    assert!(
+        buffer.delay_ms > 0.0 && buffer.delay_ms < 150.0 && (1.0..=200.0).contains(&buffer.target_ms),
+        "{buffer:?}"
+    );
     assert_eq!((buffer.stretched > 0, buffer.shortened > 0), (buffer.stretched_ms > 0.0, buffer.shortened_ms > 0.0));
     assert!(line.sent.abs_diff(call.report.packets.received) <= 5, "{line:?}, {:?}", call.report.packets);
     assert_eq!(line.dropped.by_ring().map(|(_, count)| count), [0; 4]);

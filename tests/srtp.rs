@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use offhook::codec::Codec;
+use offhook::codec::{Codec, Encoder, HouseDecoder};
 use offhook::config::{Policy, Trunk, TrunkMode};
 use offhook::leg::rtp::RtpLeg;
 use offhook::leg::{Leg, LegMedia};
@@ -426,7 +426,7 @@ fn the_leg_does_not_see_what_is_not_authentic_and_does_not_turn_to_who_sent_it()
             let length = peer.recv(&mut buffer).unwrap();
             assert_eq!(length, 182);
             let packet = unprotect(inbound, &buffer[..length]).unwrap();
-            assert_eq!(PacketView::parse(&packet).unwrap().payload, [Codec::Pcmu.silence(); 160]);
+            assert_eq!(PacketView::parse(&packet).unwrap().payload, [offhook::codec::g711::Law::Mu.silence(); 160]);
         }
     };
     heard_and_spoken(&mut leg, &mut outbound, &mut inbound);
@@ -488,17 +488,18 @@ impl Wire {
         self.over.store(true, Ordering::Relaxed);
         let seen = std::mem::take(&mut *self.seen.lock().unwrap());
         let mut known: Vec<Vec<u8>> = Vec::new();
+        let mut encoder = Encoder::new();
         for n in 0..utterance.len() {
             if let Some(Sent::Sound(frame)) = utterance.at(n) {
-                let mut payload = [0; FRAME_SAMPLES];
-                Codec::Pcmu.encode(frame, &mut payload);
+                let mut payload = [0; 160];
+                encoder.encode(Codec::Pcmu, frame, &mut payload);
                 known.push(payload.to_vec());
             }
         }
         let is_clear = |packet: &&Vec<u8>| {
             let payload = packet.get(12..172).unwrap_or_default();
             let mut sound = [0; FRAME_SAMPLES];
-            Codec::Pcmu.decode(payload, &mut sound);
+            HouseDecoder::new().decode(Codec::Pcmu, payload, &mut sound);
             let tone = !house::stretches(&sound.repeat(3)).iter().all(|stretch| stretch.sound == house::Sound::Other);
             tone || known.iter().any(|known| known == payload) || payload.iter().all(|byte| *byte == payload[0])
         };

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use arbitrary::{Arbitrary, Unstructured};
 use offhook::codec::Codec;
-use offhook::pcm::{FRAME_SAMPLES, PTIME, RATE};
+use offhook::pcm::{FRAME_SAMPLES, PTIME};
 use offhook::rtp::jitter::{CAP, Content, FrameKind, JitterBuffer};
 
 /// Packets that may wait, each of the longest time that is taken, and what is decoded already.
@@ -42,22 +42,26 @@ fn content(kind: u8, payload: &[u8]) -> Content<'_> {
 }
 
 /// Two buffers that are served the same: a sample that one leaves unfilled differs from the other's.
-struct Twins([JitterBuffer; 2]);
+struct Twins {
+    buffers: [JitterBuffer; 2],
+    frame: usize,
+}
 
 impl Twins {
     fn insert(&mut self, sequence: u16, timestamp: u32, content: Content<'_>, arrival: Instant) {
-        for buffer in &mut self.0 {
+        for buffer in &mut self.buffers {
             buffer.insert(sequence, timestamp, content, arrival);
         }
     }
 
     fn pull(&mut self, now: Instant) {
-        let before = self.0[0].counters();
+        let before = self.buffers[0].counters();
         let (mut one, mut other) = ([0x1234; FRAME_SAMPLES], [-0x4321; FRAME_SAMPLES]);
-        let kind = self.0[0].pull(now, &mut one);
-        assert_eq!(kind, self.0[1].pull(now, &mut other));
+        let (one, other) = (&mut one[..self.frame], &mut other[..self.frame]);
+        let kind = self.buffers[0].pull(now, one);
+        assert_eq!(kind, self.buffers[1].pull(now, other));
         assert_eq!(one, other, "a frame of {kind:?} was not filled");
-        let (buffer, after) = (&self.0[0], self.0[0].counters());
+        let (buffer, after) = (&self.buffers[0], self.buffers[0].counters());
         assert_eq!(after.concealed - before.concealed, u64::from(kind == FrameKind::Concealed));
         assert!(buffer.depth() <= MOST_WAITING, "{:?} wait", buffer.depth());
         assert!(buffer.target() <= CAP, "a target of {:?}", buffer.target());
@@ -69,9 +73,10 @@ impl Twins {
 /// Serves a buffer what the bytes say.
 pub fn fuzz(input: &[u8]) {
     let mut input = Unstructured::new(input);
-    let clock_rate = Codec::ALL[input.choose_index(Codec::ALL.len()).unwrap_or(0)].clock_rate();
+    let spoken = Codec::ALL[input.choose_index(Codec::ALL.len()).unwrap_or(0)];
     let delay = Duration::from_millis(u64::from(input.arbitrary::<u8>().unwrap_or(20)));
-    let mut twins = Twins([(); 2].map(|()| JitterBuffer::new(delay, RATE, clock_rate)));
+    let buffers = [(); 2].map(|()| JitterBuffer::new(delay, spoken.rate(), spoken.clock_rate()));
+    let mut twins = Twins { buffers, frame: spoken.rate() as usize / 50 };
     let mut offered = 0;
     let (mut now, mut sequence, mut timestamp) = (Instant::now() + Duration::from_secs(60), 0u16, 0u32);
     for _ in 0..STEPS {
@@ -92,7 +97,7 @@ pub fn fuzz(input: &[u8]) {
             Step::Near { by, late_ms } => {
                 let (by, arrival) = (i32::from(by), now + Duration::from_millis(late_ms.into()));
                 let timestamp = timestamp.wrapping_add_signed(by * 160);
-                let speech = Content::Speech(Codec::ALL[0], &[0x55; 160]);
+                let speech = Content::Speech(spoken, &[0x55; 160]);
                 twins.insert(sequence.wrapping_add_signed(by as i16), timestamp, speech, arrival);
                 offered += 1;
             }
@@ -111,12 +116,12 @@ pub fn fuzz(input: &[u8]) {
             }
             Step::Wait { ms } => now += Duration::from_millis(ms.into()),
             Step::Sleep { seconds } => now += Duration::from_secs(u64::from(seconds % 3600)),
-            Step::Reset => twins.0.iter_mut().for_each(JitterBuffer::reset),
+            Step::Reset => twins.buffers.iter_mut().for_each(JitterBuffer::reset),
         }
     }
     twins.pull(now);
-    let counters = twins.0[0].counters();
-    assert_eq!((counters, counters.received), (twins.0[1].counters(), offered));
+    let counters = twins.buffers[0].counters();
+    assert_eq!((counters, counters.received), (twins.buffers[1].counters(), offered));
     // What came out of order may yet be too late by its timestamp when it is due.
     assert!(counters.late + counters.duplicate <= offered, "{counters:?}");
     assert!(counters.reordered + counters.duplicate <= offered, "{counters:?}");

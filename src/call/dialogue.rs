@@ -292,6 +292,7 @@ impl Dialogue {
         while let Some(frame) = self.ports.heard() {
             self.recordings.push(&frame);
             if let Some(message) = &mut self.message {
+                message.set_wide(frame.wide);
                 message.push(frame.first_sample, &frame.samples);
             }
             self.speech.hear(&frame);

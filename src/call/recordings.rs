@@ -21,6 +21,8 @@ const KEPT: Duration = Duration::from_secs(6);
 /// Heard sound, and the turns that were cut from it.
 pub(super) struct Recordings {
     heard: Utterance,
+    /// What is heard has more than the telephone band.
+    wide: bool,
     /// Where the turn began.
     onset: Option<u64>,
     /// Where the utterance began that has not ended.
@@ -43,6 +45,7 @@ impl Recordings {
         let hearing = &config.hearing;
         Self {
             heard: Utterance::new(hearing.max_utterance, hearing.pre_roll),
+            wide: false,
             onset: None,
             utterance: None,
             passed_over: None,
@@ -62,6 +65,7 @@ impl Recordings {
         if self.onset.or(self.utterance).or(self.passed_over).is_none() {
             self.heard.forget_before(self.heard.end().saturating_sub(samples_in(KEPT)));
         }
+        self.wide = frame.wide;
     }
 
     /// The caller speaks from this sample on; within a turn that goes on, the first onset counts.
@@ -158,7 +162,7 @@ impl Recordings {
 
     /// Keeps the sound of the turn for a model that is asked later.
     pub fn keep_turn(&mut self, turn: Turn) -> Arc<[u8]> {
-        let wav: Arc<[u8]> = to_wav(&self.heard.take(self.turn_onset(), self.end)).into();
+        let wav: Arc<[u8]> = to_wav(&self.heard.take(self.turn_onset(), self.end), self.wide).into();
         self.kept.retain(|(kept, _)| *kept != turn);
         self.kept.push_back((turn, wav.clone()));
         while self.kept.len() > self.keep + 1 {

@@ -77,7 +77,7 @@ pub struct Args {
     /// A folder of clips with manifest.toml that the other side may play, instead of the built-in ones.
     #[arg(long, value_name = "DIR", conflicts_with = "clip")]
     pub clips: Option<PathBuf>,
-    /// Record the call: stereo, 8 kHz, left the caller, right the other side. With several calls a number is put into the name.
+    /// Record the call: stereo, 16 kHz, left the caller, right the other side. With several calls a number is put into the name.
     #[arg(long, value_name = "WAV")]
     pub record: Option<PathBuf>,
     /// Print JSON instead of a table.

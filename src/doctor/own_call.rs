@@ -9,7 +9,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Check;
 use crate::codec::Codec;
-use crate::pcm::FRAME_SAMPLES;
+use crate::codec::g711::Law;
+use crate::pcm::telephone::FRAME_SAMPLES;
 use crate::rtp::packet::{PacketView, write_packet};
 use crate::sdp::{self, LocalMedia, MediaSecurity};
 use crate::sip::{IncomingCall, UserAgent, UserAgentOptions};
@@ -53,7 +54,7 @@ async fn call() -> Result<(Duration, u16), String> {
     let there = media(&theirs)?;
     let answering = tokio::spawn(answer(incoming, theirs, there));
     let invited = Instant::now();
-    let offer = sdp::make_offer(&media(&ours)?, &Codec::ALL, &MediaSecurity::OFF);
+    let offer = sdp::make_offer(&media(&ours)?, &[Codec::Pcma], &MediaSecurity::OFF);
     let uri = format!("sip:doctor@{}", callee.local_addr());
     let mut call = caller.invite(&uri, offer).await.map_err(text)?;
     let (mut dialog, answer) = call.answered().await.map_err(text)?;
@@ -94,7 +95,7 @@ async fn answer(mut incoming: mpsc::Receiver<IncomingCall>, socket: UdpSocket, m
 /// Sends a second of silence and counts what comes back.
 async fn talk(socket: &UdpSocket, remote: SocketAddr) -> std::io::Result<u16> {
     let ssrc = fastrand::u32(..);
-    let payload = [Codec::Pcma.silence(); FRAME_SAMPLES];
+    let payload = [Law::A.silence(); FRAME_SAMPLES];
     let mut ticks = interval(Duration::from_millis(20));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let (mut sent, mut returned) = (0, 0);

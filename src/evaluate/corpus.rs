@@ -5,7 +5,8 @@
 use std::ops::Range;
 
 use crate::config::Language;
-use crate::pcm::{Frame, RATE, level};
+use crate::pcm::level;
+use crate::pcm::telephone::{Frame, RATE};
 
 use super::noise::{self, Noise};
 use super::texts::{self, Texts};

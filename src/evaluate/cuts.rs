@@ -6,7 +6,7 @@ use crate::playout::clips::Clip;
 /// A clip that is cut where it is louder than this on both sides is cut within a sound.
 const LOUD_DBFS: f32 = -35.0;
 /// What a mixer may play behind a cut: the fade, and silence that was in the clip anyhow.
-const FADE: usize = 80;
+const FADE: usize = RATE as usize / 100;
 
 /// Follows a clip in what is heard, to see where it stops.
 #[derive(Default)]

@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use crate::codec::Codec;
-use crate::pcm::{FRAME_SAMPLES, Frame, RATE};
+use crate::codec::g711::Law;
+use crate::pcm::telephone::{FRAME_SAMPLES, Frame, RATE};
 use crate::rtp::conceal::Concealer;
 
 /// Half the length of the band filter, in samples.
@@ -37,7 +37,7 @@ pub(super) fn telephone_band(samples: &[i16]) -> Vec<i16> {
 
 /// The frames that the box hears: through µ-law, of 100 packets `loss_percent` lost, each by itself, and concealed.
 pub(super) fn over_the_line(sound: &[i16], loss_percent: f32, random: &mut fastrand::Rng) -> Vec<Frame> {
-    let mut concealer = Concealer::new(crate::pcm::RATE);
+    let mut concealer = Concealer::new(crate::pcm::telephone::RATE);
     let mut payload = [0; FRAME_SAMPLES];
     sound
         .chunks(FRAME_SAMPLES)
@@ -47,8 +47,8 @@ pub(super) fn over_the_line(sound: &[i16], loss_percent: f32, random: &mut fastr
                 concealer.conceal(&mut frame);
             } else {
                 frame[..samples.len()].copy_from_slice(samples);
-                Codec::Pcmu.encode(&frame, &mut payload);
-                Codec::Pcmu.decode(&payload, &mut frame);
+                Law::Mu.encode(&frame, &mut payload);
+                Law::Mu.decode(&payload, &mut frame);
                 concealer.good(&mut frame);
             }
             frame
@@ -64,10 +64,10 @@ mod tests {
     #[test]
     fn what_lies_outside_the_telephone_band_is_gone_and_what_lies_inside_stays_where_it_was() {
         for (hz, db) in [(50.0, -60.0), (150.0, -40.0), (3800.0, -40.0)] {
-            let heard = telephone_band(&tone::sine(hz, -6.0, 8000));
+            let heard = telephone_band(&tone::sine_at(RATE, hz, -6.0, 8000));
             assert!(level::rms_dbfs(&heard[800..7200]) < db, "{hz} Hz: {}", level::rms_dbfs(&heard[800..7200]));
         }
-        let sound = tone::sine(1000.0, -6.0, 8000);
+        let sound = tone::sine_at(RATE, 1000.0, -6.0, 8000);
         let heard = telephone_band(&sound);
         let off = (800..7200).map(|n| (heard[n] - sound[n]).unsigned_abs()).max().unwrap();
         assert!(off < 400, "{off}");
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn three_packets_in_a_hundred_are_lost_and_concealed() {
-        let sound = tone::sine(400.0, -12.0, 160 * 2000);
+        let sound = tone::sine_at(RATE, 400.0, -12.0, 160 * 2000);
         let mut random = fastrand::Rng::with_seed(1);
         let whole = over_the_line(&sound, 0.0, &mut random);
         let heard = over_the_line(&sound, 3.0, &mut random);

@@ -211,8 +211,8 @@ fn keep(directory: &Path, case: &Case, recording: &Recording) -> Result<(), Eval
         let path = directory.join(&case.name).with_extension(extension);
         std::fs::write(&path, bytes).map_err(|cause| EvaluationError::Write { path, cause })
     };
-    write("wav", &wav::write(pcm::RATE, 1, &recording.frames.concat()))?;
-    let ms = |samples: usize| (samples as f64 / f64::from(pcm::RATE) * 1000.0).round() as u64;
+    write("wav", &wav::write(pcm::telephone::RATE, 1, &recording.frames.concat()))?;
+    let ms = |samples: usize| (samples as f64 / f64::from(pcm::telephone::RATE) * 1000.0).round() as u64;
     let turns: Vec<String> =
         recording.turns.iter().map(|turn| format!("[{}, {}]", ms(turn.samples.start), ms(turn.samples.end))).collect();
     write("toml", format!("# begin and end of each turn\nturns_ms = [{}]\n", turns.join(", ")).as_bytes())

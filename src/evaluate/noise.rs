@@ -1,6 +1,7 @@
 //! Noise of the callers' surroundings and lines, seeded: other voices, mains hum, a street.
 
-use crate::pcm::{RATE, level};
+use crate::pcm::level;
+use crate::pcm::telephone::RATE;
 
 use super::line;
 

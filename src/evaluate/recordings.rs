@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::hearing::{Heard, Limits};
-use crate::pcm::{self, FRAME_SAMPLES, RATE, resample, wav};
+use crate::pcm::telephone::{FRAME_SAMPLES, RATE};
+use crate::pcm::{self, resample, wav};
 
 use super::corpus::{Recording, Truth};
 use super::figures::{self, Figures};
@@ -188,8 +189,9 @@ fn labels(path: &Path, samples: usize) -> Result<Option<Vec<Label>>, FileError> 
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let wrong = |note: &str| FileError::Labels(format!("{name}: {note}"));
     let labels: Labels = toml::from_str(&text).map_err(|error| wrong(error.to_string().trim()))?;
-    let sample =
-        |ms: u64| usize::try_from(pcm::samples_in(Duration::from_millis(ms.min(1 << 40)))).unwrap_or(usize::MAX);
+    let sample = |ms: u64| {
+        usize::try_from(pcm::telephone::samples_in(Duration::from_millis(ms.min(1 << 40)))).unwrap_or(usize::MAX)
+    };
     let spans: Vec<Label> = match (labels.turn_ends_ms.as_slice(), labels.turns_ms.as_slice()) {
         (ends, []) => ends.iter().map(|&end| (None, sample(end))).collect(),
         ([], turns) => turns.iter().map(|&[begin, end]| (Some(sample(begin)), sample(end))).collect(),

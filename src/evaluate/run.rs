@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::hearing::{Endpointer, Heard, Limits};
-use crate::pcm::{self, FRAME_SAMPLES, Frame, RATE};
+use crate::pcm;
+use crate::pcm::telephone::{FRAME_SAMPLES, Frame, RATE};
 
 use super::corpus::{Recording, Truth};
 
@@ -32,7 +33,7 @@ pub(super) fn hear(frames: &[Frame], limits: Limits) -> Vec<Told> {
     for (index, frame) in frames.iter().enumerate() {
         let at = (index + 1) * FRAME_SAMPLES;
         endpointer.set_playing(bridging_from.is_some_and(|from| at >= from));
-        endpointer.handle_frame(start + pcm::duration(at as u64), frame);
+        endpointer.handle_frame(start + pcm::telephone::duration(at as u64), frame);
         while let Some(heard) = endpointer.poll() {
             match heard {
                 Heard::SoftEnd { .. } => bridging_from = Some(at + GRACE),
@@ -112,7 +113,7 @@ pub(super) fn judge(recording: &Recording, told: &[Told]) -> Result {
             .iter()
             .filter(|told| matches!(told.heard, Heard::Started { .. }) && !spoken(told.at))
             .count(),
-        quiet: pcm::duration(end_of_sound.saturating_sub(speech) as u64),
+        quiet: pcm::telephone::duration(end_of_sound.saturating_sub(speech) as u64),
     }
 }
 
@@ -120,7 +121,7 @@ fn judge_turn(index: usize, turn: &Truth, until: usize, told: &[Told]) -> Outcom
     let (begin, end) = (turn.samples.start, turn.samples.end);
     let mut outcome = Outcome {
         longest_pause_ms: turn.longest_pause_ms(),
-        true_end: pcm::duration(end as u64),
+        true_end: pcm::telephone::duration(end as u64),
         index,
         pauses: turn.pauses.iter().map(|pause| (pause.ms, false)).collect(),
         ..Outcome::default()
@@ -133,7 +134,7 @@ fn judge_turn(index: usize, turn: &Truth, until: usize, told: &[Told]) -> Outcom
     });
     let mut soft = None;
     let mut probable = false;
-    let since_end = |at: usize| pcm::duration(at.saturating_sub(end) as u64);
+    let since_end = |at: usize| pcm::telephone::duration(at.saturating_sub(end) as u64);
     for &Told { at, heard } in told.iter().filter(|told| (begin..until.min(end + HORIZON)).contains(&told.at)) {
         match heard {
             Heard::Started { .. } => outcome.heard |= at < end + AFTERGLOW,
@@ -143,7 +144,7 @@ fn judge_turn(index: usize, turn: &Truth, until: usize, told: &[Told]) -> Outcom
             }
             Heard::SoftEnd { end_sample, .. } => {
                 outcome.soft_ends += 1;
-                outcome.believed = Some(pcm::duration((at as u64).saturating_sub(end_sample)));
+                outcome.believed = Some(pcm::telephone::duration((at as u64).saturating_sub(end_sample)));
                 soft = Some(at);
             }
             Heard::Resumed { .. } => {
@@ -187,7 +188,7 @@ mod tests {
     fn recording() -> Recording {
         let pauses = vec![Pause { ms: 500, samples: 2 * SECOND..5 * SECOND / 2 }];
         let turns = vec![Truth { samples: SECOND..4 * SECOND, pauses }];
-        Recording { frames: vec![pcm::SILENCE; 400], turns }
+        Recording { frames: vec![pcm::telephone::SILENCE; 400], turns }
     }
 
     /// The only turn, when this was told at these milliseconds.

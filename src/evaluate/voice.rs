@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::pcm::{RATE, level, resample, wav};
+use crate::pcm::telephone::RATE;
+use crate::pcm::{level, resample, wav};
 
 use super::{EvaluationError, line};
 

@@ -14,7 +14,7 @@ use super::levels::{Levels, db};
 use super::limits::Limits;
 use super::recent::{HOP_SAMPLES, Recent};
 use super::vad::CHUNK_SAMPLES;
-use crate::pcm::{FRAME_SAMPLES, Frame, duration, samples_in};
+use crate::pcm::telephone::{FRAME_SAMPLES, Frame, duration, samples_in};
 
 /// Voice stays voice down to so far below the threshold, as in Silero's own post-processing.
 const HYSTERESIS: f32 = 0.15;

@@ -9,7 +9,7 @@ use super::heard::Heard;
 use super::hint::Hint;
 use super::limits::Limits;
 use super::vad::{CHUNK_SAMPLES, SileroVad};
-use crate::pcm::{FRAME_SAMPLES, Frame};
+use crate::pcm::telephone::{FRAME_SAMPLES, Frame};
 
 /// Hears turns in a sequence of frames. After every call that takes a `now`, [`Endpointer::poll`] is to be drained.
 #[derive(Debug)]
@@ -85,7 +85,8 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::pcm::{PTIME, SILENCE, level, wav};
+    use crate::pcm::telephone::SILENCE;
+    use crate::pcm::{PTIME, level, wav};
 
     /// What is told of `lead` samples of silence, the reference sound and 1.2 s of silence.
     fn hear(lead: usize, playing: bool) -> Vec<(Duration, Heard)> {

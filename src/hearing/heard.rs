@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-/// What was heard. Positions are samples since the first frame, so that the sound can be cut out of an [`Utterance`](super::Utterance).
+use crate::pcm::telephone;
+
+/// What was heard. Positions are samples since the first frame: those of the ear, in the [`telephone`] band, or those of the house after
+/// [`Heard::in_house`], so that the sound can be cut out of an [`Utterance`](super::Utterance).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
     /// The first voiced chunk of what may become an utterance. [`Heard::Started`] or [`Heard::Dismissed`] follows, with the
@@ -62,4 +65,26 @@ pub enum Heard {
         /// Where it was cut.
         end_sample: u64,
     },
+}
+
+impl Heard {
+    /// The same with positions at the house's rate.
+    pub fn in_house(self) -> Self {
+        let wide = |sample: u64| sample * telephone::WIDER;
+        match self {
+            Self::Onset { at, sample } => Self::Onset { at, sample: wide(sample) },
+            Self::Started { onset_sample, onset, at } => Self::Started { onset_sample: wide(onset_sample), onset, at },
+            Self::ProbableEnd { speech_end, end_sample } => {
+                Self::ProbableEnd { speech_end, end_sample: wide(end_sample) }
+            }
+            Self::SoftEnd { speech_end, end_sample } => Self::SoftEnd { speech_end, end_sample: wide(end_sample) },
+            Self::HardEnd { onset_sample, end_sample } => {
+                Self::HardEnd { onset_sample: wide(onset_sample), end_sample: wide(end_sample) }
+            }
+            Self::TooLong { onset_sample, end_sample } => {
+                Self::TooLong { onset_sample: wide(onset_sample), end_sample: wide(end_sample) }
+            }
+            Self::Dismissed { .. } | Self::Resumed { .. } => self,
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::pcm::{FRAME_SAMPLES, Frame};
+use crate::pcm::telephone::{FRAME_SAMPLES, Frame};
 
 /// Samples in one measured level: 10 ms.
 pub(super) const HOP_SAMPLES: u64 = 80;
@@ -67,7 +67,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::pcm::{PTIME, SILENCE};
+    use crate::pcm::PTIME;
+    use crate::pcm::telephone::SILENCE;
 
     #[test]
     fn each_sample_is_known_by_the_arrival_of_its_frame() {

@@ -5,7 +5,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::pcm::{FRAME_SAMPLES, Frame, RATE, samples_in, wav};
+use crate::pcm::half_band::Halver;
+use crate::pcm::{FRAME_SAMPLES, Frame, RATE, samples_in, telephone, wav};
 
 /// Room beyond the longest utterance for what is heard until somebody cuts it out.
 const SLACK: Duration = Duration::from_secs(2);
@@ -120,14 +121,21 @@ impl Utterance {
     }
 }
 
-/// Samples as a WAV file: 16 bit, mono, 8 kHz.
-pub fn to_wav(samples: &[i16]) -> Vec<u8> {
-    wav::write(RATE, 1, samples)
+/// Samples as a WAV file, 16 bit, mono: at 16 kHz where they are `wide`, and else at 8 kHz, since half of the bytes are half of the upload.
+pub fn to_wav(samples: &[i16], wide: bool) -> Vec<u8> {
+    if wide {
+        return wav::write(RATE, 1, samples);
+    }
+    let mut narrow = vec![0; samples.len() / 2];
+    Halver::default().halve(samples, &mut narrow);
+    wav::write(telephone::RATE, 1, &narrow)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FRAME: u64 = FRAME_SAMPLES as u64;
 
     fn frame(value: i16) -> Frame {
         [value; FRAME_SAMPLES]
@@ -144,13 +152,13 @@ mod tests {
     fn an_utterance_is_cut_out_with_what_is_around_it() {
         let mut utterance = utterance();
         for index in 0..20 {
-            utterance.push(index * 160, &frame(index as i16));
+            utterance.push(index * FRAME, &frame(index as i16));
         }
-        let sound = utterance.take(800, 1200);
-        assert_eq!(sound.len(), 320 + 400 + 1280);
-        assert_eq!((sound[0], sound[319], sound[320], sound[719], sound[1999]), (3, 4, 5, 7, 15));
-        assert_eq!(utterance.take(0, 160).len(), 160 + 1280, "there is nothing before the beginning");
-        assert_eq!(utterance.take(3040, 9999).len(), 320 + 160, "what has not been heard is not there");
+        let sound = utterance.take(5 * FRAME, 15 * FRAME / 2);
+        assert_eq!(sound.len(), 640 + 800 + 2560);
+        assert_eq!((sound[0], sound[639], sound[640], sound[1439], sound[3999]), (3, 4, 5, 7, 15));
+        assert_eq!(utterance.take(0, FRAME).len(), 320 + 2560, "there is nothing before the beginning");
+        assert_eq!(utterance.take(19 * FRAME, 99 * FRAME).len(), 640 + 320, "what has not been heard is not there");
         assert!(utterance.take(u64::MAX, 0).is_empty());
     }
 
@@ -158,11 +166,11 @@ mod tests {
     fn frames_that_never_came_are_silence_and_counted() {
         let mut utterance = utterance();
         for index in 0..200u64 {
-            utterance.push(index * 160, &frame(7));
+            utterance.push(index * FRAME, &frame(7));
         }
-        utterance.push(203 * 160, &frame(9));
+        utterance.push(203 * FRAME, &frame(9));
         assert_eq!(utterance.missing_frames(), 3);
-        let sound = utterance.take(199 * 160 + 320, 204 * 160);
+        let sound = utterance.take(201 * FRAME, 204 * FRAME);
         let expected = [frame(7), frame(0), frame(0), frame(0), frame(9)].concat();
         assert_eq!(sound, expected);
     }
@@ -173,7 +181,7 @@ mod tests {
         for index in 0..200u64 {
             utterance.push(index * FRAME_SAMPLES as u64, &frame(7));
         }
-        utterance.push(1 << 40, &frame(9));
+        utterance.push((1 << 40) * FRAME, &frame(9));
         let sound = utterance.take(0, u64::MAX);
         assert!(sound.len() >= samples_in(ROOM) as usize && sound.len() <= utterance.most_pieces * PIECE_SAMPLES);
         let (silence, last) = sound.split_at(sound.len() - FRAME_SAMPLES);
@@ -184,11 +192,11 @@ mod tests {
     #[test]
     fn a_frame_out_of_order_is_dropped() {
         let mut utterance = utterance();
-        utterance.push(160, &frame(1));
+        utterance.push(FRAME, &frame(1));
         utterance.push(0, &frame(2));
-        utterance.push(160, &frame(3));
-        assert_eq!(utterance.take(320, 320), [frame(0), frame(1)].concat());
-        assert_eq!(utterance.end(), 320);
+        utterance.push(FRAME, &frame(3));
+        assert_eq!(utterance.take(2 * FRAME, 2 * FRAME), [frame(0), frame(1)].concat());
+        assert_eq!(utterance.end(), 2 * FRAME);
     }
 
     #[test]
@@ -225,7 +233,7 @@ mod tests {
 
     #[test]
     fn the_wav_file_holds_the_samples() {
-        let sound = wav::read(&to_wav(&[1, -2, 3])).unwrap();
-        assert_eq!((sound.rate, sound.samples), (8000, vec![1, -2, 3]));
+        let sound = wav::read(&to_wav(&[1, -2, 3], true)).unwrap();
+        assert_eq!((sound.rate, sound.samples), (RATE, vec![1, -2, 3]));
     }
 }

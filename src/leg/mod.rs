@@ -1,7 +1,7 @@
 //! A leg: one way in for a caller, in the one shape the media thread knows, a frame each way every ptime.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::codec::Codec;
 use crate::pcm::Frame;
@@ -32,6 +32,8 @@ pub struct LegMedia {
     pub srtp: Option<SrtpKeys>,
     /// RTCP comes on the port of RTP (RFC 5761).
     pub rtcp_mux: bool,
+    /// The time of a packet that the peer asks for.
+    pub ptime: Duration,
 }
 
 impl From<&Negotiated> for LegMedia {
@@ -43,6 +45,7 @@ impl From<&Negotiated> for LegMedia {
             direction: negotiated.direction,
             srtp: negotiated.srtp,
             rtcp_mux: negotiated.rtcp_mux,
+            ptime: negotiated.ptime,
         }
     }
 }
@@ -51,6 +54,11 @@ impl From<&Negotiated> for LegMedia {
 pub trait Leg: Send {
     /// Takes in what has arrived and gives the next frame of the caller's sound.
     fn hear(&mut self, now: Instant, frame: &mut Frame) -> FrameKind;
+
+    /// Whether what is heard at present has more than the telephone band.
+    fn is_wide(&self) -> bool {
+        false
+    }
 
     /// Sends the next frame of our sound; `sounding` is false for silence. While the far side does not want to hear us, the frame goes
     /// nowhere, and all that is sent is what keeps the way to it open.

@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 use ringbuf::traits::{Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 
+use crate::pcm::half_band::Halver;
 use crate::pcm::keypad::KeyTones;
-use crate::pcm::{Frame, PTIME, SILENCE, samples_in};
+use crate::pcm::{Frame, PTIME, SILENCE, telephone};
 use crate::rtp::packet;
 use crate::rtp::receiver::{Receiver, ReceiverCounters};
 use crate::rtp::sender::{MAX_PACKET_BYTES, Sender, SenderFigures};
@@ -73,7 +74,7 @@ pub struct LegReport {
 impl LegReport {
     /// What was sent, with the timestamp of the moment `now`: a sender report names both of one moment (RFC 3550 §6.4.1).
     pub fn sent_by(&self, now: Instant) -> SenderFigures {
-        let passed = samples_in(now.saturating_duration_since(self.at)) as u32;
+        let passed = telephone::samples_in(now.saturating_duration_since(self.at)) as u32;
         SenderFigures { timestamp: self.sent.timestamp.wrapping_add(passed), ..self.sent }
     }
 }
@@ -113,6 +114,8 @@ pub struct RtpLeg {
     sender: Sender,
     /// Keys heard as tones, where there are no telephone events.
     tones: Option<KeyTones>,
+    /// … in the telephone band.
+    halver: Halver,
     toned: Option<Dtmf>,
     deaf_ticks: u32,
     srtp: Option<Protection>,
@@ -143,11 +146,14 @@ impl RtpLeg {
         let (report_in, reports) = HeapRb::new(REPORTS).split();
         let (rtcp_in, rtcp) = HeapRb::new(RTCP).split();
         let outlets = Outlets { reports, rtcp, socket: socket.try_clone()? };
+        let mut sender = Sender::new(negotiated.codec, negotiated.telephone_event);
+        sender.set_ptime(negotiated.ptime);
         let leg = Self {
             socket,
             receiver: Receiver::new(negotiated.codec, negotiated.telephone_event, negotiated.remote, jitter),
-            sender: Sender::new(negotiated.codec, negotiated.telephone_event),
+            sender,
             tones: negotiated.telephone_event.is_none().then(KeyTones::new),
+            halver: Halver::default(),
             toned: None,
             deaf_ticks: 0,
             srtp: negotiated.srtp.map(|keys| Protection::new(Protocol::Rtp, &keys)),
@@ -182,7 +188,9 @@ impl RtpLeg {
             self.deaf_ticks -= 1;
             *tones = KeyTones::new();
         } else {
-            self.toned = tones.hear(frame).map(|(digit, duration)| Dtmf { digit, duration }).or(self.toned);
+            let mut narrow = telephone::SILENCE;
+            self.halver.halve(frame, &mut narrow);
+            self.toned = tones.hear(&narrow).map(|(digit, duration)| Dtmf { digit, duration }).or(self.toned);
             if tones.is_held() {
                 *frame = SILENCE;
             }
@@ -259,21 +267,25 @@ impl Leg for RtpLeg {
         kind
     }
 
+    fn is_wide(&self) -> bool {
+        self.receiver.is_wide()
+    }
+
     fn speak(&mut self, now: Instant, frame: &Frame, sounding: bool) {
         let mut packet = [0; MAX_PACKET_BYTES + MAX_TRAILER_BYTES];
-        let length = if self.sends {
-            self.sender.packet(frame, sounding && !self.sounding, &mut packet)
+        let mut length = if self.sends {
+            self.sender.packet(frame, sounding && !self.sounding, &mut packet[..MAX_PACKET_BYTES])
         } else if self.silent_ticks >= TICKS_PER_KEEPALIVE {
-            self.sender.keepalive(&mut packet)
+            self.sender.keepalive(&mut packet[..MAX_PACKET_BYTES])
         } else {
             self.sender.skip();
             0
         };
         self.sounding = sounding && self.sends;
-        if length > 0 {
+        self.silent_ticks += 1;
+        while length > 0 {
             self.transmit(&mut packet, length);
-        } else {
-            self.silent_ticks += 1;
+            length = self.sender.poll(&mut packet[..MAX_PACKET_BYTES]);
         }
         self.ticks += 1;
         if self.ticks.is_multiple_of(TICKS_PER_REPORT) {
@@ -303,6 +315,7 @@ impl Leg for RtpLeg {
     fn renegotiate(&mut self, media: &LegMedia) {
         self.receiver.renegotiate(media.codec, media.telephone_event);
         self.sender.renegotiate(media.codec, media.telephone_event);
+        self.sender.set_ptime(media.ptime);
         self.tones = match (media.telephone_event, self.tones.take()) {
             (None, tones) => Some(tones.unwrap_or_default()),
             (Some(_), _) => None,

@@ -10,8 +10,9 @@ use ringbuf::traits::{Consumer, Observer, Producer};
 
 use crate::hearing::{Endpointer, Heard};
 use crate::leg::{FrameKind, Leg};
+use crate::pcm::half_band::Halver;
 use crate::pcm::tone::Ringback;
-use crate::pcm::{FRAME_SAMPLES, SILENCE, duration};
+use crate::pcm::{FRAME_SAMPLES, SILENCE, duration, telephone};
 use crate::playout::Mixer;
 
 use super::dialling::{Dialling, Tick};
@@ -61,6 +62,8 @@ impl Standing {
 pub struct Line {
     leg: Box<dyn Leg>,
     endpointer: Endpointer,
+    /// The ear's frames are of the telephone band.
+    halver: Halver,
     mixer: Mixer,
     dialling: Dialling,
     inside: Inside,
@@ -93,6 +96,7 @@ impl Line {
         let line = Self {
             leg,
             endpointer,
+            halver: Halver::default(),
             mixer,
             dialling: Dialling::new(),
             inside,
@@ -238,7 +242,7 @@ impl Line {
         if kind == FrameKind::Concealed {
             self.counters.concealed.fetch_add(1, Relaxed);
         }
-        let heard = HeardFrame { first_sample: self.sample, samples: frame };
+        let heard = HeardFrame { first_sample: self.sample, samples: frame, wide: self.leg.is_wide() };
         if self.inside.heard.try_push(heard).is_err() {
             self.counters.heard_overruns.fetch_add(1, Relaxed);
         }
@@ -250,8 +254,10 @@ impl Line {
             wake = true;
         }
         self.endpointer.set_playing(self.mixer.audible());
-        self.endpointer.handle_frame(now, &frame);
-        while let Some(heard) = self.endpointer.poll() {
+        let mut narrow = telephone::SILENCE;
+        self.halver.halve(&frame, &mut narrow);
+        self.endpointer.handle_frame(now, &narrow);
+        while let Some(heard) = self.endpointer.poll().map(Heard::in_house) {
             match heard {
                 Heard::Onset { .. } => self.mixer.onset(now),
                 Heard::Dismissed { .. } => self.mixer.onset_dismissed(),

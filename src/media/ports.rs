@@ -100,6 +100,8 @@ pub struct HeardFrame {
     pub first_sample: u64,
     /// The sound.
     pub samples: Frame,
+    /// Whether it has more than the telephone band.
+    pub wide: bool,
 }
 
 /// The media thread's ends of the rings.

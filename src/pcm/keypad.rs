@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
+use super::telephone::{FRAME_SAMPLES, Frame, RATE, duration};
 use super::tone::{KEY_COLUMNS, KEY_ROWS, KEYPAD};
-use super::{FRAME_SAMPLES, Frame, RATE, duration};
 
 /// 5 ms.
 const HOP: usize = RATE as usize / 200;
@@ -242,8 +242,8 @@ mod tests {
     /// A key's tone with frequencies that are off by a share, components at levels in dBFS (peak), in seeded noise.
     fn pressed(key: char, off: f32, low: f32, high: f32, samples: usize) -> Vec<i16> {
         let [row, column] = tone::key_hz(key).unwrap().map(|hz| hz * (1.0 + off));
-        let low = tone::sine(row, low, samples);
-        let high = tone::sine(column, high, samples);
+        let low = tone::sine_at(RATE, row, low, samples);
+        let high = tone::sine_at(RATE, column, high, samples);
         low.iter().zip(high).map(|(&low, high)| low.saturating_add(high)).collect()
     }
 
@@ -310,7 +310,7 @@ mod tests {
         for rest_dbfs in [-30.0, -24.0, -18.0] {
             let harmonics = (1..=12).map(|n| {
                 let level = if n == 5 || n == 7 { -13.0 } else { rest_dbfs - n as f32 };
-                tone::sine(171.0 * n as f32, level, ms(200))
+                tone::sine_at(RATE, 171.0 * n as f32, level, ms(200))
             });
             let voice = harmonics.reduce(|all, one| all.iter().zip(one).map(|(&a, b)| a.saturating_add(b)).collect());
             let keys = heard(&voice.unwrap());
@@ -325,8 +325,8 @@ mod tests {
             assert_eq!(heard(&pressed('5', off, -13.0, -11.0, ms(100))), [], "another frequency");
         }
         assert_eq!(heard(&pressed('5', 0.0, -13.0, -40.0, ms(100))), [], "one component");
-        assert_eq!(heard(&tone::sine(425.0, -10.0, ms(1000))), [], "a dial tone");
-        assert_eq!(heard(&tone::sine(1100.0, -10.0, ms(1000))), [], "a fax machine");
+        assert_eq!(heard(&tone::sine_at(RATE, 425.0, -10.0, ms(1000))), [], "a dial tone");
+        assert_eq!(heard(&tone::sine_at(RATE, 1100.0, -10.0, ms(1000))), [], "a fax machine");
         let mut random = fastrand::Rng::with_seed(1);
         assert_eq!(heard(&(0..ms(10_000)).map(|_| random.i16(-9000..9000)).collect::<Vec<_>>()), [], "noise");
     }

@@ -1,21 +1,26 @@
-//! Sound as the house moves it: 16-bit linear PCM, mono, 8 kHz, in frames of one ptime (20 ms, 160 samples).
+//! Sound as the house moves it: 16-bit linear PCM, mono, 16 kHz, in frames of one ptime (20 ms, 320 samples).
+//!
+//! One rate for narrow lines and wide ones: a leg whose codec has 8 kHz converts at its edge (see [`half_band`]). What listens for turns
+//! needs no more than the [`telephone`] band.
 
 use std::time::Duration;
 
+pub mod half_band;
 pub mod keypad;
 pub mod level;
 pub mod resample;
+pub mod telephone;
 pub mod tone;
 pub mod wav;
 
 /// Samples a second inside the house.
-pub const RATE: u32 = 8000;
+pub const RATE: u32 = 16_000;
 /// Samples in one frame.
-pub const FRAME_SAMPLES: usize = 160;
+pub const FRAME_SAMPLES: usize = 320;
 /// The time one frame lasts.
 pub const PTIME: Duration = Duration::from_millis(20);
 
-/// One ptime of sound: 160 samples, mono, 8 kHz.
+/// One ptime of sound: 320 samples, mono, 16 kHz.
 pub type Frame = [i16; FRAME_SAMPLES];
 
 /// A frame of digital silence.

@@ -124,11 +124,11 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pcm::{RATE, level, tone};
+    use crate::pcm::telephone::RATE;
+    use crate::pcm::{level, tone};
 
-    /// A sine at any rate; `tone::sine` knows only the house's.
     fn sine(hz: f32, rate: u32, samples: usize) -> Vec<i16> {
-        tone::sine(hz * RATE as f32 / rate as f32, -6.0, samples)
+        tone::sine_at(rate, hz, -6.0, samples)
     }
 
     /// The middle of a sound, without its first and last 50 ms at 8 kHz.
@@ -145,13 +145,13 @@ mod tests {
                 let out = resample(&sine(1000.0, from, samples), from, RATE);
                 let expected = (samples as f64 * f64::from(RATE) / f64::from(from)).round() as usize;
                 assert_eq!(out.len(), expected, "from {from}");
-                assert!(tone::share_of(1000.0, middle(&out)) > 0.999, "from {from}");
+                assert!(tone::share_at(RATE, 1000.0, middle(&out)) > 0.999, "from {from}");
                 assert!((level::rms_dbfs(middle(&out)) + 9.03).abs() < 0.1, "from {from}");
             }
         }
-        let up = resample(&tone::sine(1000.0, -6.0, 8000), RATE, 16000);
+        let up = resample(&sine(1000.0, RATE, 8000), RATE, 16000);
         assert_eq!(up.len(), 16000);
-        assert!(tone::share_of(500.0, middle(&up)) > 0.999);
+        assert!(tone::share_at(16000, 1000.0, middle(&up)) > 0.999);
     }
 
     #[test]

@@ -89,14 +89,24 @@ pub fn key_frame(key: char, first: usize, samples: usize) -> Frame {
 
 /// `samples` samples of a sine of `hz` at `dbfs` peak level, starting at phase 0.
 pub fn sine(hz: f32, dbfs: f32, samples: usize) -> Vec<i16> {
+    sine_at(RATE, hz, dbfs, samples)
+}
+
+/// The same at another rate.
+pub fn sine_at(rate: u32, hz: f32, dbfs: f32, samples: usize) -> Vec<i16> {
     let amplitude = 32767.0 * 10f32.powf(dbfs / 20.0);
-    let step = std::f32::consts::TAU * hz / RATE as f32;
+    let step = std::f32::consts::TAU * hz / rate as f32;
     (0..samples).map(|n| (amplitude * (step * n as f32).sin()) as i16).collect()
 }
 
 /// Power of `hz` in `samples` relative to their whole power, 0 to 1 (Goertzel).
 pub fn share_of(hz: f32, samples: &[i16]) -> f32 {
-    let coefficient = 2.0 * (std::f64::consts::TAU * f64::from(hz) / f64::from(RATE)).cos();
+    share_at(RATE, hz, samples)
+}
+
+/// The same at another rate.
+pub fn share_at(rate: u32, hz: f32, samples: &[i16]) -> f32 {
+    let coefficient = 2.0 * (std::f64::consts::TAU * f64::from(hz) / f64::from(rate)).cos();
     let (mut s1, mut s2, mut total) = (0.0f64, 0.0f64, 0.0f64);
     for &sample in samples {
         let x = f64::from(sample);

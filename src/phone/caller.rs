@@ -13,8 +13,9 @@ use super::rtcp::{Rtcp, Told};
 use super::script::{Script, ScriptOptions, Step};
 use super::trial::Trial;
 use super::turn::Spoken;
-use crate::codec::Codec;
+use crate::codec::{Codec, Encoder, HouseDecoder};
 use crate::leg::buffering::Buffering;
+use crate::pcm::telephone::FRAME_SAMPLES as STEP;
 use crate::pcm::{FRAME_SAMPLES, PTIME, SILENCE, tone};
 use crate::rtp::dtmf::{DIGITS, Dtmf, DtmfDetector};
 use crate::rtp::packet::{HEADER_BYTES, PacketView, write_packet};
@@ -27,7 +28,7 @@ const EVENT_VOLUME: u8 = 10;
 /// The last packet of a telephone event is sent so often (RFC 4733 §2.5.1.4).
 const EVENT_ENDS: usize = 3;
 /// Most samples of a packet that are looked at: 120 ms.
-const LONGEST_PAYLOAD: usize = 960;
+const LONGEST_SAMPLES: usize = 6 * FRAME_SAMPLES;
 
 /// What was agreed about the sound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Agreed {
 #[derive(Debug)]
 pub struct Caller {
     agreed: Agreed,
+    encoder: Encoder,
+    decoder: HouseDecoder,
     utterances: Arc<[Utterance]>,
     script: Script,
     saying: Option<(usize, usize)>,
@@ -111,6 +114,8 @@ impl Caller {
         Self {
             trial: Trial::new(agreed.codec),
             agreed,
+            encoder: Encoder::new(),
+            decoder: HouseDecoder::new(),
             script: Script::new(now, ScriptOptions { turns: utterances.len(), ..script }),
             saying: None,
             current: None,
@@ -201,8 +206,8 @@ impl Caller {
                     let key = char::from(DIGITS[usize::from(code) % DIGITS.len()]);
                     frame = tone::key_frame(key, (pressed - 1) * FRAME_SAMPLES, pressed * FRAME_SAMPLES);
                 }
-                let mut payload = [0; FRAME_SAMPLES];
-                let length = self.agreed.codec.encode(&frame, &mut payload);
+                let mut payload = [0; STEP];
+                let length = self.encoder.encode(self.agreed.codec, &frame, &mut payload);
                 let packet = PacketView {
                     marker: starts,
                     payload_type: self.agreed.codec.payload_type(),
@@ -211,21 +216,21 @@ impl Caller {
                     ssrc: self.ssrc,
                     payload: &payload[..length],
                 };
-                let mut buffer = [0; HEADER_BYTES + FRAME_SAMPLES];
+                let mut buffer = [0; HEADER_BYTES + STEP];
                 let length = write_packet(&mut buffer, &packet);
                 send(&buffer[..length]);
                 self.sequence = self.sequence.wrapping_add(1);
                 self.sent += 1;
-                self.octets = self.octets.wrapping_add(FRAME_SAMPLES as u32);
+                self.octets = self.octets.wrapping_add(STEP as u32);
             }
         }
-        self.timestamp = self.timestamp.wrapping_add(FRAME_SAMPLES as u32);
+        self.timestamp = self.timestamp.wrapping_add(STEP as u32);
         self.said.extend_from_slice(&frame);
     }
 
     fn send_event(&mut self, (code, pressed, end): (u8, usize, bool), payload_type: u8, mut send: impl FnMut(&[u8])) {
-        let before = ((pressed - 1) * FRAME_SAMPLES) as u32;
-        let duration = ((pressed * FRAME_SAMPLES) as u16).to_be_bytes();
+        let before = ((pressed - 1) * STEP) as u32;
+        let duration = ((pressed * STEP) as u16).to_be_bytes();
         let payload = [code, u8::from(end) << 7 | EVENT_VOLUME, duration[0], duration[1]];
         for _ in 0..if end { EVENT_ENDS } else { 1 } {
             let packet = PacketView {
@@ -246,10 +251,10 @@ impl Caller {
 
     /// Takes a datagram that the kernel received at `at`.
     pub fn receive(&mut self, at: Instant, datagram: &[u8]) {
-        let mut sound = [0; LONGEST_PAYLOAD];
         match PacketView::parse(datagram) {
             Ok(packet) if packet.payload_type == self.agreed.codec.payload_type() => {
-                let length = self.agreed.codec.decode(packet.payload, &mut sound);
+                let mut sound = [0; LONGEST_SAMPLES];
+                let length = self.decoder.decode(self.agreed.codec, packet.payload, &mut sound);
                 let PacketView { sequence, timestamp, ssrc, .. } = packet;
                 self.rtcp.packet(ssrc, sequence, timestamp, at);
                 self.trial.packet(ssrc, sequence, timestamp, packet.payload, at);
@@ -311,7 +316,7 @@ impl Talked {
         compare(&self.said, self.first_sent?, self.ear.samples(), &arrived)
     }
 
-    /// Both sides as the socket saw them: stereo, left the caller, right the far side, interleaved, 8 kHz.
+    /// Both sides as the socket saw them: stereo, left the caller, right the far side, interleaved, 16 kHz.
     pub fn recording(&self) -> Vec<i16> {
         let at = |when: Option<Instant>| {
             let offset = when.map_or(0, |when| when.saturating_duration_since(self.answered).as_micros() / 125);
@@ -348,7 +353,7 @@ mod tests {
     /// Answers each packet by a function of how many frames the caller has been silent after speaking.
     fn call(turns: Vec<Utterance>, mut bot: impl FnMut(u32, &PacketView<'_>) -> Option<Vec<i16>>) -> (Instant, Talked) {
         let clip = KnownClip::new("wait", ClipRole::Placeholder, voice(1, 30)).unwrap();
-        let start = Instant::now();
+        let (start, mut encoder) = (Instant::now(), Encoder::new());
         let mut caller = Caller::new(start, AGREED, turns.into(), [clip].into_iter().collect(), Default::default());
         for n in 0..10_000u32 {
             let due = start + PTIME * n;
@@ -356,7 +361,7 @@ mod tests {
             caller.tick(due, due, |datagram| back.push(bot(n, &PacketView::parse(datagram).unwrap())));
             for sound in back.into_iter().flatten() {
                 let mut payload = [0; 160];
-                Codec::Pcmu.encode(&sound, &mut payload);
+                encoder.encode(Codec::Pcmu, &sound, &mut payload);
                 let mut buffer = [0; 200];
                 let packet = PacketView {
                     marker: false,
@@ -378,30 +383,38 @@ mod tests {
 
     #[test]
     fn a_whole_call_is_measured_in_virtual_time() {
-        let question = Utterance::from_sound(&tone::sine(400.0, -12.0, 8000), "tone").unwrap();
+        let question = Utterance::from_sound(&tone::sine(400.0, -12.0, crate::pcm::RATE as usize), "tone").unwrap();
         let (clip, answer) = (voice(1, 30), voice(2, 60));
-        let reply = [&vec![0; 19 * 160][..], &clip, &[0; 800], &answer, &vec![0; 16_000]].concat();
-        let reply: Vec<Vec<i16>> = reply.chunks(160).map(<[i16]>::to_vec).collect();
+        let reply = [
+            &vec![0; 19 * FRAME_SAMPLES][..],
+            &clip,
+            &[0; 5 * FRAME_SAMPLES],
+            &answer,
+            &vec![0; 2 * crate::pcm::RATE as usize],
+        ]
+        .concat();
+        let reply: Vec<Vec<i16>> = reply.chunks(FRAME_SAMPLES).map(<[i16]>::to_vec).collect();
         let (mut spoke, mut at) = (false, 0);
         let (start, talked) = call(vec![question.clone(), question], |_, packet| {
-            let loud = packet.payload.iter().any(|byte| *byte != Codec::Pcmu.silence());
+            // The filter's end reaches into the packet behind the last one of the tone.
+            let loud = packet.payload.iter().any(|byte| *byte != crate::codec::g711::Law::Mu.silence());
             (spoke, at) = if loud { (true, 0) } else { (spoke, at + 1) };
-            Some(if spoke && !loud { reply[at - 1].clone() } else { vec![0; 160] })
+            Some(if spoke && !loud { reply[at - 1].clone() } else { vec![0; FRAME_SAMPLES] })
         });
         assert_eq!(talked.spoken.len(), 2);
         for (n, spoken) in talked.spoken.iter().enumerate() {
             let until = talked.spoken.get(n + 1).map(|next| next.started);
             let turn = measure(n + 1, spoken, until, &talked.ear);
             assert_eq!(turn.spoken_ms, 980.0);
-            assert_eq!((turn.first_sound_ms, turn.answer_start_ms), (Some(401.0), Some(1101.0)));
+            assert_eq!((turn.first_sound_ms, turn.answer_start_ms), (Some(421.0), Some(1121.0)));
             assert_eq!(turn.placeholder.as_deref(), Some("wait"));
         }
         assert!(talked.spoken[0].started >= start + Duration::from_secs(2));
         let both = talked.recording();
         let loud = |side: usize| both.iter().skip(side).step_by(2).position(|s| s.unsigned_abs() > 1000).unwrap();
         let ms = |instant: Instant| (instant - start).as_millis() as usize;
-        assert!((loud(0) / 8).abs_diff(ms(talked.spoken[0].started)) < 2);
-        assert!((loud(1) / 8).abs_diff(ms(talked.spoken[0].stopped) + 401) < 6);
+        assert!((loud(0) / 16).abs_diff(ms(talked.spoken[0].started)) < 2);
+        assert!((loud(1) / 16).abs_diff(ms(talked.spoken[0].stopped) + 421) < 6);
     }
 
     #[test]

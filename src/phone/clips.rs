@@ -21,14 +21,14 @@ pub struct KnownClip {
     pub name: String,
     /// What it is for.
     pub role: ClipRole,
-    /// Its sound, 8 kHz mono.
+    /// Its sound, 16 kHz mono.
     samples: Vec<i16>,
     /// Where its first voiced frame begins.
     onset: usize,
 }
 
 impl KnownClip {
-    /// A clip by its sound (8 kHz mono); `None` when nothing in it is voiced.
+    /// A clip by its sound (16 kHz mono); `None` when nothing in it is voiced.
     pub fn new(name: impl Into<String>, role: ClipRole, samples: Vec<i16>) -> Option<Self> {
         let frame = samples.chunks(FRAME_SAMPLES).position(|frame| level::rms_dbfs(frame) > level::VOICED_DBFS)?;
         Some(Self { name: name.into(), role, samples, onset: frame * FRAME_SAMPLES })
@@ -63,13 +63,13 @@ const BEGINS_ALIKE: usize = 15;
 /// Silent frames after which the next sound is a new one.
 const QUIET: usize = 5;
 /// Where a clip may begin in relation to the frame in which its voice is first heard, in samples.
-const LAG: isize = 240;
+const LAG: isize = 480;
 /// From here on two sounds are the same.
 const SAME: f32 = 0.9;
 /// Below this a single frame has left the clip; lower, because a frame may hold the mixer's ramp.
 const FRAME_SAME: f32 = 0.7;
 /// Only every so many samples are looked at when lags are searched.
-const STRIDE: usize = 4;
+const STRIDE: usize = 8;
 
 #[derive(Debug, Clone, Copy)]
 enum State {
@@ -392,7 +392,7 @@ mod tests {
     #[test]
     fn a_clip_is_known_by_its_sound_and_the_answer_that_follows_is_not() {
         let (one, two, answer) = (voice(1, 50), voice(2, 50), voice(3, 100));
-        let heard = [&vec![0; 1600][..], &two, &[0; 800], &answer].concat();
+        let heard = [&vec![0; 10 * FRAME_SAMPLES][..], &two, &[0; 5 * FRAME_SAMPLES], &answer].concat();
         let labels = label(&[&one, &two], &heard);
         assert_eq!(count(&labels[..10], Label::Silent), 10);
         assert_eq!(count(&labels[10..60], Label::Clip(1)), 50);
@@ -430,7 +430,7 @@ mod tests {
     #[test]
     fn a_clip_that_is_cut_into_silence_is_followed_by_silence() {
         let clip = voice(1, 50);
-        let labels = label(&[&clip], &[&clip[..4 * FRAME_SAMPLES], &[0; 8000]].concat());
+        let labels = label(&[&clip], &[&clip[..4 * FRAME_SAMPLES], &[0; 50 * FRAME_SAMPLES]].concat());
         assert_eq!(count(&labels, Label::Clip(0)), 4);
         assert_eq!(count(&labels, Label::Silent), 50);
     }
@@ -441,7 +441,8 @@ mod tests {
         for cut in 2..30 {
             let played = &clip[..cut * FRAME_SAMPLES];
             let ramp = played.iter().rev().take(40).zip((0..40).rev()).map(|(s, n)| (i32::from(*s) * n / 40) as i16);
-            let heard = [&vec![0; 1600][..], played, &ramp.collect::<Vec<_>>(), &[0; 8000]].concat();
+            let heard = [&vec![0; 10 * FRAME_SAMPLES][..], played, &ramp.collect::<Vec<_>>(), &[0; 50 * FRAME_SAMPLES]]
+                .concat();
             let labels = label(&[&clip], &heard);
             assert_eq!(count(&labels, Label::Speech), 0, "{cut} frames: {labels:?}");
             assert!(count(&labels, Label::Clip(0)) >= cut, "{cut} frames: {labels:?}");
@@ -452,7 +453,10 @@ mod tests {
     fn a_short_sound_that_is_no_clip_is_speech() {
         let clip = voice(1, 50);
         for (seed, frames) in (2..20).flat_map(|seed| (2..6).map(move |frames| (seed, frames))) {
-            let labels = label(&[&clip], &[&vec![0; 1600][..], &voice(seed, frames), &[0; 8000]].concat());
+            let labels = label(
+                &[&clip],
+                &[&vec![0; 10 * FRAME_SAMPLES][..], &voice(seed, frames), &[0; 50 * FRAME_SAMPLES]].concat(),
+            );
             assert_eq!(count(&labels, Label::Speech), frames, "voice {seed}, {frames} frames: {labels:?}");
         }
     }
@@ -460,7 +464,7 @@ mod tests {
     #[test]
     fn a_clip_off_the_frame_grid_softer_and_through_mu_law_is_still_known() {
         let clip = voice(1, 50);
-        let mut heard = vec![0; 1600 + 77];
+        let mut heard = vec![0; 10 * FRAME_SAMPLES + 77];
         heard.extend(clip.iter().map(|s| ((s / 2) / 16) * 16));
         let labels = label(&[&clip], &heard);
         assert!(count(&labels, Label::Clip(0)) >= 49, "{labels:?}");

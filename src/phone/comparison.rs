@@ -11,7 +11,7 @@ use crate::pcm::{FRAME_SAMPLES, PTIME, duration, level, samples_in};
 use crate::timeline::{Percentiles, nearest_rank};
 
 /// A window: 100 ms.
-const WINDOW: usize = 800;
+const WINDOW: usize = 1600;
 /// The longest delay that is looked for.
 const FARTHEST: Duration = Duration::from_millis(1000);
 /// How far the delay may move from one window to the next.
@@ -132,7 +132,7 @@ mod tests {
 
     /// What comes back `delay` later, after a mistreatment of its frames.
     fn echo(delay: Duration, mistreat: impl Fn(usize, &mut [i16])) -> EchoReport {
-        let said = [vec![0; 1600], voice(1, 200), vec![0; 1600]].concat();
+        let said = [vec![0; 10 * FRAME_SAMPLES], voice(1, 200), vec![0; 10 * FRAME_SAMPLES]].concat();
         let start = Instant::now();
         let mut heard = said.clone();
         heard.chunks_mut(FRAME_SAMPLES).enumerate().for_each(|(n, frame)| mistreat(n, frame));

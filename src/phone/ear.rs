@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::clips::{ClipRole, Frame, KnownClip, Label, Labeller};
 use super::packets::{Arrival, Packets, Place};
+use crate::pcm::telephone::{FRAME_SAMPLES as STEP, WIDER};
 use crate::pcm::{FRAME_SAMPLES, PTIME, level};
 
 /// Frames that a missing one is waited for before it counts as lost.
@@ -97,14 +98,14 @@ impl Ear {
             sequence: packet.sequence,
             timestamp: packet.timestamp,
             ssrc: packet.ssrc,
-            samples: packet.sound.len() as u32,
+            units: packet.sound.len() as u32 / WIDER as u32,
         });
         let slot = match place {
             Place::Duplicate => return,
             Place::Restarts => self.restart(packet),
             Place::Continues(_) => {
                 let ticks = i64::from(packet.timestamp.wrapping_sub(self.anchor.0) as i32);
-                let slot = self.anchor.1 as i64 + ticks.div_euclid(FRAME_SAMPLES as i64);
+                let slot = self.anchor.1 as i64 + ticks.div_euclid(STEP as i64);
                 if slot > self.arrived.len() as i64 + JUMP || slot < self.head as i64 - JUMP {
                     self.restart(packet)
                 } else if slot < self.head as i64 {
@@ -189,7 +190,7 @@ impl Ear {
         &self.heard
     }
 
-    /// Their samples, 160 each.
+    /// Their samples, 320 each.
     pub fn samples(&self) -> &[i16] {
         &self.samples[..self.heard.len() * FRAME_SAMPLES]
     }
@@ -280,8 +281,10 @@ mod tests {
     fn first_sound_and_answer_have_the_time_of_their_packets_over_the_wrap() {
         let (clip, answer) = (voice(1, 30), voice(2, 50));
         let mut line = Line::new(&[&clip]);
-        let sound = [&vec![0; 100 * 160][..], &clip, &[0; 5 * 160], &answer, &[0; 20 * 160]].concat();
-        for (n, frame) in sound.chunks(160).enumerate() {
+        let sound =
+            [&vec![0; 100 * FRAME_SAMPLES][..], &clip, &[0; 5 * FRAME_SAMPLES], &answer, &[0; 20 * FRAME_SAMPLES]]
+                .concat();
+        for (n, frame) in sound.chunks(FRAME_SAMPLES).enumerate() {
             line.packet(n, frame);
         }
         let bot = line.ear.since(line.at(50));
@@ -293,7 +296,7 @@ mod tests {
     fn an_apology_is_all_the_answer_there_will_be() {
         let clip = voice(1, 30);
         let mut line = Line::knowing(ClipRole::Apology, &[&clip]);
-        for (n, frame) in clip.chunks(160).chain([&[0; 160][..]; 20]).enumerate() {
+        for (n, frame) in clip.chunks(FRAME_SAMPLES).chain([&[0; FRAME_SAMPLES][..]; 20]).enumerate() {
             line.packet(n, frame);
         }
         let bot = line.ear.since(line.at(0) - PTIME);
@@ -304,7 +307,7 @@ mod tests {
     fn reordered_packets_do_not_hide_a_clip_and_a_lost_one_does_not_end_it() {
         let clip = voice(1, 40);
         let mut line = Line::new(&[&clip]);
-        let frames: Vec<&[i16]> = clip.chunks(160).collect();
+        let frames: Vec<&[i16]> = clip.chunks(FRAME_SAMPLES).collect();
         for n in 0..40 {
             match n {
                 10 => {}
@@ -326,7 +329,7 @@ mod tests {
     fn a_clip_is_known_although_half_of_its_beginning_is_lost() {
         let clip = voice(1, 40);
         let mut line = Line::new(&[&clip]);
-        for (n, frame) in clip.chunks(160).enumerate().filter(|(n, _)| ![1, 3, 4, 6].contains(n)) {
+        for (n, frame) in clip.chunks(FRAME_SAMPLES).enumerate().filter(|(n, _)| ![1, 3, 4, 6].contains(n)) {
             line.packet(n, frame);
         }
         line.ear.finish();
@@ -337,12 +340,17 @@ mod tests {
     fn a_new_source_goes_on_where_time_has_got_to() {
         let mut line = Line::new(&[]);
         for n in 0..10 {
-            line.packet(n, &[0; 160]);
+            line.packet(n, &[0; FRAME_SAMPLES]);
         }
         for n in 0..10 {
             let at = line.at(20 + n);
-            let packet =
-                Packet { at, sequence: n as u16, timestamp: 5 + 160 * n as u32, ssrc: 99, sound: &[3000; 160] };
+            let packet = Packet {
+                at,
+                sequence: n as u16,
+                timestamp: 5 + 160 * n as u32,
+                ssrc: 99,
+                sound: &[3000; FRAME_SAMPLES],
+            };
             line.ear.hear(packet);
         }
         line.ear.finish();
@@ -355,7 +363,7 @@ mod tests {
         let mut line = Line::new(&[&voice(1, 20)]);
         let mut random = fastrand::Rng::with_seed(3);
         for n in 0..5000 {
-            let sound = vec![random.i16(..); [0, 1, 80, 160, 240, 320][random.usize(..6)]];
+            let sound = vec![random.i16(..); [0, 1, 160, 320, 480, 640][random.usize(..6)]];
             let packet = Packet {
                 at: line.at(n),
                 sequence: if random.bool() { n as u16 } else { random.u16(..) },

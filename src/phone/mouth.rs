@@ -15,7 +15,7 @@ const LEVEL_DBFS: f32 = -20.0;
 /// A stretch of the caller's silence counts as a pause from so many frames on.
 const PAUSE: usize = 10;
 /// Sound is judged voiced in pieces of 5 ms, so that a voice at a frame's edge is seen.
-const PIECE: usize = 40;
+const PIECE: usize = 80;
 /// Longest thing to say.
 const LONGEST: Duration = Duration::from_secs(300);
 /// How long a DTMF digit is pressed, and released, in frames.
@@ -125,7 +125,7 @@ impl Utterance {
         }
     }
 
-    /// Sound to say, 8 kHz mono; `what` names it in errors.
+    /// Sound to say, 16 kHz mono; `what` names it in errors.
     pub fn from_sound(sound: &[i16], what: &str) -> Result<Self, MouthError> {
         if sound.len() as u64 > samples_in(LONGEST) {
             return Err(MouthError::TooLong(what.to_owned()));
@@ -291,12 +291,12 @@ mod tests {
 
     #[test]
     fn the_first_and_last_voiced_frame_and_the_pauses_are_known() {
-        let tone = tone::sine(400.0, -12.0, 800);
-        let sound = [&[0; 330][..], &tone, &[0; 5600], &tone, &[0; 800]].concat();
+        let tone = tone::sine(400.0, -12.0, 1600);
+        let sound = [&[0; 660][..], &tone, &[0; 11_200], &tone, &[0; 1600]].concat();
         let said = Utterance::from_sound(&sound, "x").unwrap();
-        assert_eq!((said.first, said.last), (2, 7529 / 160));
-        assert_eq!(said.pauses, [(1129 / 160, 6730 / 160)]);
-        assert_eq!(said.len(), sound.len().div_ceil(160));
+        assert_eq!((said.first, said.last), (2, 15_058 / FRAME_SAMPLES));
+        assert_eq!(said.pauses, [(2258 / FRAME_SAMPLES, 13_460 / FRAME_SAMPLES)]);
+        assert_eq!(said.len(), sound.len().div_ceil(FRAME_SAMPLES));
         assert!(matches!(said.at(2), Some(Sent::Sound(_))) && said.at(said.len()).is_none());
     }
 
@@ -304,7 +304,10 @@ mod tests {
     fn silence_and_endless_sound_are_refused() {
         assert!(matches!(Utterance::from_sound(&[3; 8000], "x"), Err(MouthError::Silent(_))));
         assert!(matches!(Utterance::from_sound(&[], "x"), Err(MouthError::Silent(_))));
-        assert!(matches!(Utterance::from_sound(&vec![9000; 2_400_001], "x"), Err(MouthError::TooLong(_))));
+        assert!(matches!(
+            Utterance::from_sound(&vec![9000; samples_in(LONGEST) as usize + 1], "x"),
+            Err(MouthError::TooLong(_))
+        ));
     }
 
     #[test]

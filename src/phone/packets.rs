@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::report::PacketReport;
-use crate::pcm;
+use crate::pcm::telephone;
 
 /// A pause between two packets from which on a caller hears a hole.
 const HOLE: Duration = Duration::from_millis(40);
@@ -25,14 +25,14 @@ pub struct Arrival {
     pub timestamp: u32,
     /// Synchronisation source.
     pub ssrc: u32,
-    /// Samples in its payload, by which the next timestamp should be higher.
-    pub samples: u32,
+    /// Timestamp units that its payload lasts, by which the next timestamp should be higher.
+    pub units: u32,
 }
 
 /// How a packet stands to those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// Later in time than the packet with the highest timestamp by so many samples (negative: reordered).
+    /// Later in time than the packet with the highest timestamp by so many timestamp units (negative: reordered).
     Continues(i32),
     /// The first one, or its numbers have nothing to do with those before.
     Restarts,
@@ -138,16 +138,16 @@ impl Packets {
             return Place::Continues(ticks);
         }
         let passed = arrival.at.saturating_duration_since(newest.arrival.at);
-        let jumped = i64::from(ticks) != i64::from(step) * i64::from(newest.arrival.samples);
+        let jumped = i64::from(ticks) != i64::from(step) * i64::from(newest.arrival.units);
         if step == 1 {
-            let ideal = pcm::duration(u64::from(newest.arrival.samples));
+            let ideal = telephone::duration(u64::from(newest.arrival.units));
             let off = passed.abs_diff(ideal).as_micros() as u64;
             self.deviation.saturating_record(off.max(1));
         }
         if jumped {
             self.timestamp_jumps += 1;
         } else {
-            let transit = passed.as_secs_f64() * f64::from(pcm::RATE) - f64::from(ticks);
+            let transit = passed.as_secs_f64() * f64::from(telephone::RATE) - f64::from(ticks);
             self.jitter += (transit.abs() - self.jitter) / 16.0;
         }
         let seen = newest.seen.checked_shl(step as u32).unwrap_or(0) | 1;
@@ -175,7 +175,7 @@ impl Packets {
             timestamp_jumps: self.timestamp_jumps,
             holes: self.holes,
             longest_hole_ms: self.longest_hole.as_secs_f64() * 1000.0,
-            jitter_ms: self.jitter / f64::from(pcm::RATE) * 1000.0,
+            jitter_ms: self.jitter / f64::from(telephone::RATE) * 1000.0,
             interval_deviation_p50_ms: ms(self.deviation.value_at_quantile(0.5)),
             interval_deviation_p99_ms: ms(self.deviation.value_at_quantile(0.99)),
             interval_deviation_p999_ms: ms(self.deviation.value_at_quantile(0.999)),
@@ -191,11 +191,11 @@ mod tests {
 
     fn packet(start: Instant, n: u32, late_micros: u64) -> Arrival {
         Arrival {
-            at: start + pcm::PTIME * n + Duration::from_micros(late_micros),
+            at: start + crate::pcm::PTIME * n + Duration::from_micros(late_micros),
             sequence: 65_530u16.wrapping_add(n as u16),
             timestamp: 0xffff_fc00u32.wrapping_add(160 * n),
             ssrc: 7,
-            samples: 160,
+            units: 160,
         }
     }
 
@@ -261,7 +261,7 @@ mod tests {
                 sequence: random.u16(..),
                 timestamp: random.u32(..),
                 ssrc: random.u32(..2),
-                samples: random.u32(..2000),
+                units: random.u32(..2000),
             });
         }
         packets.report();

@@ -421,7 +421,8 @@ async fn resolve(uri: &str) -> Result<Vec<SocketAddr>, PhoneError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pcm::{FRAME_SAMPLES, Frame, PTIME, SILENCE};
+    use crate::codec::{Codec, Encoder, HouseDecoder};
+    use crate::pcm::{Frame, PTIME, SILENCE};
     use crate::phone::clips::Label;
     use crate::phone::ear::{Ear, Packet};
 
@@ -443,10 +444,11 @@ mod tests {
             let start = Instant::now();
             let heard = |sound: &[Frame]| {
                 let mut ear = Ear::new(clips.clone(), 0);
+                let (mut encoder, mut decoder) = (Encoder::new(), HouseDecoder::new());
                 for (n, frame) in [&[SILENCE; 10], sound, &[SILENCE; 10]].concat().iter().enumerate() {
-                    let (mut payload, mut sound) = ([0; FRAME_SAMPLES], SILENCE);
-                    Codec::Pcmu.encode(frame, &mut payload);
-                    Codec::Pcmu.decode(&payload, &mut sound);
+                    let (mut payload, mut sound) = ([0; 160], SILENCE);
+                    encoder.encode(Codec::Pcmu, frame, &mut payload);
+                    decoder.decode(Codec::Pcmu, &payload, &mut sound);
                     let (at, timestamp) = (start + PTIME * n as u32, 160 * n as u32);
                     ear.hear(Packet { at, sequence: n as u16, timestamp, ssrc: 1, sound: &sound });
                 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 
-use crate::pcm;
+use crate::pcm::telephone;
 use crate::rtp::rtcp::{Report, Reporter, SenderClock};
 use crate::rtp::sender::SenderFigures;
 use crate::rtp::statistics::{Reception, Standing};
@@ -111,7 +111,7 @@ impl Rtcp {
         let told_s = clock.unix_seconds();
         let mut ways = Histogram::<u64>::new_with_bounds(1, LONGEST_WAY.as_micros() as u64, 3).ok()?;
         for (timestamp, arrival) in &self.packets {
-            let after_clock = f64::from(timestamp.wrapping_sub(clock.timestamp) as i32) / f64::from(pcm::RATE);
+            let after_clock = f64::from(timestamp.wrapping_sub(clock.timestamp) as i32) / f64::from(telephone::RATE);
             let arrived_s = match arrival.checked_duration_since(*learned) {
                 Some(after) => learned_s + after.as_secs_f64(),
                 None => learned_s - learned.duration_since(*arrival).as_secs_f64(),

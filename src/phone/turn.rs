@@ -164,12 +164,12 @@ mod tests {
         let clips: Arc<[KnownClip]> =
             [KnownClip::new("wait", ClipRole::Placeholder, voice(1, CLIP)).unwrap()].into_iter().collect();
         let mut ear = Ear::new(clips, 0);
-        let end = sounds.iter().map(|(at, sound)| at + sound.len() / 160).max().unwrap_or(0) + 50;
-        let mut line = vec![0i16; end * 160];
+        let end = sounds.iter().map(|(at, sound)| at + sound.len() / FRAME_SAMPLES).max().unwrap_or(0) + 50;
+        let mut line = vec![0i16; end * FRAME_SAMPLES];
         for (at, sound) in sounds {
-            line[at * 160..at * 160 + sound.len()].copy_from_slice(sound);
+            line[at * FRAME_SAMPLES..at * FRAME_SAMPLES + sound.len()].copy_from_slice(sound);
         }
-        for (n, frame) in line.chunks(160).enumerate() {
+        for (n, frame) in line.chunks(FRAME_SAMPLES).enumerate() {
             let at = start + PTIME * n as u32;
             ear.hear(Packet { at, sequence: n as u16, timestamp: 160 * n as u32, ssrc: 1, sound: frame });
         }
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_placeholder_in_a_pause_is_measured_from_the_resumption() {
-        let (start, ear) = call(&[(60, voice(1, CLIP)[..18 * 160].to_vec()), (140, voice(1, CLIP))]);
+        let (start, ear) = call(&[(60, voice(1, CLIP)[..18 * FRAME_SAMPLES].to_vec()), (140, voice(1, CLIP))]);
         let turn = measure(1, &spoken(start, 10, 120, &[(40, 75)]), None, &ear);
         assert_eq!(turn.placeholder_stop_after_resume_ms, Some(40.0));
         assert_eq!(turn.spoke_over_caller_ms, 0.0);
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_ramp_of_a_stopped_clip_is_the_clips() {
-        let mut stopped = voice(1, CLIP)[..18 * 160].to_vec();
+        let mut stopped = voice(1, CLIP)[..18 * FRAME_SAMPLES].to_vec();
         stopped.extend(&voice(2, 1)[..60]);
         let (start, ear) = call(&[(60, stopped), (140, voice(3, 20))]);
         let turn = measure(1, &spoken(start, 10, 120, &[(40, 75)]), None, &ear);
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn full_scale_is_clipping() {
-        let (start, ear) = call(&[(50, vec![32_124; 1600])]);
+        let (start, ear) = call(&[(50, vec![32_124; 10 * FRAME_SAMPLES])]);
         assert!(measure(1, &spoken(start, 1, 20, &[]), None, &ear).answer_clipped);
     }
 }

@@ -101,7 +101,7 @@ pub enum ClipError {
         note: String,
     },
     /// A file is not usable WAV.
-    #[error("{path}: {cause}; convert it with `sox IN -r 8000 -c 1 -b 16 OUT.wav`", path = .path.display())]
+    #[error("{path}: {cause}; convert it with `sox IN -r 16000 -c 1 -b 16 OUT.wav`", path = .path.display())]
     Wav {
         /// The file.
         path: PathBuf,

@@ -20,7 +20,7 @@ const STEP: Duration = Duration::from_millis(20);
 /// The pieces in which the level is looked at: 5 ms.
 const PIECE: usize = RATE as usize / 200;
 
-/// The places in `samples` (8 kHz, matched in level) where no word is cut, ascending, in samples; without the end.
+/// The places in `samples` (16 kHz, matched in level) where no word is cut, ascending, in samples; without the end.
 pub(super) fn find(samples: &[i16]) -> Vec<u32> {
     let (margin, step) = (pcm::samples_in(MARGIN) as usize, pcm::samples_in(STEP) as usize);
     pauses(samples)
@@ -90,7 +90,7 @@ mod tests {
     /// Tones of that many milliseconds, apart by silences of that many.
     fn sound(stretches_ms: &[(usize, usize)]) -> Vec<i16> {
         let stretch = |&(tone_ms, silence_ms): &(usize, usize)| {
-            [tone::sine(500.0, -20.0, tone_ms * 8), vec![3; silence_ms * 8]].concat()
+            [tone::sine(500.0, -20.0, tone_ms * 16), vec![3; silence_ms * 16]].concat()
         };
         stretches_ms.iter().flat_map(stretch).collect()
     }
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn a_pause_is_where_a_cut_may_be_and_a_plosives_closure_is_not() {
         let found = find(&sound(&[(200, 70), (100, 120), (300, 95), (100, 200)]));
-        let ms: Vec<_> = found.iter().map(|cut| cut / 8).collect();
+        let ms: Vec<_> = found.iter().map(|cut| cut / 16).collect();
         assert_eq!(ms, [390, 410, 430, 450, 470]);
         assert!(find(&[]).is_empty());
         assert!(find(&sound(&[(0, 300), (200, 0)])).is_empty(), "silence before the first sound");

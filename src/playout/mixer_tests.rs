@@ -504,10 +504,10 @@ fn over_swept_answers_no_built_in_clip_is_cut_within_a_word() {
             let end = heard.iter().rposition(|&sample| sample != 0).unwrap() + 1 - start;
             // What was heard of the clip ends where it may be cut, but for the ramp, and a pause is behind it.
             let whole = heard[start..start + end].iter().zip(&sound).take_while(|(a, b)| a == b).count();
-            let cut = clip.cuts.iter().rev().find(|&&cut| cut as usize <= whole + 64).map_or(0, |&cut| cut as usize);
+            let cut = clip.cuts.iter().rev().find(|&&cut| cut as usize <= whole + 128).map_or(0, |&cut| cut as usize);
             let lost = sound[cut.min(whole)..whole.max(cut)].iter().any(|sample| sample.unsigned_abs() > 400);
-            assert!(!lost && end <= cut + 64, "{}: {end} samples heard, cut at {cut}", clip.name);
-            let pause = (heard.len() - start - end) / 8;
+            assert!(!lost && end <= cut + 128, "{}: {end} samples heard, cut at {cut}", clip.name);
+            let pause = (heard.len() - start - end) / 16;
             assert!(pause >= 50, "{}: a pause of {pause} ms", clip.name);
         }
     }

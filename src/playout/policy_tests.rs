@@ -11,7 +11,7 @@ const LONG: u64 = 1500;
 
 fn clips(kind: ClipKind, lengths_ms: &[u64]) -> Vec<Clip> {
     let clip = |&ms: &u64| {
-        let samples = ms as usize * 8;
+        let samples = ms as usize * 16;
         Clip {
             name: ms.to_string(),
             language: Language::En,
@@ -52,7 +52,7 @@ impl Bench {
     }
 
     fn length(&self, clip: &Option<PlayableClip>) -> Option<u64> {
-        clip.as_ref().map(|clip| self.placeholders[usize::from(clip.index)].voiced_samples as u64 / 8)
+        clip.as_ref().map(|clip| self.placeholders[usize::from(clip.index)].voiced_samples as u64 / 16)
     }
 
     /// Plays the first clip of an ordinary turn, and lets the answer come as before.

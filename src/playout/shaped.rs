@@ -1,4 +1,4 @@
-//! A clip's file brought to what the line wants: 8 kHz, without direct current, silence trimmed, level matched, edges faded.
+//! A clip's file brought to what the line wants: 16 kHz, without direct current, silence trimmed, level matched, edges faded.
 
 use std::path::Path;
 use std::sync::Arc;

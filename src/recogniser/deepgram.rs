@@ -1,4 +1,4 @@
-//! Deepgram's streaming recogniser (`wss://api.deepgram.com/v1/listen`): µ-law at 8 kHz as it is on the line.
+//! Deepgram's streaming recogniser (`wss://api.deepgram.com/v1/listen`): linear PCM at 16 kHz.
 //!
 //! At our own end of the utterance `Finalize` asks for the rest at once. It is confirmed by `from_finalize`, but only when something was
 //! left to recognise. Not implemented: Flux, several channels, word times, diarisation.
@@ -11,10 +11,10 @@ use serde::Deserialize;
 
 use super::Settings;
 use super::driver::{Got, Interface, Protocol, Wire};
-use crate::codec::Codec;
 use crate::gemini::live::provider::Provider;
 use crate::http::BaseUrl;
 use crate::model::{Fault, FaultClass, Fut, Stage};
+use crate::pcm::RATE;
 use crate::privacy::Secret;
 use crate::websocket::{Broken, Message, Socket};
 
@@ -38,11 +38,12 @@ impl Deepgram {
 
     fn path(&self) -> String {
         let language = self.settings.language().map_or("multi", |language| language.code());
+        let rate = RATE.to_string();
         let mut query = vec![
             ("model", self.settings.model.as_str()),
             ("language", language),
-            ("encoding", "mulaw"),
-            ("sample_rate", "8000"),
+            ("encoding", "linear16"),
+            ("sample_rate", &rate),
             ("channels", "1"),
             ("interim_results", "true"),
             ("endpointing", "300"),
@@ -107,8 +108,7 @@ impl Protocol for Speaking {
     fn audio(&mut self, samples: &[i16], out: &mut Vec<Message>) {
         // An empty message closes the stream.
         if !samples.is_empty() {
-            let mut bytes = vec![0; samples.len()];
-            Codec::Pcmu.encode(samples, &mut bytes);
+            let bytes: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
             out.push(Message::Binary(Bytes::from(bytes)));
         }
     }
@@ -194,7 +194,7 @@ mod tests {
         assert!(out.is_empty(), "an empty message would close the stream");
         speaking.audio(&[0; 160], &mut out);
         speaking.ended(&mut out);
-        assert_eq!(out[0], Message::Binary(Bytes::from(vec![0xff; 160])));
+        assert_eq!(out[0], Message::Binary(Bytes::from(vec![0; 320])));
         assert_eq!(out[1], Message::Text("{\"type\":\"Finalize\"}".into()));
         assert!(speaking.keep_alive().unwrap().0 < Duration::from_secs(10));
     }

@@ -54,7 +54,7 @@ pub trait Listening: Send {
     /// The caller has begun an utterance; its sound follows, from before its first syllable. Returns its number, from 1.
     fn started(&mut self) -> u32;
 
-    /// The next sound of the utterance: mono, 8 kHz. After [`ended`](Self::ended) it goes on.
+    /// The next sound of the utterance: mono, 16 kHz. After [`ended`](Self::ended) it goes on.
     fn audio(&mut self, samples: &[i16]);
 
     /// The utterance has ended, as far as can be told: its whole text is wanted at once.

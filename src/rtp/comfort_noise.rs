@@ -108,7 +108,7 @@ fn deviation(level: u8) -> f32 {
 mod tests {
     use super::*;
     use crate::pcm::level::rms_dbfs;
-    use crate::pcm::tone::share_of;
+    use crate::pcm::telephone::share_of;
 
     fn heard(payload: &[u8]) -> Vec<i16> {
         let mut noise = ComfortNoise::new();

@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::pcm::{Frame, tone};
+use crate::pcm::{Frame, telephone, tone};
 
 /// Without a further packet for so long the digit is over, even if its end was lost.
 const END_BY_SILENCE: Duration = Duration::from_millis(120);
@@ -98,7 +98,7 @@ impl DtmfDetector {
             && !std::mem::replace(&mut pressed.ended, true)
         {
             let digit = char::from(DIGITS[usize::from(pressed.event)]);
-            self.digits.push(Dtmf { digit, duration: crate::pcm::duration(u64::from(pressed.duration)) });
+            self.digits.push(Dtmf { digit, duration: telephone::duration(u64::from(pressed.duration)) });
         }
     }
 }
@@ -139,9 +139,10 @@ impl EventPacket {
     /// The sound of the tick with `timestamp`, for a peer that takes no telephone events: the digit's tone, and silence behind it.
     pub fn tone(&self, timestamp: u32) -> Frame {
         let [event, _, high, low] = self.payload;
+        const SAMPLES: usize = telephone::WIDER as usize;
         let first = timestamp.wrapping_sub(self.timestamp) as usize;
         let digit = char::from(DIGITS[usize::from(event) % DIGITS.len()]);
-        tone::key_frame(digit, first, usize::from(u16::from_be_bytes([high, low])))
+        tone::key_frame(digit, SAMPLES * first, SAMPLES * usize::from(u16::from_be_bytes([high, low])))
     }
 }
 
@@ -151,7 +152,7 @@ impl DtmfGenerator {
         let Some(event) = DIGITS.iter().position(|&d| char::from(d) == digit.to_ascii_uppercase()) else {
             return false;
         };
-        let units = crate::pcm::samples_in(duration.min(Duration::from_secs(8))).max(160) as u16;
+        let units = telephone::samples_in(duration.min(Duration::from_secs(8))).max(160) as u16;
         self.waiting.push((event as u8, units))
     }
 

@@ -34,8 +34,7 @@ use self::packets::{Kind, Packets, Place, Slot};
 use self::strip::{Origin, Share, Sound, Strip};
 use super::comfort_noise::ComfortNoise;
 use super::conceal::{Concealment, FADED_MS};
-use super::decoder::Decoder;
-use crate::codec::Codec;
+use crate::codec::{Codec, Decoder};
 use crate::pcm::level;
 
 /// Longest payload that is taken: 60 ms of G.711.
@@ -116,7 +115,7 @@ pub struct JitterCounters {
     pub duplicate: u64,
     /// Packets that came after a later one but in time.
     pub reordered: u64,
-    /// Packets dropped because more waited than may, and packets that could not be held.
+    /// Packets dropped because more waited than may, and packets that could not be held: too long, or of a codec of another rate.
     pub overflow: u64,
     /// Frames most of which was made up.
     pub concealed: u64,
@@ -197,7 +196,7 @@ impl JitterBuffer {
             packets: Packets::new(),
             arrivals: Arrivals::new(),
             strip: Strip::new(rate),
-            decoder: Decoder::new(rate),
+            decoder: Decoder::new(),
             concealment: Concealment::new(rate),
             noise: ComfortNoise::new(),
             epoch: None,
@@ -249,6 +248,14 @@ impl JitterBuffer {
         self.begin_anew();
     }
 
+    /// Forgets the source and goes on with the counters of `before`; timestamps count `clock_rate` a second from now on.
+    pub fn succeed(&mut self, before: &mut Self, clock_rate: u32) {
+        self.reset();
+        self.clock_rate = clock_rate;
+        self.decoder = Decoder::new();
+        self.counters = std::mem::take(&mut before.counters);
+    }
+
     /// Takes a packet. A sequence number far off is believed at once: whoever calls has had it confirmed.
     pub fn insert(&mut self, sequence: u16, timestamp: u32, content: Content<'_>, arrival: Instant) {
         self.counters.received += 1;
@@ -257,8 +264,12 @@ impl JitterBuffer {
             Content::Speech(codec, payload) => (Kind::Speech(codec), payload),
             Content::ComfortNoise(payload) => (Kind::Noise, payload),
         };
+        if matches!(kind, Kind::Speech(codec) if codec.rate() != self.rate) {
+            self.counters.overflow += 1;
+            return;
+        }
         let units = match kind {
-            Kind::Speech(codec) => self.decoder.units(codec, payload),
+            Kind::Speech(codec) => Decoder::units(codec, payload),
             Kind::Noise | Kind::Event => 0,
         };
         if payload.len() > MAX_PAYLOAD_BYTES || self.us(i64::from(units)) > LONGEST_PACKET_US {
@@ -556,7 +567,7 @@ impl JitterBuffer {
     fn decode(&mut self, sequence: u64) -> usize {
         let Some(slot) = self.packets.waiting(sequence) else { return 0 };
         let (units, Kind::Speech(codec)) = (slot.units, slot.kind) else { return 0 };
-        let samples = self.decoder.samples(codec, units);
+        let samples = self.samples(i64::from(units));
         let out = self.strip.push(samples, Origin::Received);
         self.decoder.decode(codec, slot.payload(), out);
         let samples = out.len();

@@ -11,7 +11,6 @@
 
 mod comfort_noise;
 pub mod conceal;
-mod decoder;
 pub mod dtmf;
 pub mod impairment;
 pub mod jitter;

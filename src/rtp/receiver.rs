@@ -14,7 +14,8 @@ use super::jitter::{Content, JitterBuffer, JitterCounters};
 use super::packet::PacketView;
 use super::statistics::{Reception, ReceptionFigures, Standing};
 use crate::codec::Codec;
-use crate::pcm::{self, Frame};
+use crate::pcm::half_band::Doubler;
+use crate::pcm::{self, Frame, telephone};
 
 /// A latched source that is silent for longer may be replaced by another.
 const LATCH_EXPIRY: Duration = Duration::from_secs(2);
@@ -85,7 +86,11 @@ pub struct Receiver {
     reception: Option<Reception>,
     /// A new SSRC that was seen once.
     candidate: Option<u32>,
-    jitter: JitterBuffer,
+    /// At 8 kHz and at 16 kHz; one of them is in use.
+    jitter: [JitterBuffer; 2],
+    /// Whether the second one is.
+    wide: bool,
+    doubler: Doubler,
     dtmf: DtmfDetector,
     counters: ReceiverCounters,
 }
@@ -104,7 +109,9 @@ impl Receiver {
             last_heard: None,
             reception: None,
             candidate: None,
-            jitter: JitterBuffer::new(jitter, pcm::RATE, codec.clock_rate()),
+            jitter: [telephone::RATE, pcm::RATE].map(|rate| JitterBuffer::new(jitter, rate, codec.clock_rate())),
+            wide: codec.is_wide(),
+            doubler: Doubler::default(),
             dtmf: DtmfDetector::default(),
             counters: ReceiverCounters::default(),
         }
@@ -139,8 +146,9 @@ impl Receiver {
 
     /// What was counted so far.
     pub fn counters(&self) -> ReceiverCounters {
-        let (delay, target) = (self.jitter.delay(), self.jitter.target());
-        ReceiverCounters { jitter: self.jitter.counters(), delay, target, ..self.counters }
+        let buffer = self.buffer();
+        let (delay, target) = (buffer.delay(), buffer.target());
+        ReceiverCounters { jitter: buffer.counters(), delay, target, ..self.counters }
     }
 
     /// The figures of the present source, for RTCP; `None` before its first packet.
@@ -150,7 +158,35 @@ impl Receiver {
 
     /// Speech that waits to be played.
     pub fn depth(&self) -> Duration {
-        self.jitter.depth()
+        self.buffer().depth()
+    }
+
+    /// Whether what is heard at present has more than the telephone band.
+    pub fn is_wide(&self) -> bool {
+        self.wide
+    }
+
+    fn buffer(&self) -> &JitterBuffer {
+        &self.jitter[usize::from(self.wide)]
+    }
+
+    fn buffer_mut(&mut self) -> &mut JitterBuffer {
+        &mut self.jitter[usize::from(self.wide)]
+    }
+
+    /// Whether what comes in `codec` is heard. The first that comes in the one agreed on, of another rate than before, is where the far side
+    /// has changed over; what still comes in the one before belongs to the past.
+    fn changes_over(&mut self, codec: Codec) -> bool {
+        if codec.is_wide() == self.wide {
+            return true;
+        }
+        if codec == self.codec {
+            let [narrow, wide] = &mut self.jitter;
+            let (from, to) = if self.wide { (wide, narrow) } else { (narrow, wide) };
+            to.succeed(from, codec.clock_rate());
+            self.wide = codec.is_wide();
+        }
+        codec == self.codec
     }
 
     /// Takes a datagram that came from `from` at `arrival`.
@@ -178,7 +214,7 @@ impl Receiver {
         self.latch(from, arrival);
         self.last_heard = Some(arrival);
         if event {
-            self.jitter.insert(packet.sequence, packet.timestamp, Content::Event, arrival);
+            self.buffer_mut().insert(packet.sequence, packet.timestamp, Content::Event, arrival);
             if !self.dtmf.handle_packet(arrival, packet.timestamp, packet.payload) {
                 self.counters.bad_events += 1;
             }
@@ -187,18 +223,27 @@ impl Receiver {
         if let Some(reception) = &mut self.reception {
             reception.timing(packet.timestamp, arrival);
         }
+        if codec.is_some_and(|codec| !self.changes_over(codec)) {
+            return Received::Speech;
+        }
         let (content, received) = match codec {
             Some(codec) => (Content::Speech(codec, packet.payload), Received::Speech),
             None => (Content::ComfortNoise(packet.payload), Received::ComfortNoise),
         };
-        self.jitter.insert(packet.sequence, packet.timestamp, content, arrival);
+        self.buffer_mut().insert(packet.sequence, packet.timestamp, content, arrival);
         received
     }
 
     /// Fills `out` with the next 20 ms. To be called every 20 ms.
     pub fn pull(&mut self, now: Instant, out: &mut Frame) -> FrameKind {
         self.dtmf.handle_timeout(now);
-        self.jitter.pull(now, out)
+        if self.wide {
+            return self.buffer_mut().pull(now, out);
+        }
+        let mut narrow = telephone::SILENCE;
+        let kind = self.buffer_mut().pull(now, &mut narrow);
+        self.doubler.double(&narrow, out);
+        kind
     }
 
     /// The next digit that was pressed and released.
@@ -235,7 +280,7 @@ impl Receiver {
                 let standing = reception.packet(packet.sequence);
                 if standing == Standing::Restarts {
                     self.counters.restarts += 1;
-                    self.jitter.reset();
+                    self.buffer_mut().reset();
                 }
                 return standing != Standing::Unconfirmed;
             }
@@ -245,7 +290,7 @@ impl Receiver {
             }
             Some(_) => {
                 self.counters.ssrc_changes += 1;
-                self.jitter.reset();
+                self.buffer_mut().reset();
                 self.dtmf.reset();
             }
             None => {}

@@ -1,19 +1,25 @@
-//! The sending half of a call's RTP (RFC 3550 §5.1): one SSRC, one packet of 20 ms a tick, from the answer to the BYE.
+//! The sending half of a call's RTP (RFC 3550 §5.1): one SSRC, from the answer to the BYE, in packets of the length that the far side wants.
 //!
-//! The timestamp follows the ticks, spoken or skipped, so that the far side can tell a missed tick from a lost packet. Digits
-//! take the place of speech while they last: as telephone events (RFC 4733), or as tones where the far side takes no events.
+//! Sound comes in by ticks of 20 ms. Packets of 40 and 60 ms leave with every second and third tick, those of 10 ms two at a time, and those
+//! of 30 ms with two ticks of three. The timestamp follows the ticks, spoken or skipped, so that the far side can tell a missed tick from a
+//! lost packet. Digits take the place of speech while they last: as telephone events (RFC 4733), or as tones where the far side takes no
+//! events.
 
 use std::time::Duration;
 
-use super::dtmf::DtmfGenerator;
+use super::dtmf::{DtmfGenerator, EventPacket};
 use super::packet::{PacketView, write_packet};
-use crate::codec::Codec;
-use crate::pcm::{FRAME_SAMPLES, Frame};
+use crate::codec::{Codec, Encoder};
+use crate::pcm::{Frame, PTIME, telephone};
 
+/// Longest payload: 60 ms at 64 kbit/s.
+const MAX_PAYLOAD_BYTES: usize = 480;
 /// Room that any packet of [`Sender`] fits into.
-pub const MAX_PACKET_BYTES: usize = super::packet::HEADER_BYTES + FRAME_SAMPLES;
-
-const STEP: u32 = FRAME_SAMPLES as u32;
+pub const MAX_PACKET_BYTES: usize = super::packet::HEADER_BYTES + MAX_PAYLOAD_BYTES;
+/// Sound that waits: less than a packet, and a tick.
+const WAITING_BYTES: usize = 2 * MAX_PAYLOAD_BYTES;
+/// Times that a packet can have, in ms.
+const PTIMES_MS: std::ops::RangeInclusive<u64> = 10..=60;
 
 /// What was sent so far, for RTCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,8 +30,53 @@ pub struct SenderFigures {
     pub packets: u32,
     /// Payload bytes sent.
     pub octets: u32,
-    /// The timestamp that the next tick will carry.
+    /// The timestamp of the next tick.
     pub timestamp: u32,
+}
+
+/// Timestamp units, and bytes of the codecs spoken here.
+fn units(time: Duration) -> u32 {
+    telephone::samples_in(time) as u32
+}
+
+/// Encoded sound that is not sent yet, one byte a timestamp unit.
+#[derive(Debug)]
+struct Waiting {
+    bytes: [u8; WAITING_BYTES],
+    length: usize,
+    /// The timestamp of its first byte.
+    timestamp: u32,
+    /// A talkspurt begins with it.
+    marker: bool,
+    /// So much of it is sent without waiting for more.
+    due: usize,
+}
+
+impl Waiting {
+    /// Appends what belongs to `timestamp`; what waits ends there, or nothing waits.
+    fn put(&mut self, timestamp: u32, marker: bool, encoded: &[u8]) {
+        if self.length == 0 {
+            (self.timestamp, self.marker) = (timestamp, marker);
+        } else if marker {
+            self.marker = true;
+        }
+        let room = &mut self.bytes[self.length..];
+        let length = encoded.len().min(room.len());
+        room[..length].copy_from_slice(&encoded[..length]);
+        self.length += length;
+    }
+
+    /// Fills `payload` from the front; gives its timestamp and marker.
+    fn take(&mut self, payload: &mut [u8]) -> (u32, bool) {
+        let taken = payload.len();
+        payload.copy_from_slice(&self.bytes[..taken]);
+        self.bytes.copy_within(taken..self.length, 0);
+        self.length -= taken;
+        self.due = self.due.saturating_sub(taken);
+        let timestamp = self.timestamp;
+        self.timestamp = timestamp.wrapping_add(taken as u32);
+        (timestamp, std::mem::take(&mut self.marker))
+    }
 }
 
 /// Makes the packets of one call. Allocates nothing.
@@ -33,9 +84,15 @@ pub struct SenderFigures {
 pub struct Sender {
     codec: Codec,
     telephone_event: Option<u8>,
+    /// Timestamp units of a packet.
+    ptime_units: u32,
     sequence: u16,
     figures: SenderFigures,
     dtmf: DtmfGenerator,
+    encoder: Encoder,
+    waiting: Waiting,
+    /// The telephone event of this tick.
+    event: Option<EventPacket>,
 }
 
 impl Sender {
@@ -48,7 +105,24 @@ impl Sender {
     /// Begins at given numbers.
     pub fn starting_at(codec: Codec, telephone_event: Option<u8>, ssrc: u32, sequence: u16, timestamp: u32) -> Self {
         let figures = SenderFigures { ssrc, timestamp, ..SenderFigures::default() };
-        Self { codec, telephone_event, sequence, figures, dtmf: DtmfGenerator::default() }
+        let waiting = Waiting { bytes: [0; WAITING_BYTES], length: 0, timestamp, marker: false, due: 0 };
+        Self {
+            codec,
+            telephone_event,
+            ptime_units: units(PTIME),
+            sequence,
+            figures,
+            dtmf: DtmfGenerator::default(),
+            encoder: Encoder::new(),
+            waiting,
+            event: None,
+        }
+    }
+
+    /// Sends packets of `ptime` from now on, as near as 10 to 60 ms and whole 10 ms come to it.
+    pub fn set_ptime(&mut self, ptime: Duration) {
+        let ms = (ptime.as_millis() as u64).clamp(*PTIMES_MS.start(), *PTIMES_MS.end()) / 10 * 10;
+        self.ptime_units = units(Duration::from_millis(ms));
     }
 
     /// Our synchronization source.
@@ -61,39 +135,60 @@ impl Sender {
         self.figures
     }
 
-    /// Writes the packet of this tick into `out` (at least [`MAX_PACKET_BYTES`]) and returns its length; 0 when there is no room.
-    /// `marker` says that a talkspurt begins. While a digit is being sent, `frame` is not heard.
+    /// Takes the sound of this tick and writes the packet that is due, if any, into `out` (at least [`MAX_PACKET_BYTES`]); returns its length,
+    /// and 0 when there is none or no room. More may be due: see [`Self::poll`]. `marker` says that a talkspurt begins. While a digit is being
+    /// sent, `frame` is not heard.
     pub fn packet(&mut self, frame: &Frame, marker: bool, out: &mut [u8]) -> usize {
-        let mut speech = [0; FRAME_SAMPLES];
-        let event = self.dtmf.tick(self.figures.timestamp, FRAME_SAMPLES as u16);
-        let packet = match (&event, self.telephone_event) {
-            (Some(event), Some(payload_type)) => PacketView {
-                marker: event.marker,
-                payload_type,
-                sequence: self.sequence,
-                timestamp: event.timestamp,
-                ssrc: self.figures.ssrc,
-                payload: &event.payload,
-            },
-            (event, _) => {
-                let tone = event.map(|event| event.tone(self.figures.timestamp));
-                self.codec.encode(tone.as_ref().unwrap_or(frame), &mut speech);
-                PacketView {
-                    marker: event.map_or(marker, |event| event.marker),
-                    payload_type: self.codec.payload_type(),
-                    sequence: self.sequence,
-                    timestamp: self.figures.timestamp,
-                    ssrc: self.figures.ssrc,
-                    payload: &speech,
-                }
-            }
-        };
-        let length = write_packet(out, &packet);
+        let timestamp = self.figures.timestamp;
+        let event = self.dtmf.tick(timestamp, units(PTIME) as u16);
         self.skip();
+        let waiting = &mut self.waiting;
+        if waiting.timestamp.wrapping_add(waiting.length as u32) != timestamp {
+            // Ticks were skipped, or an event took their place.
+            waiting.due = waiting.length;
+        }
+        if event.is_some() && self.telephone_event.is_some() {
+            waiting.due = waiting.length;
+            self.event = event;
+            return self.poll(out);
+        }
+        let tone = event.map(|event| event.tone(timestamp));
+        let mut encoded = [0; MAX_PAYLOAD_BYTES];
+        let length = self.encoder.encode(self.codec, tone.as_ref().unwrap_or(frame), &mut encoded);
+        let first = if waiting.due > 0 { self.poll(out) } else { 0 };
+        self.waiting.put(timestamp, event.map_or(marker, |event| event.marker), &encoded[..length]);
+        if first > 0 { first } else { self.poll(out) }
+    }
+
+    /// Writes the next packet that is due into `out`; returns its length, and 0 when there is none or no room.
+    pub fn poll(&mut self, out: &mut [u8]) -> usize {
+        let ptime_bytes = self.ptime_units as usize;
+        let due = match self.waiting.due {
+            0 if self.waiting.length >= ptime_bytes => ptime_bytes,
+            due => due.min(ptime_bytes),
+        };
+        if due > 0 {
+            let mut payload = [0; MAX_PAYLOAD_BYTES];
+            let payload = &mut payload[..due];
+            let (timestamp, marker) = self.waiting.take(payload);
+            return self.write(self.codec.payload_type(), timestamp, marker, payload, out);
+        }
+        match (self.event.take(), self.telephone_event) {
+            (Some(event), Some(payload_type)) => {
+                self.write(payload_type, event.timestamp, event.marker, &event.payload, out)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Writes a packet with the next number; one that finds no room does not use it up.
+    fn write(&mut self, payload_type: u8, timestamp: u32, marker: bool, payload: &[u8], out: &mut [u8]) -> usize {
+        let (sequence, ssrc) = (self.sequence, self.figures.ssrc);
+        let length = write_packet(out, &PacketView { marker, payload_type, sequence, timestamp, ssrc, payload });
         if length > 0 {
             self.sequence = self.sequence.wrapping_add(1);
             self.figures.packets = self.figures.packets.wrapping_add(1);
-            self.figures.octets = self.figures.octets.wrapping_add(packet.payload.len() as u32);
+            self.figures.octets = self.figures.octets.wrapping_add(payload.len() as u32);
         }
         length
     }
@@ -102,33 +197,26 @@ impl Sender {
     /// relay open while there is nothing to be heard (RFC 6263 §4), and its number, so that no packet is missed. Written into `out`;
     /// returns its length.
     pub fn keepalive(&mut self, out: &mut [u8]) -> usize {
-        let packet = PacketView {
-            marker: false,
-            payload_type: self.codec.payload_type(),
-            sequence: self.sequence,
-            timestamp: self.figures.timestamp,
-            ssrc: self.figures.ssrc,
-            payload: &[],
-        };
-        let length = write_packet(out, &packet);
+        let timestamp = self.figures.timestamp;
+        (self.waiting.length, self.waiting.due) = (0, 0);
         self.skip();
-        if length > 0 {
-            self.sequence = self.sequence.wrapping_add(1);
-            self.figures.packets = self.figures.packets.wrapping_add(1);
-        }
-        length
+        self.write(self.codec.payload_type(), timestamp, false, &[], out)
     }
 
     /// Goes on in another codec, with telephone events as another payload type. Source, numbers and time go on as they are
     /// (RFC 3264 §8.3.2); a digit that is under way is not cut off.
     pub fn renegotiate(&mut self, codec: Codec, telephone_event: Option<u8>) {
+        if codec != self.codec {
+            // What waits is in the old one, and less than a packet.
+            (self.waiting.length, self.waiting.due) = (0, 0);
+        }
         self.codec = codec;
         self.telephone_event = telephone_event;
     }
 
     /// Lets a tick pass without a packet.
     pub fn skip(&mut self) {
-        self.figures.timestamp = self.figures.timestamp.wrapping_add(STEP);
+        self.figures.timestamp = self.figures.timestamp.wrapping_add(units(PTIME));
     }
 
     /// Queues a digit; false when it is none, or when too many wait.
@@ -145,7 +233,8 @@ impl Sender {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pcm::tone;
+    use crate::codec::g711::Law;
+    use crate::pcm::FRAME_SAMPLES;
 
     fn sent(sender: &mut Sender, marker: bool) -> (u16, u32, u8, bool, usize) {
         let mut out = [0; MAX_PACKET_BYTES];
@@ -185,15 +274,15 @@ mod tests {
             let length = sender.packet(&[1000; FRAME_SAMPLES], false, &mut out);
             let view = PacketView::parse(&out[..length]).unwrap();
             assert_eq!((view.payload_type, view.marker), (8, tick == 0));
-            let mut frame = [0; FRAME_SAMPLES];
-            Codec::Pcma.decode(view.payload, &mut frame);
+            let mut frame = telephone::SILENCE;
+            Law::A.decode(view.payload, &mut frame);
             heard.extend(frame);
         }
-        let (digit, rest) = heard.split_at(5 * FRAME_SAMPLES);
-        let shares = [852.0, 1477.0].map(|hz| tone::share_of(hz, digit));
+        let (digit, rest) = heard.split_at(5 * telephone::FRAME_SAMPLES);
+        let shares = [852.0, 1477.0].map(|hz| telephone::share_of(hz, digit));
         assert!(shares[0] > 0.35 && shares[1] > 0.55, "{shares:?}");
-        let (pause, speech) = rest.split_at(2 * FRAME_SAMPLES);
-        assert!(pause.iter().all(|sample| sample.abs() < 16) && speech.iter().all(|sample| *sample > 900));
+        let (pause, speech) = rest.split_at(2 * telephone::FRAME_SAMPLES);
+        assert!(pause[20..].iter().all(|sample| sample.abs() < 16) && speech[20..].iter().all(|sample| *sample > 900));
         assert!(!sender.is_dialling());
     }
 

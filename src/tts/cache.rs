@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::shape::Gain;
 use super::{AnswerId, Fault, Fut, Say, Synthesizer};
 use crate::config::Language;
-use crate::pcm::FRAME_SAMPLES;
+use crate::pcm::{FRAME_SAMPLES, RATE};
 use crate::sentence::{Digits, Ends, language_of, speakable_with};
 
 /// What a file begins with; another version is another sound.
@@ -27,7 +27,7 @@ const MAGIC: &[u8; 8] = b"OHVOICE2";
 /// Behind it the digest of the samples.
 const HEAD: usize = MAGIC.len() + 32;
 /// No phrase is larger: a minute.
-const MAX_SAMPLES: usize = 60 * 8000;
+const MAX_SAMPLES: usize = 60 * RATE as usize;
 /// Phrases of which it is remembered in which call they were spoken.
 const SEEN: usize = 4096;
 /// Samples in a piece.

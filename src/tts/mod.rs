@@ -72,7 +72,7 @@ impl AnswerId {
 
 /// A voice.
 pub trait Synthesizer: Send + Sync {
-    /// Speaks a phrase into `out`: mono, 8 kHz, pieces of 20–60 ms (a shorter phrase is one shorter piece), level-matched, silence
+    /// Speaks a phrase into `out`: mono, 16 kHz, pieces of 20–60 ms (a shorter phrase is one shorter piece), level-matched, silence
     /// trimmed, the pause behind the phrase included. Waits when `out` is full; a closed `out` or `stop` ends it, without a fault.
     /// A phrase with nothing to speak gives no sound and no fault.
     fn say(&self, say: Say, out: mpsc::Sender<Vec<i16>>, stop: CancellationToken) -> Fut<'static, Result<(), Fault>>;

@@ -1,12 +1,12 @@
-//! From the bytes of a sound, as they arrive, to pieces for the line: 8 kHz, level-matched, silence trimmed.
+//! From the bytes of a sound, as they arrive, to pieces for the line: 16 kHz, level-matched, silence trimmed.
 
 use std::time::Instant;
 
-use crate::codec::Codec;
+use crate::codec::g711::Law;
 use crate::config::Coding;
 use crate::pcm::resample::StreamResampler;
 use crate::pcm::wav::{self, Header, WavError};
-use crate::pcm::{FRAME_SAMPLES, RATE};
+use crate::pcm::{FRAME_SAMPLES, RATE, telephone};
 
 use super::levelling::Levelling;
 use super::loudness::Loudness;
@@ -28,7 +28,7 @@ pub(super) struct Reader {
 struct Body {
     channels: u16,
     /// One byte a sample.
-    companded: Option<Codec>,
+    companded: Option<Law>,
     /// Bytes of samples that may still come.
     left: usize,
     resampler: StreamResampler,
@@ -50,9 +50,9 @@ impl Reader {
             let group = if body.companded.is_some() { 1 } else { 2 * usize::from(body.channels) };
             let usable = self.bytes.len().min(body.left) / group * group;
             let mixed: Vec<i16> = match body.companded {
-                Some(codec) => {
+                Some(law) => {
                     let mut samples = vec![0; usable];
-                    codec.decode(&self.bytes[..usable], &mut samples);
+                    law.decode(&self.bytes[..usable], &mut samples);
                     samples
                 }
                 None => self.bytes[..usable].chunks_exact(group).map(mix).collect(),
@@ -74,8 +74,8 @@ impl Reader {
         let (rate, companded) = match self.coding {
             _ if may_be_wav && self.bytes.len() < RIFF.len() => return Ok(false),
             Coding::Raw { rate } if !may_be_wav => (rate, None),
-            Coding::Ulaw if !may_be_wav => (RATE, Some(Codec::Pcmu)),
-            Coding::Alaw if !may_be_wav => (RATE, Some(Codec::Pcma)),
+            Coding::Ulaw if !may_be_wav => (telephone::RATE, Some(Law::Mu)),
+            Coding::Alaw if !may_be_wav => (telephone::RATE, Some(Law::A)),
             _ => return self.begin_wav(),
         };
         let resampler = StreamResampler::new(rate, RATE);
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn a_wav_gives_the_same_samples_however_its_bytes_are_cut() {
         let samples: Vec<i16> = (0..3000).map(|n| ((n * 37) % 4001) as i16).collect();
-        for (rate, channels) in [(8000, 1), (22050, 1), (24000, 2)] {
+        for (rate, channels) in [(RATE, 1), (22050, 1), (24000, 2)] {
             let mut bytes = wav::write(rate, channels, &samples);
             bytes[40..44].copy_from_slice(&0x7fff_f000u32.to_le_bytes());
             let whole = read(&bytes, usize::MAX).unwrap();
@@ -282,12 +282,12 @@ mod tests {
                 assert!(read(&bytes, step).unwrap() == whole, "{rate} Hz, {step} bytes at a time");
             }
         }
-        assert_eq!(read(&wav::write(8000, 1, &samples), 5).unwrap(), samples);
+        assert_eq!(read(&wav::write(RATE, 1, &samples), 5).unwrap(), samples);
     }
 
     #[test]
     fn what_stands_behind_the_samples_is_not_played() {
-        let mut bytes = wav::write(8000, 1, &[7; 100]);
+        let mut bytes = wav::write(RATE, 1, &[7; 100]);
         bytes.extend(b"LIST\x04\0\0\0junk");
         assert_eq!(read(&bytes, 9).unwrap(), [7; 100]);
     }

@@ -36,8 +36,10 @@ pub enum Ended {
 
 /// A message that was left. Not `Debug`: it is what somebody said.
 pub struct Recording {
-    /// The caller's sound, at 8 kHz.
+    /// The caller's sound, at 16 kHz.
     pub samples: Vec<i16>,
+    /// Whether it has more than the telephone band.
+    pub wide: bool,
     /// What ended it.
     pub ended: Ended,
 }
@@ -49,6 +51,7 @@ pub struct Recorder {
     /// Since when nobody speaks; `None` while somebody does.
     silent_since: Option<Instant>,
     samples: Vec<i16>,
+    wide: bool,
     /// Where the sound begins on the time line of what is heard, once something was.
     first: Option<u64>,
     /// Samples up to the last word.
@@ -70,10 +73,16 @@ impl Recorder {
             first: None,
             spoken: spoken.len(),
             samples: spoken,
+            wide: false,
             heard_voice: speaks,
             ended: None,
             taken: false,
         }
+    }
+
+    /// Whether what is heard from now on has more than the telephone band.
+    pub fn set_wide(&mut self, wide: bool) {
+        self.wide = wide;
     }
 
     /// A frame of the caller's sound, with its place on the time line of what is heard. What was lost before it is silence.
@@ -145,7 +154,7 @@ impl Recorder {
         } else {
             samples.clear();
         }
-        Some(Recording { samples, ended })
+        Some(Recording { samples, ended, wide: self.wide })
     }
 
     fn end(&mut self, ended: Ended) {
@@ -201,7 +210,8 @@ mod tests {
         let recording = recorder.poll().unwrap();
         assert_eq!((recording.ended, recording.duration()), (Ended::Silence, ms(2000)));
         assert!(
-            recording.samples[..FRAME_SAMPLES].iter().all(|sample| *sample == 0) && recording.samples[15_999] == 99
+            recording.samples[..FRAME_SAMPLES].iter().all(|sample| *sample == 0)
+                && recording.samples[100 * FRAME_SAMPLES - 1] == 99
         );
         assert!(recorder.poll().is_none());
     }
@@ -228,7 +238,7 @@ mod tests {
         recorder.push(u64::MAX, &[1; FRAME_SAMPLES]);
         assert_eq!(ends(&mut recorder), start + ms(10_000));
         let recording = recorder.poll().unwrap();
-        assert_eq!((recording.ended, recording.samples.len()), (Ended::Longest, 80_000));
+        assert_eq!((recording.ended, recording.samples.len()), (Ended::Longest, 10 * RATE as usize));
     }
 
     #[test]
@@ -248,7 +258,7 @@ mod tests {
         recorder.push(1000 + 3 * FRAME_SAMPLES as u64, &[8; FRAME_SAMPLES]);
         recorder.hung_up();
         let samples = recorder.poll().unwrap().samples;
-        assert_eq!([samples[0], samples[79], samples[80], samples[240], samples[560]], [5, 5, 7, 0, 8]);
+        assert_eq!([0, 79, 80, 80 + FRAME_SAMPLES, 80 + 3 * FRAME_SAMPLES].map(|n| samples[n]), [5, 5, 7, 0, 8]);
         assert_eq!(samples.len(), 80 + 4 * FRAME_SAMPLES);
     }
 }

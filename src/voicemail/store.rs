@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::recorder::{Ended, Recording};
 use super::time::utc;
 use crate::config;
-use crate::pcm::{RATE, wav};
+use crate::hearing::to_wav;
 
 /// Larger JSON files are none of ours.
 const LONGEST_JSON_BYTES: u64 = 64 * 1024;
@@ -152,7 +152,7 @@ impl Store {
         message.seconds = recording.duration().as_secs_f64();
         message.ended = Some(recording.ended);
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.write(&format!("{}.wav", message.id), &wav::write(RATE, 1, &recording.samples))?;
+        self.write(&format!("{}.wav", message.id), &to_wav(&recording.samples, recording.wide))?;
         self.describe(&message)?;
         self.retain(at);
         Ok(message)
@@ -361,7 +361,7 @@ mod tests {
     }
 
     fn recording(samples: usize) -> Recording {
-        Recording { samples: vec![1000; samples], ended: Ended::Silence }
+        Recording { samples: vec![1000; samples], ended: Ended::Silence, wide: false }
     }
 
     fn at(seconds: u64) -> SystemTime {
@@ -372,15 +372,15 @@ mod tests {
     fn a_message_is_found_again_with_its_sound_and_nobody_else_may_read_it() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&config(folder.path())).unwrap();
-        let message = store.save(at(0), from(), &recording(8000)).unwrap();
+        let message = store.save(at(0), from(), &recording(16_000)).unwrap();
         store.note(at(1), from(), "tomorrow morning").unwrap();
         let all = Store::new(&config(folder.path())).list().unwrap();
         assert!(all.len() == 2 && all[0] == message, "{}", all.len());
         assert_eq!((all[0].seconds, all[0].kind, all[1].kind), (1.0, Kind::Message, Kind::CallBack));
         assert_eq!(all[1].wish.as_deref(), Some("tomorrow morning"));
         assert!(all[0].id.starts_with("20261122T191500Z-"), "{}", all[0].id);
-        let sound = wav::read(&store.sound(&message.id).unwrap()).unwrap();
-        assert_eq!((sound.rate, sound.samples.len()), (RATE, 8000));
+        let sound = crate::pcm::wav::read(&store.sound(&message.id).unwrap()).unwrap();
+        assert_eq!((sound.rate, sound.samples.len()), (8000, 8000));
         let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(store.folder().to_owned()), 0o700);
         for entry in fs::read_dir(store.folder()).unwrap() {

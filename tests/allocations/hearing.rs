@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use allocation_counter::measure;
 use offhook::config;
 use offhook::hearing::{Endpointer, Hint, Limits};
-use offhook::pcm::{FRAME_SAMPLES, PTIME, SILENCE, wav};
+use offhook::pcm::telephone::{FRAME_SAMPLES, SILENCE};
+use offhook::pcm::{PTIME, wav};
 
 #[test]
 fn ten_thousand_frames_with_turns_keys_hints_and_gaps_allocate_nothing() {

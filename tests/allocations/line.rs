@@ -11,7 +11,7 @@ use offhook::hearing::{Endpointer, Heard, Limits};
 use offhook::leg::{Dtmf, FrameKind, Leg, LegMedia};
 use offhook::media::{Command, Event, Join, Keys, Line, Occurrence, Ports};
 use offhook::pcm::tone::Ringback;
-use offhook::pcm::{FRAME_SAMPLES, Frame, PTIME, SILENCE, tone, wav};
+use offhook::pcm::{FRAME_SAMPLES, Frame, PTIME, RATE, SILENCE, resample, tone, wav};
 use offhook::playout::{Arming, ClipKind, Mixer, PlayableClip, Played, SpeechFrame};
 use offhook::rtp::receiver::Receiver;
 use offhook::rtp::sender::{MAX_PACKET_BYTES, Sender};
@@ -114,7 +114,7 @@ impl BadLine {
 fn bad_line(now: Instant) -> BadLine {
     let speech = wav::read(include_bytes!("../data/vad.wav")).unwrap();
     assert_eq!(speech.rate, 8000);
-    let mut samples = speech.samples;
+    let mut samples = resample::resample(&speech.samples, speech.rate, RATE);
     // A second of silence, so that turns end.
     samples.resize(samples.len().next_multiple_of(FRAME_SAMPLES) + 50 * FRAME_SAMPLES, 0);
     let from = SocketAddr::from(([127, 0, 0, 1], 4000));

@@ -83,9 +83,9 @@ fn an_hour_of_everything_a_jitter_buffer_does_allocates_nothing() {
             }
             // A tone of 250 Hz with pauses, so that there is something to continue and something to change in.
             let loud = if n % 100 < 80 { 8000.0 } else { 10.0 };
-            let sound: [i16; FRAME_SAMPLES] =
+            let sound: telephone::Frame =
                 std::array::from_fn(|k| (loud * (std::f32::consts::TAU * k as f32 / 32.0).sin()) as i16);
-            Codec::Pcmu.encode(&sound, &mut payload);
+            Law::Mu.encode(&sound, &mut payload);
             let content = match random.u8(..60) {
                 0 => Content::Event,
                 1 => Content::ComfortNoise(&[60, 100, 140]),

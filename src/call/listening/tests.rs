@@ -53,7 +53,7 @@ fn hear(ear: &mut Ear, from: u64, to: u64) {
     for number in from..to {
         let mut samples = SILENCE;
         samples.fill(number as i16);
-        ear.hear(HeardFrame { first_sample: number * 160, samples });
+        ear.hear(HeardFrame { first_sample: number * FRAME_SAMPLES as u64, samples, wide: false });
     }
 }
 
@@ -105,17 +105,17 @@ fn spoken() -> (Ear, Told, Instant) {
 fn an_utterance_is_given_with_what_was_before_it_once_and_without_the_silence_behind_it() {
     let (mut ear, told, _) = ear();
     hear(&mut ear, 0, 20);
-    ear.began(15 * 160);
+    ear.began(15 * FRAME_SAMPLES as u64);
     hear(&mut ear, 20, 22);
     ear.ended();
     ear.ended();
     hear(&mut ear, 22, 25);
     ear.resumed();
     hear(&mut ear, 25, 26);
-    ear.finished(15 * 160);
+    ear.finished(15 * FRAME_SAMPLES as u64);
     ear.utterance_over();
     hear(&mut ear, 26, 30);
-    ear.began(29 * 160);
+    ear.began(29 * FRAME_SAMPLES as u64);
     let frames = |range: std::ops::Range<u32>| range.map(|number| number.to_string()).collect::<Vec<_>>();
     let (one, end) = (vec!["started".to_owned()], vec!["ended".to_owned()]);
     let wanted = [&one[..], &frames(12..22), &end, &frames(22..26), &end, &one, &frames(26..30)].concat();

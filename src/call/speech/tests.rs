@@ -74,7 +74,7 @@ impl Bench {
     }
 
     fn hear(&mut self, frame: u64, value: i16) {
-        self.speech.hear(&HeardFrame { first_sample: frame * FRAME, samples: [value; FRAME_SAMPLES] });
+        self.speech.hear(&HeardFrame { first_sample: frame * FRAME, samples: [value; FRAME_SAMPLES], wide: false });
     }
 
     /// Has the caller speak up to `end`, and be answered.
@@ -124,7 +124,7 @@ fn an_utterance_is_told_from_its_pre_roll_on_and_its_end_when_an_answer_is_asked
     bench.hear(105, 2);
     bench.speech.ask(bench.now, 1);
     bench.hear(106, 3);
-    assert_eq!(bench.told.take(), [Started, Audio(1, 3200), Audio(2, 160), Ended]);
+    assert_eq!(bench.told.take(), [Started, Audio(1, 20 * FRAME_SAMPLES), Audio(2, FRAME_SAMPLES), Ended]);
 }
 
 #[test]

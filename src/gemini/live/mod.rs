@@ -74,7 +74,7 @@ pub trait Talking: Send {
     /// The caller begins to speak; the sound follows, from before the first syllable. What the model is saying ends.
     fn started(&mut self);
 
-    /// The next sound: mono, 8 kHz. Outside of an utterance it is not sent.
+    /// The next sound: mono, 16 kHz. Outside of an utterance it is not sent.
     fn audio(&mut self, samples: &[i16]);
 
     /// The caller has finished: the model answers.
@@ -96,7 +96,7 @@ pub enum Told {
     Listening,
     /// A piece of what the caller was heard to say.
     Heard(String),
-    /// Sound of the answer: mono, 8 kHz.
+    /// Sound of the answer: mono, 16 kHz.
     Sound(Vec<i16>),
     /// A piece of what the answer says.
     Said(String),

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config;
-use crate::pcm::{FRAME_SAMPLES, PTIME};
+use crate::pcm::PTIME;
+use crate::pcm::telephone::FRAME_SAMPLES;
 
 mod order;
 mod silence;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::pcm::level::rms_dbfs;
-use crate::pcm::tone::{share_of, sine};
+use crate::pcm::telephone::{share_of, sine};
 
 const FRAME: usize = 160;
 

@@ -45,13 +45,13 @@ fn voice(samples: usize) -> Vec<i16> {
 
 fn encoded(samples: &[i16]) -> Vec<u8> {
     let mut payload = vec![0; samples.len()];
-    Codec::Pcmu.encode(samples, &mut payload);
+    crate::codec::g711::Law::Mu.encode(samples, &mut payload);
     payload
 }
 
 fn decoded(payload: &[u8]) -> Vec<i16> {
     let mut samples = vec![0; payload.len()];
-    Codec::Pcmu.decode(payload, &mut samples);
+    crate::codec::g711::Law::Mu.decode(payload, &mut samples);
     samples
 }
 

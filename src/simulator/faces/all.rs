@@ -78,7 +78,7 @@ impl AllFaces {
         };
         let order = "{ type = \"object\", properties = { order = { type = \"string\" } } }";
         let voices = "en = \"any\"\nhe = \"any\"\nru = \"any\"\n";
-        let eleven = "/v1/text-to-speech/{{voice}}/stream?output_format=pcm_8000";
+        let eleven = "/v1/text-to-speech/{{voice}}/stream?output_format=pcm_16000";
         let gemini = "/v1beta/models/{{model}}:streamGenerateContent?alt=sse";
         vec![
             ("Gemini's Live API as recogniser", recogniser("gemini")),

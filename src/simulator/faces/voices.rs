@@ -201,7 +201,7 @@ async fn azure(State(options): Options, headers: HeaderMap, body: Bytes) -> Answ
     if !is("content-type", "application/ssml+xml") {
         return Err(plain(415));
     }
-    if !is("x-microsoft-outputformat", "raw-8khz-16bit-mono-pcm") || !headers.contains_key(header::USER_AGENT) {
+    if !is("x-microsoft-outputformat", "raw-16khz-16bit-mono-pcm") || !headers.contains_key(header::USER_AGENT) {
         return Err(plain(400));
     }
     let Ok(elements) = xml::read(&String::from_utf8_lossy(&body)) else { return Err(plain(400)) };
@@ -216,7 +216,7 @@ async fn azure(State(options): Options, headers: HeaderMap, body: Bytes) -> Answ
     }
     let fault = options.voices.begin("azure", &voice.text, name, locale);
     refuse(fault, refusal)?;
-    let sound = raw(&samples(&voice.text, 8000, fault));
+    let sound = raw(&samples(&voice.text, 16_000, fault));
     Ok(options.voices.answer("audio/basic", sound, 16_000, fault))
 }
 
@@ -232,7 +232,7 @@ async fn elevenlabs(
     let refused = |message: String| error(400, detail("invalid_request", &message));
     let body = json_body(&headers, &body, refused)?;
     only(&body, &["text", "model_id", "language_code", "voice_settings", "seed"], refused)?;
-    if query != [("output_format".to_owned(), "pcm_8000".to_owned())] {
+    if query != [("output_format".to_owned(), "pcm_16000".to_owned())] {
         return Err(refused("unsupported output_format".into()));
     }
     let (text, model) = (string(&body["text"], refused)?, string(&body["model_id"], refused)?);
@@ -241,7 +241,7 @@ async fn elevenlabs(
     }
     let fault = options.voices.begin("elevenlabs", &text, &voice, &model);
     refuse(fault, |status, message| error(status, detail("error", &message)))?;
-    Ok(options.voices.answer("audio/pcm", raw(&samples(&text, 8000, fault)), 16_000, fault))
+    Ok(options.voices.answer("audio/pcm", raw(&samples(&text, 16_000, fault)), 32_000, fault))
 }
 
 async fn openai(State(options): Options, headers: HeaderMap, body: Bytes) -> Answer {

@@ -111,7 +111,7 @@ async fn spoken(voice: &Cached, text: &str, language: Language, call: u64) -> Ve
     voice.say(say, out, CancellationToken::new()).await.unwrap();
     let mut sound = Vec::new();
     while let Some(piece) = pieces.recv().await {
-        assert!((160..=480).contains(&piece.len()));
+        assert!((FRAME_SAMPLES..=3 * FRAME_SAMPLES).contains(&piece.len()));
         sound.extend(piece);
     }
     sound
@@ -173,11 +173,15 @@ async fn a_hit_starts_within_a_ptime() {
 
 #[test]
 fn pieces_are_whole() {
-    for length in [1, 159, 160, 320, 400, 479, 480, 500, 8000, 8001] {
+    for length in [1, 319, 320, 640, 800, 959, 960, 1000, 16_000, 16_001] {
         let sound = sound(0, length);
         let pieces: Vec<&[i16]> = pieces(&sound).collect();
         assert_eq!(pieces.concat(), sound);
-        assert!(length < 160 || pieces.iter().all(|piece| (160..=480).contains(&piece.len())), "{length}");
+        assert!(
+            length < FRAME_SAMPLES
+                || pieces.iter().all(|piece| (FRAME_SAMPLES..=3 * FRAME_SAMPLES).contains(&piece.len())),
+            "{length}"
+        );
     }
     assert_eq!(pieces(&[]).count(), 0);
 }

@@ -232,7 +232,7 @@ mod tests {
 
     fn read(form: &str, content_type: &str, body: &[u8], step: usize) -> Result<Vec<i16>, Wrong> {
         let form: AnswerForm = form.parse().unwrap();
-        let events = "sse:/audio raw:8000".parse().unwrap();
+        let events = "sse:/audio raw:16000".parse().unwrap();
         let mut answer = Body::new(&form, Some(&events), Some(content_type))?;
         let mut out = Vec::new();
         for bytes in body.chunks(step) {
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn every_form_gives_the_same_samples_however_the_bytes_are_cut() {
         let samples: Vec<i16> = (0..700).map(|n| (n * 41 % 3001) as i16).collect();
-        let file = wav::write(8000, 1, &samples);
+        let file = wav::write(16000, 1, &samples);
         let base64 = |bytes: &[u8]| BASE64_STANDARD.encode(bytes);
         let (one, two) = samples.split_at(333);
         let events = |end: &str| {
@@ -263,16 +263,16 @@ mod tests {
         };
         let json = format!("{{\"audioContent\":\"{}\"}}", base64(&file)).into_bytes();
         for (form, content_type, body) in [
-            ("raw:8000", "audio/pcm", raw(&samples)),
-            ("raw:24000", "audio/pcm;rate=8000", raw(&samples)),
+            ("raw:16000", "audio/pcm", raw(&samples)),
+            ("raw:24000", "audio/pcm;rate=16000", raw(&samples)),
             ("raw:24000", "audio/wav", file.clone()),
             ("raw:24000", "application/octet-stream", file.clone()),
             ("wav", "", file.clone()),
             ("raw:24000", "text/event-stream", events("\n")),
             ("raw:24000", "text/event-stream", events("\r\n")),
             ("raw:24000", "text/event-stream; charset=utf-8", events("\r")),
-            ("sse:/audio raw:8000", "text/event-stream", unended),
-            ("sse:/data mime:/mime", "text/event-stream", mime("audio/L16;codec=pcm;rate=8000")),
+            ("sse:/audio raw:16000", "text/event-stream", unended),
+            ("sse:/data mime:/mime", "text/event-stream", mime("audio/L16;codec=pcm;rate=16000")),
             ("json:/audioContent wav", "application/json; charset=UTF-8", json),
         ] {
             for step in [1, 2, 7, 100, usize::MAX] {
@@ -283,34 +283,35 @@ mod tests {
 
     #[test]
     fn companded_sound_is_expanded() {
-        assert_eq!(read("ulaw", "audio/basic", &[0xff, 0x80, 0x00], 1).unwrap(), [0, 32124, -32124]);
-        assert_eq!(read("alaw", "", &[0xd5, 0x55], 2).unwrap(), [8, -8]);
+        let constant = |form: &str, byte: u8| read(form, "", &[byte; 800], 7).unwrap()[800];
+        assert_eq!([0xff, 0x9f, 0x1f].map(|byte| constant("ulaw", byte)), [0, 7932, -7932]);
+        assert_eq!([0xd5, 0xb5, 0x35].map(|byte| constant("alaw", byte)), [8, 8064, -8064]);
     }
 
     #[test]
     fn what_is_no_sound_is_told() {
         for (form, content_type, body) in [
-            ("raw:8000", "text/html", &b"<html>"[..]),
-            ("raw:8000", "application/json", b"{}"),
+            ("raw:16000", "text/html", &b"<html>"[..]),
+            ("raw:16000", "application/json", b"{}"),
             ("wav", "audio/mpeg", b"ID3"),
             ("wav", "", b"Usage: voice"),
             ("json:/audioContent wav", "application/json", b"{\"audio\":1}"),
             ("json:/audioContent wav", "application/json", b"{\"audioContent\":\"***\"}"),
             ("json:/audioContent wav", "text/html", b"<html>"),
-            ("sse:/audio raw:8000", "text/event-stream", b"data: {\n\n"),
+            ("sse:/audio raw:16000", "text/event-stream", b"data: {\n\n"),
         ] {
             let wrong = read(form, content_type, body, 3).unwrap_err();
             assert_eq!(wrong.0, NetworkFaultKind::NotSound, "{form} {content_type}");
         }
         let error = b"{\"error\":{\"code\":503,\"message\":\"overloaded\"}}";
-        let wrong = read("sse:/audio raw:8000", "text/event-stream", error, 5).unwrap_err();
+        let wrong = read("sse:/audio raw:16000", "text/event-stream", error, 5).unwrap_err();
         assert_eq!(wrong, (NetworkFaultKind::Overloaded, "overloaded".into()));
     }
 
     proptest::proptest! {
         #[test]
         fn any_body_is_taken(body in proptest::collection::vec(proptest::num::u8::ANY, 0..300), step in 1usize..50) {
-            for form in ["wav", "raw:24000", "ulaw", "json:/a wav", "sse:/a raw:8000"] {
+            for form in ["wav", "raw:24000", "ulaw", "json:/a wav", "sse:/a raw:16000"] {
                 let _ = read(form, "application/octet-stream", &body, step);
             }
         }

@@ -30,7 +30,7 @@ const GOOGLE_CLOUD: Recipe = Recipe {
     url: Some("https://texttospeech.googleapis.com/v1/text:synthesize"),
     headers: &[JSON, ("X-Goog-Api-Key", "{{key}}")],
     body: Some(
-        r#"{"input":{"text":"{{text}}"},"voice":{"languageCode":"{{locale}}","name":"{{voice}}"},"audioConfig":{"audioEncoding":"LINEAR16","sampleRateHertz":8000}}"#,
+        r#"{"input":{"text":"{{text}}"},"voice":{"languageCode":"{{locale}}","name":"{{voice}}"},"audioConfig":{"audioEncoding":"LINEAR16","sampleRateHertz":16000}}"#,
     ),
     answer: "json:/audioContent wav",
     events: None,
@@ -44,12 +44,12 @@ const AZURE: Recipe = Recipe {
     headers: &[
         ("Content-Type", "application/ssml+xml"),
         ("Ocp-Apim-Subscription-Key", "{{key}}"),
-        ("X-Microsoft-OutputFormat", "raw-8khz-16bit-mono-pcm"),
+        ("X-Microsoft-OutputFormat", "raw-16khz-16bit-mono-pcm"),
     ],
     body: Some(
         "<speak version='1.0' xmlns='http://www.w3.org/2001/10/synthesis' xml:lang='{{locale}}'><voice name='{{voice}}'>{{xml_text}}</voice></speak>",
     ),
-    answer: "raw:8000",
+    answer: "raw:16000",
     events: None,
     key_needed: true,
     voices: [Some("en-US-JennyNeural"), Some("he-IL-HilaNeural"), Some("ru-RU-SvetlanaNeural")],
@@ -57,10 +57,10 @@ const AZURE: Recipe = Recipe {
 };
 
 const ELEVENLABS: Recipe = Recipe {
-    url: Some("https://api.elevenlabs.io/v1/text-to-speech/{{voice}}/stream?output_format=pcm_8000"),
+    url: Some("https://api.elevenlabs.io/v1/text-to-speech/{{voice}}/stream?output_format=pcm_16000"),
     headers: &[JSON, ("xi-api-key", "{{key}}")],
     body: Some(r#"{"text":"{{text}}","model_id":"{{model}}","language_code":"{{language}}"}"#),
-    answer: "raw:8000",
+    answer: "raw:16000",
     events: None,
     key_needed: true,
     // Voices belong to accounts.

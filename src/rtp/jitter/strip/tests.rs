@@ -1,5 +1,5 @@
 use super::*;
-use crate::pcm::tone::{share_of, sine};
+use crate::pcm::telephone::{share_of, sine};
 
 fn strip(tone: &[i16]) -> Strip {
     let mut strip = Strip::new(8000);

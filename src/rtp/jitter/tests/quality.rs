@@ -1,7 +1,7 @@
 //! How much of a voice survives a bad line: nothing clicks, no hole stays, and what is heard is like what was sent.
 
 use super::*;
-use crate::pcm::tone::{share_of, sine};
+use crate::pcm::telephone::{share_of, sine};
 
 /// The best normalised correlation of each sounding 100 ms of `sent` with `heard`, up to 150 ms later; the mean.
 fn match_mean(sent: &[i16], heard: &[i16]) -> f64 {
