@@ -286,5 +286,5 @@ async fn keys_wait_until_a_phrase_is_through_and_the_next_one_waits_until_they_a
     assert_eq!(run(&mut line, 2), "~~");
     ports.command(Command::Dial(crate::media::Keys::parse("12").unwrap()));
     assert_eq!(run(&mut line, 3), "~~~");
-    assert_eq!(run(&mut line, 24), "1.........2.........~~~.");
+    assert_eq!(run(&mut line, 24), "1.........2.........~~~~");
 }

@@ -236,7 +236,7 @@ mod tests {
     use crate::pcm::tone;
 
     fn ms(ms: u64) -> usize {
-        crate::pcm::samples_in(Duration::from_millis(ms)) as usize
+        crate::pcm::telephone::samples_in(Duration::from_millis(ms)) as usize
     }
 
     /// A key's tone with frequencies that are off by a share, components at levels in dBFS (peak), in seeded noise.

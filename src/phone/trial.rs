@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::codec::Codec;
 use crate::leg::buffering::{BufferGathering, Buffering};
-use crate::pcm::{RATE, SILENCE};
+use crate::pcm::{SILENCE, telephone};
 use crate::rtp::jitter::{Content, JitterBuffer};
 
 /// As `[rtp] jitter_ms` is by default.
@@ -24,7 +24,7 @@ pub struct Trial {
 impl Trial {
     /// Of a call in `codec`.
     pub fn new(codec: Codec) -> Self {
-        let buffer = JitterBuffer::new(DELAY, RATE, codec.clock_rate());
+        let buffer = JitterBuffer::new(DELAY, codec.rate(), codec.clock_rate());
         Self { codec, buffer, ssrc: None, gathering: BufferGathering::default() }
     }
 
@@ -38,7 +38,9 @@ impl Trial {
 
     /// A ptime has passed.
     pub fn tick(&mut self, now: Instant) {
-        self.buffer.pull(now, &mut SILENCE.clone());
+        let mut frame = SILENCE;
+        let samples = if self.codec.is_wide() { frame.len() } else { telephone::FRAME_SAMPLES };
+        self.buffer.pull(now, &mut frame[..samples]);
         // Before the first packet there is no delay.
         if self.ssrc.is_some() {
             self.gathering.look(self.buffer.counters(), self.buffer.delay(), self.buffer.target());

@@ -166,7 +166,7 @@ mod tests {
         answered(&mut call, OFFER);
         let before = (*call.agreed().unwrap(), *call.local());
         for refused in [
-            OFFER.replace(" 8 0 101", " 9"),
+            OFFER.replace(" 8 0 101", " 18"),
             OFFER.replace("m=audio 11832", "m=audio 0"),
             OFFER.replace("IN IP4 198.51.100.2", "IN IP6 2001:db8::5"),
             "nonsense".into(),
@@ -190,12 +190,12 @@ mod tests {
     fn a_call_without_an_offer_is_offered_all_and_the_answer_chooses() {
         let mut call = call();
         let offer = String::from_utf8(call.offer()).unwrap();
-        assert!(offer.contains("o=- 42 1 ") && offer.contains("m=audio 16384 RTP/AVP 0 8 101\r\n"), "{offer}");
+        assert!(offer.contains("o=- 42 1 ") && offer.contains("m=audio 16384 RTP/AVP 9 0 8 101\r\n"), "{offer}");
         let answer = OFFER.replace(" 8 0 101", " 8 101");
         assert_eq!(call.answered(answer.as_bytes()).unwrap().codec, Codec::Pcma);
         // Asked again within the call, the codec in use comes first; that is another description.
         let again = String::from_utf8(call.offer()).unwrap();
-        assert!(again.contains("o=- 42 2 ") && again.contains("RTP/AVP 8 0 101\r\n"), "{again}");
+        assert!(again.contains("o=- 42 2 ") && again.contains("RTP/AVP 8 9 0 101\r\n"), "{again}");
         assert_eq!(String::from_utf8(call.offer()).unwrap(), again);
         assert_eq!(
             call.answered(answer.replace("sendrecv", "sendonly").as_bytes()).unwrap().direction,
@@ -244,7 +244,7 @@ mod tests {
                 assert_eq!((now.srtp, crypto_of(&String::from_utf8(again).unwrap())), (agreed.srtp, keys.clone()));
             }
             let ours = String::from_utf8(call.offer()).unwrap();
-            assert!(ours.contains(&format!("m=audio 16384 {profile} 8 0 101\r\n")), "{ours}");
+            assert!(ours.contains(&format!("m=audio 16384 {profile} 8 9 0 101\r\n")), "{ours}");
             let offered: Vec<String> = crypto_of(&ours);
             assert!(offered.iter().any(|line| line.split(' ').nth(2) == keys[0].split(' ').nth(2)), "{ours}");
             let answer = offer.replace(&line, &line.replace("crypto:4", "crypto:2"));
@@ -256,7 +256,7 @@ mod tests {
     fn an_answer_without_keys_where_they_are_required_leaves_everything_as_it_was() {
         let mut call = call_with(MediaSecurity::new(Policy::Required, true, false).unwrap());
         let offer = String::from_utf8(call.offer()).unwrap();
-        assert!(offer.contains(" RTP/SAVP 0 8 101\r\n"), "{offer}");
+        assert!(offer.contains(" RTP/SAVP 9 0 8 101\r\n"), "{offer}");
         assert_eq!(call.answered(OFFER.as_bytes()), Err(SdpError::SrtpRequired));
         assert_eq!(call.agreed(), None);
     }

@@ -208,6 +208,7 @@ fn described(tick: u32) -> Option<LegMedia> {
         direction: if at == 600 { Direction::RecvOnly } else { Direction::SendRecv },
         srtp: Some(keys((tick / 3000) as u8 + 1)),
         rtcp_mux: at == 600,
+        ptime: PTIME * (1 + tick / 1000 % 3),
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use offhook::codec::Codec;
-use offhook::pcm::{FRAME_SAMPLES, PTIME, RATE, SILENCE};
+use offhook::pcm::{FRAME_SAMPLES, PTIME, SILENCE, telephone};
 use offhook::rtp::jitter::{Content, JitterBuffer};
 use offhook::rtp::receiver::{FrameKind, Receiver};
 use offhook::rtp::sender::{MAX_PACKET_BYTES, Sender};
@@ -72,9 +72,9 @@ fn ten_thousand_ticks_with_loss_reordering_garbage_and_digits_allocate_nothing()
 #[test]
 fn an_hour_of_everything_a_jitter_buffer_does_allocates_nothing() {
     let mut random = fastrand::Rng::with_seed(5);
-    let mut buffer = JitterBuffer::new(Duration::from_millis(20), RATE, 8000);
-    let (start, mut out, mut timestamp, mut delay_ms) = (Instant::now(), SILENCE, 0u32, 0);
-    let mut payload = [0; FRAME_SAMPLES];
+    let mut buffer = JitterBuffer::new(Duration::from_millis(20), telephone::RATE, 8000);
+    let (start, mut out, mut timestamp, mut delay_ms) = (Instant::now(), telephone::SILENCE, 0u32, 0);
+    let mut payload = [0; telephone::FRAME_SAMPLES];
     let counted = measure(|| {
         for n in 0..180_000u32 {
             let now = start + PTIME * n;
@@ -85,7 +85,7 @@ fn an_hour_of_everything_a_jitter_buffer_does_allocates_nothing() {
             let loud = if n % 100 < 80 { 8000.0 } else { 10.0 };
             let sound: telephone::Frame =
                 std::array::from_fn(|k| (loud * (std::f32::consts::TAU * k as f32 / 32.0).sin()) as i16);
-            Law::Mu.encode(&sound, &mut payload);
+            offhook::codec::g711::Law::Mu.encode(&sound, &mut payload);
             let content = match random.u8(..60) {
                 0 => Content::Event,
                 1 => Content::ComfortNoise(&[60, 100, 140]),

@@ -90,7 +90,7 @@ impl Synthesizer for Counting {
         let said = self.0.fetch_add(1, Relaxed);
         Box::pin(async move {
             for _ in 0..50 {
-                let _ = out.send(vec![said as i16 + say.text.len() as i16; 160]).await;
+                let _ = out.send(vec![said as i16 + say.text.len() as i16; FRAME_SAMPLES]).await;
             }
             Ok(())
         })
@@ -125,7 +125,7 @@ async fn a_phrase_is_kept_when_it_is_said_in_a_second_call() {
     let said = counting.0.clone();
     let voice = Cached::new(Arc::new(counting), store.clone());
     for (call, kept, times) in [(1, 0, 1), (1, 0, 2), (2, 1, 3), (3, 1, 3), (1, 1, 3)] {
-        assert_eq!(spoken(&voice, "One moment, please.", Language::En, call).await.len(), 8000);
+        assert_eq!(spoken(&voice, "One moment, please.", Language::En, call).await.len(), 50 * FRAME_SAMPLES);
         assert_eq!((store.len(), said.load(Relaxed)), (kept, times), "call {call}");
     }
     // Another language, text or ending is another phrase, and a voice without an identity is not kept.
