@@ -4,13 +4,24 @@
 //! `cargo bench --bench media` runs all parts (about five minutes); `-- echo`, `clock`, `calls`, `cost` one of them. `offhook run` and
 //! `offhook call` are processes of their own on loopback; what is said is noise with a slow swell, which is nowhere like itself, or speech by
 //! espeak-ng where the box has to listen. Real-time priority has to be granted, as the unit does: the table says whether it was.
+//!
+//! Beside what the wire shows stand what the box's media thread counted itself, and a bare clock: a thread that does nothing but wake every
+//! 5 ms, at a higher priority. What that is late by is the machine's.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use offhook::media::{Lateness, realtime};
 use offhook::pcm::{RATE, wav};
 use offhook::timeline::Percentiles;
+use rustix::thread::{ClockId, clock_nanosleep_absolute};
+use rustix::time::{Timespec, clock_gettime};
 use serde_json::Value;
 
 #[path = "support/processes.rs"]
@@ -38,21 +49,115 @@ fn main() {
         calls(folder.path(), 200, Duration::from_secs(20));
     }
     if part("cost") {
-        [1, 32].into_iter().for_each(|calls| costs(folder.path(), calls));
+        [1, 8, 32].into_iter().for_each(|calls| costs(folder.path(), calls));
     }
 }
 
 /// The box, for as many calls as wanted, and the model behind it.
 fn appliance(folder: &Path, calls: usize) -> (Appliance, Process) {
+    let (appliance, simulator, _) = appliance_with_status(folder, calls);
+    (appliance, simulator)
+}
+
+/// The same, and where it tells its state.
+fn appliance_with_status(folder: &Path, calls: usize) -> (Appliance, Process, SocketAddr) {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let status = free.expect("loopback has a free port");
     let (simulator, url) = start(&["simulator"], "listening on ", false);
     let config = folder.join("offhook.toml");
     let text = format!(
         "[sip]\nlisten = \"127.0.0.1:0\"\nmax_calls = {calls}\nmax_calls_per_second = 1000\necho_number = \"echo\"\n\
-         [rtp]\nport_min = 20000\nport_max = 21999\n[gemini]\nbase_url = \"{url}\"\n[conversation]\nspeculation = false\n"
+         [rtp]\nport_min = 20000\nport_max = 21999\n[gemini]\nbase_url = \"{url}\"\n[conversation]\nspeculation = false\n[status]\nlisten = \"{status}\"\n"
     );
     std::fs::write(&config, text).expect("the temporary folder takes a file");
     let (process, address) = start(&["run", "--config", &config.display().to_string()], "ready sip=", true);
-    (Appliance { process, uri: format!("sip:echo@{address}"), timeline: PathBuf::new() }, simulator)
+    (Appliance { process, uri: format!("sip:echo@{address}"), timeline: PathBuf::new() }, simulator, status)
+}
+
+/// What the box's media thread has counted: how late it woke, and how late it served a call; upper bounds in seconds, and counts up to there.
+struct Counted([Vec<(f64, u64)>; 2]);
+
+impl Counted {
+    fn now(status: SocketAddr) -> Self {
+        let mut text = String::new();
+        let asked = TcpStream::connect(status).and_then(|mut stream| {
+            write!(stream, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+            stream.read_to_string(&mut text)
+        });
+        asked.expect("the box tells its state");
+        Self(["wake", "tick"].map(|what| {
+            let buckets = format!("offhook_media_{what}_lateness_seconds_bucket{{le=\"");
+            let bucket = |line: &str| {
+                let (bound, count) = line.strip_prefix(&buckets)?.split_once("\"} ")?;
+                Some((bound.replace("+Inf", "inf").parse().ok()?, count.parse().ok()?))
+            };
+            text.lines().filter_map(bucket).collect()
+        }))
+    }
+
+    /// Rows of what was counted since.
+    fn tell(&self, now: &Self, what: &str) {
+        for (n, counted) in ["woke", "served a call"].into_iter().enumerate() {
+            let since: Vec<(f64, u64)> = now.0[n].iter().zip(&self.0[n]).map(|(a, b)| (a.0, a.1 - b.1)).collect();
+            row(&format!("{what}: the media thread {counted} late by, ms"), "", up_to(&since));
+        }
+    }
+}
+
+/// Percentiles of cumulated buckets, as the bound that is not exceeded.
+fn up_to(buckets: &[(f64, u64)]) -> String {
+    let all = buckets.last().map_or(0, |last| last.1);
+    let bound = |part: f64| {
+        let found = buckets.iter().find(|(_, count)| *count as f64 >= part * all as f64);
+        found.map_or(f64::NAN, |(bound, _)| bound * 1e3)
+    };
+    format!("p50 ≤ {} / p99 ≤ {} / p99.9 ≤ {} / max ≤ {} (n {all})", bound(0.5), bound(0.99), bound(0.999), bound(1.0))
+}
+
+/// A thread that only wakes.
+struct BareClock {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Lateness>,
+}
+
+impl BareClock {
+    const PERIOD: Duration = Duration::from_millis(5);
+    /// Above the box's media thread.
+    const PRIORITY: u8 = 60;
+
+    fn start() -> Self {
+        let stop = Arc::<AtomicBool>::default();
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let _ = realtime::request(Self::PRIORITY);
+            realtime::touch_stack();
+            let lateness = Lateness::default();
+            let (start, start_clock) = (Instant::now(), clock_gettime(ClockId::Monotonic));
+            let mut due = Duration::ZERO;
+            while !stopped.load(Relaxed) {
+                due += Self::PERIOD;
+                let nanoseconds = start_clock.tv_nsec as u128 + due.as_nanos();
+                let at = Timespec {
+                    tv_sec: start_clock.tv_sec + (nanoseconds / 1_000_000_000) as i64,
+                    tv_nsec: (nanoseconds % 1_000_000_000) as _,
+                };
+                let _ = clock_nanosleep_absolute(ClockId::Monotonic, &at);
+                lateness.record(start.elapsed().saturating_sub(due));
+            }
+            lateness
+        });
+        Self { stop, thread }
+    }
+
+    fn stop(self, what: &str) {
+        self.stop.store(true, Relaxed);
+        let lateness = self.thread.join().expect("the bare clock does not panic");
+        let cumulated = lateness.buckets().scan(0, |sum, (bound, count)| {
+            *sum += count;
+            Some((bound, *sum))
+        });
+        row(&format!("{what}: a bare clock woke late by, ms"), "", up_to(&cumulated.collect::<Vec<_>>()));
+    }
 }
 
 /// Noise with a slow swell, so long.
@@ -107,12 +212,15 @@ fn echo(folder: &Path) {
 
 /// Many calls while something else wants both cores.
 fn clock(folder: &Path, many: usize, length: Duration) {
-    let (appliance, _simulator) = appliance(folder, many);
+    let (appliance, _simulator, status) = appliance_with_status(folder, many);
     let sound = noise(folder, length);
     for loaded in [false, true] {
         let _burning: Vec<Burning> = (0..if loaded { cores() } else { 0 }).map(|_| Burning::start()).collect();
+        let (before, bare) = (Counted::now(status), BareClock::start());
         let report = call(&appliance.uri, &["--echo", "--play", &sound, "--calls", &many.to_string()]);
         let what = if loaded { "every core busy" } else { "nothing else to do" };
+        bare.stop(&format!("{many} calls, {what}"));
+        before.tell(&Counted::now(status), &format!("{many} calls, {what}"));
         let figure = |figure| percentiles(figures(&report, "packets", figure));
         row(
             &format!("{many} calls, {what}: send interval off 20 ms, p99.9 of a call, ms"),
@@ -132,10 +240,13 @@ fn clock(folder: &Path, many: usize, length: Duration) {
 
 /// As many calls as the box takes at most, near enough: how late the media thread wakes is what its packets show.
 fn calls(folder: &Path, many: usize, length: Duration) {
-    let (appliance, _simulator) = appliance(folder, many);
+    let (appliance, _simulator, status) = appliance_with_status(folder, many);
     let sound = noise(folder, length);
+    let (counted, bare) = (Counted::now(status), BareClock::start());
     let before = (Instant::now(), cost(appliance.process.id()));
     let report = call(&appliance.uri, &["--echo", "--play", &sound, "--calls", &many.to_string()]);
+    bare.stop(&format!("{many} calls"));
+    counted.tell(&Counted::now(status), &format!("{many} calls"));
     let (seconds, used) = (before.0.elapsed().as_secs_f64(), cost(appliance.process.id()).0 - before.1.0);
     let figure = |figure| percentiles(figures(&report, "packets", figure));
     row(
@@ -144,6 +255,11 @@ fn calls(folder: &Path, many: usize, length: Duration) {
         figure("interval_deviation_p999_ms"),
     );
     row(&format!("{many} calls: packets lost"), "0", figure("lost"));
+    row(
+        &format!("{many} calls: the phones' own lateness p99, ms"),
+        "",
+        percentiles(figures(&report, "own", "late_p99_ms")),
+    );
     row(&format!("{many} calls: calls that failed"), "0", report["failed"].as_array().map_or(0, Vec::len));
     row(
         &format!("{many} calls: percent of a core a call, echo only"),

@@ -51,7 +51,7 @@ fn run(name: &str) {
     }
     for _ in 0..number("OFFHOOK_FUZZ_INPUTS").unwrap_or(INPUTS) {
         let mut input = match random.choice(&seeds) {
-            Some(seed) if random.u8(..4) != 0 => seed.clone(),
+            Some(seed) if random.bool() => seed.clone(),
             _ => {
                 let mut bytes = vec![0; random.usize(..BYTES)];
                 random.fill(&mut bytes);

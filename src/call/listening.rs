@@ -91,7 +91,7 @@ impl Ear {
             patience: config.recogniser.final_,
             early: config.conversation.speculation,
             pre_roll: samples_in(config.hearing.pre_roll),
-            recent: VecDeque::with_capacity(RECENT),
+            recent: VecDeque::new(),
             given: 0,
             frames: 0,
             speaking: false,

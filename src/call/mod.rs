@@ -282,7 +282,7 @@ async fn converse(
                 DialogEvent::Dtmf { digit, .. } => dialogue.key_by_signalling(digit),
             },
             Some(successor) = successors.recv() => {
-                let Successor { dialog: next, leg, agreed, patience } = successor;
+                let Successor { dialog: next, leg, agreed, patience } = *successor;
                 let StartedLeg { leg, rtcp, agreement: next_agreement } = leg;
                 if dialogue.ports().join(Join::Successor(leg)).is_err() {
                     warn!("the call was taken over too often: it goes on as it was");

@@ -45,7 +45,8 @@ pub(super) struct Succession {
     parts: Arc<Parts>,
     agent: Arc<UserAgent>,
     origin: Origin,
-    successors: mpsc::Sender<Successor>,
+    /// Boxed: a channel has room for 32, of which a call seldom needs one.
+    successors: mpsc::Sender<Box<Successor>>,
     /// One at a time.
     turn: Arc<Semaphore>,
     /// Ends what is not up yet.
@@ -58,7 +59,7 @@ impl Succession {
         agent: Arc<UserAgent>,
         origin: Origin,
         stop: CancellationToken,
-    ) -> (Self, mpsc::Receiver<Successor>) {
+    ) -> (Self, mpsc::Receiver<Box<Successor>>) {
         let (successors, comes) = mpsc::channel(1);
         (Self { parts, agent, origin, successors, turn: Arc::new(Semaphore::new(1)), stop }, comes)
     }
@@ -79,7 +80,7 @@ impl Succession {
         let task = async move {
             match answer(&parts, incoming).await {
                 // Without a call the dialog ends with this.
-                Ok(successor) => drop(successors.send(successor).await),
+                Ok(successor) => drop(successors.send(Box::new(successor)).await),
                 Err(error) => warn!(%error, "the call is not taken over"),
             }
         };
@@ -108,7 +109,7 @@ impl Succession {
             let reports = referred.accept();
             match place(&parts, &agent, dial, peer, &reports, stop).await {
                 Ok(successor) => {
-                    let _ = successors.send(successor).await;
+                    let _ = successors.send(Box::new(successor)).await;
                     reports.report(200, "OK");
                 }
                 Err(error) => {

@@ -89,7 +89,8 @@ async fn how_late_the_media_thread_is_is_told_as_a_histogram() {
         let of = format!("offhook_media_tick_lateness_seconds_{of} ");
         told.lines().find_map(|line| line.strip_prefix(&of)).map(str::to_owned)
     };
-    let counted = ["2e-5", "0.001", "0.005", "0.007", "+Inf"].map(|bound| value(&format!("bucket{{le=\"{bound}\"}}")));
+    let counted =
+        ["0.00002", "0.001", "0.005", "0.007", "+Inf"].map(|bound| value(&format!("bucket{{le=\"{bound}\"}}")));
     assert_eq!(counted, ["1", "3", "3", "4", "5"].map(|count| Some(count.to_owned())), "{told}");
     assert_eq!((value("sum").as_deref(), value("count").as_deref()), (Some("3.008"), Some("5")), "{told}");
 }
