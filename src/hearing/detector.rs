@@ -13,6 +13,7 @@ use super::hint::Hint;
 use super::levels::{Levels, db};
 use super::limits::Limits;
 use super::recent::{HOP_SAMPLES, Recent};
+use super::returned::{Moment, Returned};
 use super::vad::CHUNK_SAMPLES;
 use crate::pcm::telephone::{FRAME_SAMPLES, Frame, duration, samples_in};
 
@@ -114,6 +115,7 @@ pub struct TurnDetector {
     hint: Hint,
     hinted_sample: u64,
     recent: Recent,
+    returned: Returned,
     levels: Levels,
     state: State,
     onset: Option<Onset>,
@@ -143,6 +145,7 @@ impl TurnDetector {
             hint: Hint::Unknown,
             hinted_sample: 0,
             recent: Recent::new(),
+            returned: Returned::new(),
             levels: Levels::default(),
             state: State::Silent,
             onset: None,
@@ -157,7 +160,17 @@ impl TurnDetector {
 
     /// Takes the next frame, without a decision: the chunks that it completes come first, then [`TurnDetector::decide`].
     pub fn handle_frame(&mut self, now: Instant, frame: &Frame) {
-        self.recent.push(now, frame);
+        let moment = match self.state {
+            State::Silent if self.onset.is_none() => Moment::Quiet,
+            State::Pausing { .. } if self.onset.is_none() => Moment::Pause,
+            _ => Moment::Voice,
+        };
+        self.recent.push(now, frame, |power| self.returned.hear(power, moment));
+    }
+
+    /// Takes what the box sends in this ptime, silence too, behind the frame that was heard in it.
+    pub fn handle_sent(&mut self, frame: &Frame) {
+        self.returned.send(frame);
     }
 
     /// Takes the speech probability, 0 to 1, of the next 256 samples; anything else counts as 0.
@@ -460,7 +473,7 @@ impl TurnDetector {
                 return;
             }
         }
-        for (_, power) in self.recent.levels(from, self.chunked) {
+        for (_, power) in self.recent.foreign(from, self.chunked) {
             if others && self.lively && matches!(self.state, State::Speaking { .. }) {
                 self.levels.hear_others(db(power));
             } else if others || !self.lively || db(power) < self.levels.voice() {

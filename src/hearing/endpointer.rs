@@ -42,6 +42,11 @@ impl Endpointer {
         self.detector.decide(now);
     }
 
+    /// Takes what the box sends in this ptime, silence too, behind the frame that was heard in it: what comes back of it is not the caller.
+    pub fn handle_sent(&mut self, frame: &Frame) {
+        self.detector.handle_sent(frame);
+    }
+
     /// Ends by the wall clock what no frame will end: when media stops, for silence suppression or for good. A call too many is harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.detector.handle_timeout(now);

@@ -13,6 +13,7 @@ pub mod hint;
 mod levels;
 mod limits;
 mod recent;
+mod returned;
 mod utterance;
 mod vad;
 mod weights;

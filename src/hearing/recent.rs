@@ -16,21 +16,26 @@ const HOPS: usize = FRAMES * HOPS_IN_FRAME;
 pub(super) struct Recent {
     /// Mean square of each hop.
     powers: [f32; HOPS],
+    /// Up to which it may be the box's own voice.
+    own: [f32; HOPS],
     arrivals: [Option<Instant>; FRAMES],
     frames: u64,
 }
 
 impl Recent {
     pub(super) const fn new() -> Self {
-        Self { powers: [0.0; HOPS], arrivals: [None; FRAMES], frames: 0 }
+        Self { powers: [0.0; HOPS], own: [0.0; HOPS], arrivals: [None; FRAMES], frames: 0 }
     }
 
-    pub(super) fn push(&mut self, now: Instant, frame: &Frame) {
+    /// Takes a frame; `own` tells of the power of each hop up to which it may be the box's own voice.
+    pub(super) fn push(&mut self, now: Instant, frame: &Frame, mut own: impl FnMut(f32) -> f32) {
         let slot = (self.frames % FRAMES as u64) as usize;
         self.arrivals[slot] = Some(now);
         let hops = frame.chunks_exact(HOP_SAMPLES as usize);
-        for (power, hop) in self.powers[slot * HOPS_IN_FRAME..].iter_mut().zip(hops) {
+        let first = slot * HOPS_IN_FRAME;
+        for ((power, mine), hop) in self.powers[first..].iter_mut().zip(&mut self.own[first..]).zip(hops) {
             *power = hop.iter().map(|&sample| f32::from(sample) * f32::from(sample)).sum::<f32>() / HOP_SAMPLES as f32;
+            *mine = own(*power);
         }
         self.frames += 1;
     }
@@ -53,12 +58,25 @@ impl Recent {
         self.arrivals[(frame % FRAMES as u64) as usize]
     }
 
-    /// The mean squares of the 10 ms hops that lie wholly or partly between two positions, with the end of each; latest first.
+    /// The mean squares of the 10 ms hops that lie wholly or partly between two positions, with the end of each; latest first. What may
+    /// be the box's own voice is silence.
     pub(super) fn levels(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, f32)> {
+        self.hops(from, to).map(|(end, power, own)| (end, if power > own { power } else { 0.0 }))
+    }
+
+    /// The same without what may be the box's own voice.
+    pub(super) fn foreign(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, f32)> {
+        self.hops(from, to).filter(|(_, power, own)| power > own || *own == 0.0).map(|(end, power, _)| (end, power))
+    }
+
+    fn hops(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, f32, f32)> {
         let newest = self.heard() / HOP_SAMPLES;
         let first = (from / HOP_SAMPLES).max(newest.saturating_sub(HOPS as u64));
         let last = to.div_ceil(HOP_SAMPLES).min(newest);
-        (first..last).rev().map(|hop| ((hop + 1) * HOP_SAMPLES, self.powers[(hop % HOPS as u64) as usize]))
+        (first..last).rev().map(|hop| {
+            let slot = (hop % HOPS as u64) as usize;
+            ((hop + 1) * HOP_SAMPLES, self.powers[slot], self.own[slot])
+        })
     }
 }
 
@@ -76,7 +94,7 @@ mod tests {
         let mut recent = Recent::new();
         assert_eq!(recent.arrival(0), None);
         for frame in 0..40 {
-            recent.push(start + PTIME * frame, &SILENCE);
+            recent.push(start + PTIME * frame, &SILENCE, |_| 0.0);
         }
         assert_eq!(recent.heard(), 6400);
         assert_eq!(recent.arrival(39 * 160), Some(start + PTIME * 38));
@@ -91,10 +109,19 @@ mod tests {
         for frame in 0..40i16 {
             let mut sound = [frame; FRAME_SAMPLES];
             sound[80..].fill(0);
-            recent.push(Instant::now(), &sound);
+            recent.push(Instant::now(), &sound, |_| 0.0);
         }
         let levels: Vec<_> = recent.levels(6400 - 250, 6400).collect();
         assert_eq!(levels, [(6400, 0.0), (6320, 39.0 * 39.0), (6240, 0.0), (6160, 38.0 * 38.0)]);
         assert_eq!(recent.levels(0, u64::MAX).count(), 64);
+    }
+
+    #[test]
+    fn what_may_be_the_boxs_own_voice_is_silence_and_no_noise() {
+        let mut recent = Recent::new();
+        recent.push(Instant::now(), &[10; FRAME_SAMPLES], |power| power);
+        recent.push(Instant::now(), &[10; FRAME_SAMPLES], |power| power / 2.0);
+        assert_eq!(recent.levels(0, 320).map(|(_, power)| power).collect::<Vec<_>>(), [100.0, 100.0, 0.0, 0.0]);
+        assert_eq!(recent.foreign(0, 320).map(|(end, _)| end).collect::<Vec<_>>(), [320, 240]);
     }
 }

@@ -62,8 +62,8 @@ impl Standing {
 pub struct Line {
     leg: Box<dyn Leg>,
     endpointer: Endpointer,
-    /// The ear's frames are of the telephone band.
-    halver: Halver,
+    /// The ear's frames are of the telephone band: what is heard, and what is sent.
+    halvers: [Halver; 2],
     mixer: Mixer,
     dialling: Dialling,
     inside: Inside,
@@ -96,7 +96,7 @@ impl Line {
         let line = Self {
             leg,
             endpointer,
-            halver: Halver::default(),
+            halvers: Default::default(),
             mixer,
             dialling: Dialling::new(),
             inside,
@@ -255,7 +255,7 @@ impl Line {
         }
         self.endpointer.set_playing(self.mixer.audible());
         let mut narrow = telephone::SILENCE;
-        self.halver.halve(&frame, &mut narrow);
+        self.halvers[0].halve(&frame, &mut narrow);
         self.endpointer.handle_frame(now, &narrow);
         while let Some(heard) = self.endpointer.poll().map(Heard::in_house) {
             match heard {
@@ -295,6 +295,11 @@ impl Line {
             },
         };
         self.leg.speak(now, &frame, sounding);
+        if self.standing.listens() {
+            let mut narrow = telephone::SILENCE;
+            self.halvers[1].halve(&frame, &mut narrow);
+            self.endpointer.handle_sent(&narrow);
+        }
         self.counters.underruns.store(self.mixer.underruns(), Relaxed);
         self.tell_played(now)
     }

@@ -19,6 +19,8 @@ use ringbuf::traits::Producer;
 
 /// The way back after the first reflection: what a two-wire hybrid adds within 2 ms.
 const HYBRID: [(usize, f32); 5] = [(0, 0.62), (1, 0.55), (3, -0.36), (7, 0.28), (15, -0.14)];
+/// Samples in 10 ms.
+const HOP: usize = RATE as usize / 100;
 const BEGIN: usize = 20;
 const AFTER_GREETING: usize = 40;
 const AFTER_QUESTION: usize = 60;
@@ -26,6 +28,10 @@ const AFTER_QUESTION: usize = 60;
 const CUT_IN: usize = 90;
 /// Ticks behind the last sound.
 const TAIL: usize = 75;
+/// Ticks of the placeholder, which begins at the soft end of the question.
+const PLACEHOLDER: usize = 35;
+/// How far into it a caller goes on with the question.
+const GOES_ON: usize = 10;
 
 /// What is said in one language: voice and text. Hebrew as phonemes, because espeak-ng 1.51 cannot read it.
 pub struct Lines {
@@ -97,8 +103,8 @@ fn espeak(voice: &str, text: &str, level_dbfs: f32) -> Vec<i16> {
     let mut samples = resample::resample(&sound.samples, sound.rate, RATE);
     Gain::matching(&samples, level_dbfs).expect("espeak-ng speaks").apply(&mut samples);
     let voiced = |hop: &[i16]| level::rms_dbfs(hop) > level::VOICED_DBFS;
-    let first = samples.chunks(80).position(voiced).unwrap_or(0) * 80;
-    let last = samples.chunks(80).rposition(voiced).unwrap_or(0) * 80 + 80;
+    let first = samples.chunks(HOP).position(voiced).unwrap_or(0) * HOP;
+    let last = samples.chunks(HOP).rposition(voiced).unwrap_or(0) * HOP + HOP;
     samples[first..last.min(samples.len())].to_vec()
 }
 
@@ -108,6 +114,8 @@ pub enum CutIn {
     Never,
     Greeting,
     Answer,
+    /// He goes on with his question.
+    Placeholder,
 }
 
 /// The far end.
@@ -117,6 +125,8 @@ pub struct FarEnd {
     pub delay: Duration,
     /// How much softer it comes back, in dB; `None`: nothing does.
     pub loss_db: Option<f32>,
+    /// The call begins with a greeting.
+    pub greeted: bool,
     /// When the caller speaks over the box.
     pub cut_in: CutIn,
     /// Moves what the caller says against the frames.
@@ -128,13 +138,15 @@ pub struct FarEnd {
 pub struct Outcome {
     /// Utterances heard while the caller said nothing.
     pub false_starts: usize,
+    /// How often the question seemed to go on while the caller said nothing.
+    pub false_resumptions: usize,
     /// How long what was said was silenced for nothing.
     pub false_pause: Duration,
     /// The caller's question was not heard.
     pub question_missed: bool,
     /// From the caller's first voiced sample over the box to silence on the line.
     pub silent_after: Option<Duration>,
-    /// …to the barge-in.
+    /// …to the barge-in, or to the first sign that the question goes on.
     pub taken_after: Option<Duration>,
 }
 
@@ -193,7 +205,7 @@ impl Leg for Returning {
     }
 }
 
-/// The call: greeting, question, answer, until the caller has cut in or the answer is over. A barge-in of nobody is overruled when it ends.
+/// The call: greeting, question, placeholder, answer, until the caller has cut in or the answer is over. A barge-in of nobody is overruled when it ends.
 pub fn call(sounds: &Sounds, far: FarEnd) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _entered = runtime.enter();
@@ -216,27 +228,34 @@ pub fn call(sounds: &Sounds, far: FarEnd) -> Outcome {
     let (mut line, mut ports) = Line::new(Box::new(leg), endpointer, mixer, Duration::from_secs(60)).unwrap();
     let mut speech = ports.take_speech().unwrap();
     let mut outcome = Outcome::default();
-    let question_at = BEGIN + sounds.greeting.len() + AFTER_GREETING;
-    let mut say: Vec<(usize, u32, &[Frame])> = vec![(BEGIN, 1, &sounds.greeting)];
+    let greeting: &[Frame] = if far.greeted { &sounds.greeting } else { &[] };
+    let question_at = BEGIN + greeting.len() + AFTER_GREETING;
+    let mut say: Vec<(usize, u32, &[Frame])> = vec![(BEGIN, 1, greeting)];
     let mut caller: Vec<(usize, &[i16], bool)> = Vec::new();
     if far.cut_in == CutIn::Greeting {
         caller.push((BEGIN + CUT_IN, &sounds.cut_in, true));
     } else {
         let answer_at = question_at + sounds.question.len() / FRAME_SAMPLES + AFTER_QUESTION;
         caller.push((question_at, &sounds.question, false));
-        say.push((answer_at, 2, &sounds.answer));
+        say.push((answer_at, 3, &sounds.answer));
         if far.cut_in == CutIn::Answer {
             caller.push((answer_at + CUT_IN, &sounds.cut_in, true));
         }
     }
-    let (last_at, _, last) = *say.last().unwrap();
-    let length = last_at + last.len() + TAIL;
+    let length = say.iter().map(|(at, _, frames)| at + frames.len() + TAIL).max().unwrap();
     let mut queue = VecDeque::new();
     // Frames of the present saying that have left, and how many it has.
     let (mut left, mut of) = (0, 0);
     let mut heard_question = far.cut_in == CutIn::Greeting;
+    let (mut held_on, mut placeholder_at) = (far.cut_in == CutIn::Greeting, None);
     for tick in 0..length {
         let now = start + PTIME * tick as u32;
+        if let Some(at) = placeholder_at.take() {
+            say.push((at, 2, &sounds.answer[..PLACEHOLDER]));
+            if far.cut_in == CutIn::Placeholder {
+                caller.push((at + GOES_ON, &sounds.cut_in, true));
+            }
+        }
         if let Some(&(_, generation, frames)) = say.iter().find(|(at, ..)| *at == tick) {
             queue.extend(frames.iter().map(|&frame| SpeechFrame::speech(generation, 0, frame)));
             queue.push_back(SpeechFrame::end_of_phrase(generation, 0));
@@ -274,11 +293,19 @@ pub fn call(sounds: &Sounds, far: FarEnd) -> Outcome {
         }
         while let Some(event) = ports.event() {
             match (event.what, talking) {
+                (Occurrence::Heard(Heard::Resumed { .. }), None) => outcome.false_resumptions += 1,
+                (Occurrence::Heard(Heard::Resumed { .. }), Some((at, _, true))) => {
+                    outcome.taken_after.get_or_insert(since(*at));
+                }
                 (Occurrence::Heard(Heard::Started { .. }), None) => outcome.false_starts += 1,
                 (Occurrence::Heard(Heard::Started { .. }), Some((at, _, true))) => {
                     outcome.taken_after.get_or_insert(since(*at));
                 }
                 (Occurrence::Heard(Heard::Started { .. }), Some(_)) => heard_question = true,
+                (Occurrence::Heard(Heard::SoftEnd { .. }), None) if heard_question && !held_on => {
+                    held_on = true;
+                    placeholder_at = Some(tick + 1);
+                }
                 (Occurrence::Heard(Heard::SoftEnd { .. }), None) => drop(ports.command(media::Command::Resume)),
                 _ => {}
             }
