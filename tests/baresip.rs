@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use offhook::codec::Codec;
 use offhook::config::{Config, Policy, Trunk, TrunkMode};
-use offhook::pcm::{RATE, wav};
+use offhook::pcm::{RATE, resample, wav};
 use offhook::phone::mouth::{Sent, Turn, Utterance};
 
 #[path = "support/network.rs"]
@@ -42,18 +43,20 @@ fn question() -> Vec<i16> {
     silence(2).chain(frames).chain(silence(30)).collect()
 }
 
-/// A folder with baresip's configuration: sound from and to files, these codecs, one interface, encrypted so if at all.
-fn write_baresip(folder: &Path, codecs: &str, encryption: Option<&str>) {
-    fs::write(folder.join("question.wav"), wav::write(RATE, 1, &question())).unwrap();
+/// A folder with baresip's configuration: sound from and to files, this codec, one interface, and what else is said of the account.
+fn write_baresip(folder: &Path, codec: Codec, account: &str) {
+    // baresip does not resample.
+    let question = resample::resample(&question(), RATE, codec.rate());
+    fs::write(folder.join("question.wav"), wav::write(codec.rate(), 1, &question)).unwrap();
     let here = folder.display();
     let config = format!(
         "sip_listen {ADDRESS}:0\nnet_interface oh0\naudio_source aufile,{here}/question.wav\nsnd_path {here}\n\
-         module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule srtp.so\nmodule aufile.so\nmodule sndfile.so\n\
+         module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule g722.so\nmodule srtp.so\nmodule aufile.so\nmodule sndfile.so\n\
          module_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:{CONTROL}\n"
     );
     fs::write(folder.join("config"), config).unwrap();
-    let encryption = encryption.map(|name| format!(";mediaenc={name}")).unwrap_or_default();
-    let account = format!("<sip:caller@{ADDRESS};transport=udp>;regint=0;audio_codecs={codecs}{encryption}\n");
+    let codec = format!("{}/{}/1", codec.name(), codec.rate());
+    let account = format!("<sip:caller@{ADDRESS};transport=udp>;regint=0;audio_codecs={codec}{account}\n");
     fs::write(folder.join("accounts"), account).unwrap();
 }
 
@@ -62,12 +65,12 @@ fn recording(folder: &Path) -> Vec<i16> {
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let file = files.into_iter().find(|path| path.to_string_lossy().ends_with("-dec.wav"));
     let sound = wav::read(&fs::read(file.expect("baresip recorded the call")).unwrap()).unwrap();
-    assert_eq!(sound.rate, RATE);
-    sound.samples
+    resample::resample(&sound.samples, sound.rate, RATE)
 }
 
-/// baresip, which encrypts so if at all, calls a trunk with such a policy, and hears all that there is to hear. What it said.
-fn call(encryption: Option<&str>, srtp: Policy) -> String {
+/// baresip calls in this codec, with this said of its account, over a trunk with such a policy, and hears all that there is to hear. What it
+/// said.
+fn call(codec: Codec, account: &str, srtp: Policy) -> String {
     let folder = tempfile::tempdir().unwrap();
     let network = Network::new(SET_UP);
     let offhook = env!("CARGO_BIN_EXE_offhook");
@@ -95,7 +98,7 @@ fn call(encryption: Option<&str>, srtp: Policy) -> String {
     run.args(["run", "--config", config.to_str().unwrap()]);
     let mut service = Service::start(run);
 
-    write_baresip(folder.path(), "PCMA/8000/1", encryption);
+    write_baresip(folder.path(), codec, account);
     let mut baresip = network.command("baresip");
     baresip.arg("-f").arg(folder.path()).args(["-t", "25", "-e", &format!("/dial sip:620@{}", service.address)]);
     let output = fs::File::create(folder.path().join("baresip.log")).unwrap();
@@ -111,7 +114,7 @@ fn call(encryption: Option<&str>, srtp: Policy) -> String {
 
     let said = fs::read(folder.path().join("baresip.log")).unwrap();
     let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(said.contains("Call established") && said.contains("PCMA"), "{said}");
+    assert!(said.contains("Call established") && said.contains(codec.name()), "{said}");
     let heard: Vec<_> = tones::stretches(&recording(folder.path())).iter().map(|stretch| stretch.sound).collect();
     assert_eq!(heard, [Greeting, Placeholder, Answer]);
     service.terminate();
@@ -121,18 +124,23 @@ fn call(encryption: Option<&str>, srtp: Policy) -> String {
 
 #[test]
 fn baresip_calls_and_hears_greeting_placeholder_and_answer() {
-    assert!(!call(None, Policy::Off).contains("SRTP"));
+    assert!(!call(Codec::Pcma, "", Policy::Off).contains("SRTP"));
+}
+
+#[test]
+fn baresip_hears_the_same_in_g722_and_in_packets_of_40_ms() {
+    call(Codec::G722, ";ptime=40", Policy::Off);
 }
 
 #[test]
 fn baresip_that_insists_on_srtp_hears_the_same() {
-    let said = call(Some("srtp-mand"), Policy::Required);
+    let said = call(Codec::Pcma, ";mediaenc=srtp-mand", Policy::Required);
     assert!(said.contains("SRTP is Enabled"), "{said}");
 }
 
 #[test]
 fn baresip_that_would_like_srtp_has_it_in_the_plain_profile() {
-    let said = call(Some("srtp"), Policy::Optional);
+    let said = call(Codec::Pcma, ";mediaenc=srtp", Policy::Optional);
     assert!(said.contains("SRTP is Enabled"), "{said}");
 }
 
@@ -170,7 +178,7 @@ fn baresip_presses_the_key_is_referred_to_the_person_and_offhook_is_out_of_it_at
     run.args(["run", "--config", config.to_str().unwrap()]);
     let mut service = Service::start(run);
 
-    write_baresip(folder.path(), "PCMU/8000/1", None);
+    write_baresip(folder.path(), Codec::Pcmu, "");
     let mut baresip = network.command("baresip");
     baresip.arg("-f").arg(folder.path()).args(["-t", "25", "-e", &format!("/dial sip:620@{}", service.address)]);
     let log = folder.path().join("baresip.log");
