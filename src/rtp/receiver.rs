@@ -52,7 +52,7 @@ pub struct ReceiverCounters {
     pub malformed: u64,
     /// Datagrams from sources other than the latched one.
     pub strangers: u64,
-    /// Packets of payload types that were not negotiated.
+    /// Packets of payload types that were not negotiated, or are not any more.
     pub unknown_payload: u64,
     /// Packets dropped because a second one had to confirm a jump or a new SSRC.
     pub unconfirmed: u64,
@@ -224,7 +224,8 @@ impl Receiver {
             reception.timing(packet.timestamp, arrival);
         }
         if codec.is_some_and(|codec| !self.changes_over(codec)) {
-            return Received::Speech;
+            self.counters.unknown_payload += 1;
+            return Received::UnknownPayload;
         }
         let (content, received) = match codec {
             Some(codec) => (Content::Speech(codec, packet.payload), Received::Speech),

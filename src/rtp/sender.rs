@@ -314,4 +314,54 @@ mod tests {
         assert_eq!(sent(&mut sender, false).0, 5);
         assert_eq!(sender.figures().timestamp, 320);
     }
+
+    /// The timestamps and lengths of what is sent in each of these ticks; `.` in place of the frame: the tick is skipped.
+    fn ticks(sender: &mut Sender, plan: &str) -> Vec<Vec<(u32, usize)>> {
+        let mut out = [0; MAX_PACKET_BYTES];
+        let mut tick = |what: char| {
+            let mut packets = Vec::new();
+            let mut length = if what == '.' {
+                sender.skip();
+                0
+            } else {
+                sender.packet(&[1000; FRAME_SAMPLES], false, &mut out)
+            };
+            while length > 0 {
+                let view = PacketView::parse(&out[..length]).unwrap();
+                packets.push((view.timestamp, view.payload.len()));
+                length = sender.poll(&mut out);
+            }
+            packets
+        };
+        plan.chars().map(&mut tick).collect()
+    }
+
+    #[test]
+    fn packets_are_as_long_as_the_far_side_wants_them() {
+        for (ms, plan, expected) in [
+            (10, "xx", vec![vec![(0, 80), (80, 80)], vec![(160, 80), (240, 80)]]),
+            (20, "xx", vec![vec![(0, 160)], vec![(160, 160)]]),
+            (30, "xxxx", vec![vec![], vec![(0, 240)], vec![(240, 240)], vec![]]),
+            (40, "xxxx", vec![vec![], vec![(0, 320)], vec![], vec![(320, 320)]]),
+            (60, "xxxx", vec![vec![], vec![], vec![(0, 480)], vec![]]),
+            (1000, "xxx", vec![vec![], vec![], vec![(0, 480)]]),
+            // What was said before a tick that was missed is not put behind it.
+            (40, "x.xx", vec![vec![], vec![], vec![(0, 160)], vec![(320, 320)]]),
+        ] {
+            for codec in Codec::ALL {
+                let mut sender = Sender::starting_at(codec, None, 7, 0, 0);
+                sender.set_ptime(Duration::from_millis(ms));
+                assert_eq!(ticks(&mut sender, plan), expected, "{ms} ms, {codec:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_digit_does_not_wait_for_a_packet_to_be_full_and_no_speech_is_lost_before_it() {
+        let mut sender = Sender::starting_at(Codec::G722, Some(101), 7, 0, 0);
+        sender.set_ptime(Duration::from_millis(60));
+        assert_eq!(ticks(&mut sender, "x"), [vec![]]);
+        assert!(sender.dial('9', Duration::from_millis(20)));
+        assert_eq!(ticks(&mut sender, "x"), [vec![(0, 160), (160, 4)]]);
+    }
 }

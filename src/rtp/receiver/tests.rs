@@ -277,3 +277,51 @@ fn a_peer_whose_sdp_moves_and_whose_packets_do_not_is_followed_after_a_moment() 
         assert_eq!(receiver.remote(), expected, "packet {n}");
     }
 }
+
+#[test]
+fn a_wide_codec_is_heard_wide_and_a_change_to_it_and_back_has_no_hole() {
+    let (mut receiver, mut peer, frames) = (receiver(), sender(), tone(700.0, 90));
+    let start = Instant::now();
+    for (n, frame) in frames.iter().enumerate() {
+        let now = start + PTIME * n as u32;
+        receiver.datagram(&packet(&mut peer, frame), address(1), now);
+        match n {
+            30 => receiver.renegotiate(Codec::G722, Some(101)),
+            32 => peer.renegotiate(Codec::G722, Some(101)),
+            60 => receiver.renegotiate(Codec::Pcmu, Some(101)),
+            63 => peer.renegotiate(Codec::Pcmu, Some(101)),
+            _ => {}
+        }
+        let mut out = [1; FRAME_SAMPLES];
+        let kind = receiver.pull(now + Duration::from_millis(5), &mut out);
+        assert_eq!(kind, FrameKind::Speech, "tick {n}");
+        assert_eq!(receiver.is_wide(), (33..64).contains(&n), "tick {n}");
+        assert!([0, 33, 64].contains(&n) || share_of(700.0, &out) > 0.98, "tick {n}: {}", share_of(700.0, &out));
+    }
+    assert_eq!((receiver.counters().jitter.lost, receiver.counters().jitter.received), (0, 90));
+}
+
+#[test]
+fn packets_of_any_length_are_heard_without_a_hole() {
+    for ms in [10, 20, 30, 40, 60] {
+        for codec in [Codec::Pcma, Codec::G722] {
+            let mut receiver = Receiver::new(codec, None, address(1), JITTER);
+            let mut peer = Sender::starting_at(codec, None, 9, 65_500, u32::MAX - 5000);
+            peer.set_ptime(Duration::from_millis(ms));
+            let (start, mut kinds) = (Instant::now(), Vec::new());
+            for (n, frame) in tone(440.0, 300).iter().enumerate() {
+                let now = start + PTIME * n as u32;
+                let mut bytes = [0; MAX_PACKET_BYTES];
+                let mut length = peer.packet(frame, false, &mut bytes);
+                while length > 0 {
+                    receiver.datagram(&bytes[..length], address(1), now);
+                    length = peer.poll(&mut bytes);
+                }
+                let mut out = [1; FRAME_SAMPLES];
+                kinds.push(receiver.pull(now + Duration::from_millis(5), &mut out));
+                assert!(n < 20 || share_of(440.0, &out) > 0.98, "{codec:?}, {ms} ms, tick {n}");
+            }
+            assert!(kinds[20..].iter().all(|kind| *kind == FrameKind::Speech), "{codec:?}, {ms} ms");
+        }
+    }
+}
