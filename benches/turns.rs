@@ -252,8 +252,8 @@ enum Resumption {
 fn resumption(chirp: &[i16], recording: &[u8]) -> Resumption {
     const HOP: usize = FRAME_SAMPLES / 4;
     /// Behind a pause and before it there must be so much to tell the place by; the fades at its edges tell nothing.
-    const PIECE: usize = 800;
-    const FADE: usize = 240;
+    const PIECE: usize = 1600;
+    const FADE: usize = 480;
     let header = wav::header(recording).ok().flatten().expect("the phone writes WAV");
     let heard: Vec<i16> =
         recording[header.data_at..].chunks_exact(4).map(|both| i16::from_le_bytes([both[2], both[3]])).collect();
@@ -263,20 +263,20 @@ fn resumption(chirp: &[i16], recording: &[u8]) -> Resumption {
         let run = voiced[at..].iter().take_while(|&&v| v == voiced[at]).count();
         let (from, to) = (at * HOP, (at + run) * HOP);
         at += run;
-        if voiced[at - run] || to - from < 480 || from < PIECE + FADE {
+        if voiced[at - run] || to - from < 960 || from < PIECE + FADE {
             continue;
         }
         // Of the sounds before a pause only the answer is from the chirp.
         let Some(left) = place(chirp, &heard[from - PIECE - FADE..from - FADE]) else { continue };
         let last = left + PIECE + FADE;
-        if last + 800 > chirp.len() {
+        if last + 1600 > chirp.len() {
             return Resumption::None;
         }
         let after = heard.get(to + FADE..to + FADE + PIECE).and_then(|after| place(chirp, after));
-        return match after.filter(|&right| right + 800 > last) {
+        return match after.filter(|&right| right + 1600 > last) {
             Some(right) => Resumption::Gap {
-                silent: (to - from) as f64 / 8.0,
-                lost: (right as f64 - FADE as f64 - last as f64) / 8.0,
+                silent: (to - from) as f64 / 16.0,
+                lost: (right as f64 - FADE as f64 - last as f64) / 16.0,
             },
             None => Resumption::Cut,
         };

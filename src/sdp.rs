@@ -1,9 +1,9 @@
-//! SDP offer and answer (RFC 3264, RFC 8866) for one audio stream of G.711 with telephone events (RFC 4733).
+//! SDP offer and answer (RFC 3264, RFC 8866) for one audio stream with telephone events (RFC 4733).
 //!
 //! `sdp-types` reads and writes the lines; what they mean is decided here. Of the offered audio lines the first acceptable one is
 //! taken, every other line is answered with port 0 in its place. The offer's first codec that we speak is chosen, so that both sides
-//! send the same. Static payload types 0 and 8 only. SRTP is agreed on by [`crypto`]; a line that gets it goes before one that does not.
-//! Not implemented: ICE, BUNDLE, RTCP multiplexing, DTLS-SRTP, host names in `c=`, other packet times than 20 ms in what we send.
+//! send the same. Static payload types only. SRTP is agreed on by [`crypto`]; a line that gets it goes before one that does not.
+//! Not implemented: ICE, BUNDLE, DTLS-SRTP, host names in `c=`, another packet time than 20 ms in what we ask for.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -120,7 +120,7 @@ pub enum Missing {
     #[error("no audio line over RTP/AVP; offer the profile RTP/AVP")]
     Profile,
     /// A codec that is spoken.
-    #[error("no audio line with PCMU or PCMA; enable G.711 at the peer")]
+    #[error("no audio line with G722, PCMU or PCMA; enable G.711 at the peer")]
     Codec,
 }
 
@@ -229,7 +229,7 @@ pub struct Negotiated {
     pub remote_rtcp: SocketAddr,
     /// RTCP shares the port of RTP (RFC 5761).
     pub rtcp_mux: bool,
-    /// The packet time the peer asks for, 20 ms when it does not say. We send 20 ms in any case.
+    /// The packet time the peer asks for, 20 ms when it does not say.
     pub ptime: Duration,
     /// Who sends, from our point of view.
     pub direction: Direction,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use offhook::gemini::live::{self, Live, Opening, SpeechDialogue, Talking, Told};
 use offhook::http::{BaseUrl, Http};
 use offhook::model::{END_CALL, FaultClass, FunctionResult};
+use offhook::pcm::FRAME_SAMPLES;
 use offhook::privacy::Secret;
 use offhook::simulator::faces::ears::{EarFault, Ears};
 use offhook::simulator::faces::live_speech::Mouth;
@@ -77,7 +78,7 @@ impl Dialogue {
 
     fn go_on(&mut self, sound: Duration) {
         for _ in 0..sound.as_millis() / 20 {
-            self.talking.audio(&[1000; 160]);
+            self.talking.audio(&[1000; FRAME_SAMPLES]);
         }
     }
 
@@ -126,11 +127,11 @@ async fn the_caller_is_answered_with_sound_at_our_rate_and_both_sides_are_writte
     dialogue.say(ms(1000));
     let answer = dialogue.answer().await;
     assert_eq!((answer.heard.as_str(), answer.words.trim()), ("where is my order", "It left yesterday."));
-    assert_eq!((answer.samples, answer.marks), (3 * 1600, vec!["ready", "complete"]));
+    assert_eq!((answer.samples, answer.marks), (3 * 10 * FRAME_SAMPLES, vec!["ready", "complete"]));
     dialogue.go_on(ms(500));
     dialogue.say(ms(300));
     let answer = dialogue.answer().await;
-    assert_eq!((answer.words.trim(), answer.samples), ("It is there.", 3 * 1600));
+    assert_eq!((answer.words.trim(), answer.samples), ("It is there.", 3 * 10 * FRAME_SAMPLES));
     let seen = dialogue.options.ears.seen();
     assert_eq!(seen[0].control, ["activityStart", "activityEnd", "activityStart", "activityEnd"]);
     assert!((ms(1290)..ms(1310)).contains(&seen[0].sound) && seen[0].discarded.is_zero(), "{seen:?}");
@@ -148,7 +149,7 @@ async fn a_caller_who_speaks_into_the_answer_stops_it() {
     dialogue.go_on(ms(300));
     let rest = dialogue.answer().await;
     assert_eq!(rest.marks, ["interrupted"]);
-    assert!(rest.samples < 7 * 1600, "{rest:?}");
+    assert!(rest.samples < 7 * 10 * FRAME_SAMPLES, "{rest:?}");
     dialogue.talking.ended();
     // The same answer again: the script counts whole ones.
     assert!(dialogue.answer().await.marks.contains(&"complete"));

@@ -106,7 +106,7 @@ async fn a_caller_is_answered_by_the_model_that_speaks_turn_after_turn() {
 /// A voice of about 200 ms, as a cough or an "mm" is.
 fn cough() -> Utterance {
     let mut sound = samples(&say("Huh"));
-    sound.truncate(8 * 200);
+    sound.truncate(16 * 200);
     Utterance::from_sound(&sound, "a cough").unwrap()
 }
 
@@ -151,8 +151,8 @@ async fn a_cough_over_the_answer_takes_nothing_of_it_and_the_model_does_not_hear
 async fn who_goes_on_after_a_pause_is_heard_whole_and_answered_once() {
     let house = Talkative::open(face(ms(900), &["At once.", "At once."])).await;
     let words =
-        [samples(&say("I would like to order a taxi")), vec![0; 8 * 450], samples(&say("for tomorrow morning"))];
-    let said = ms(words.iter().map(|part| part.len() as u64 / 8).sum());
+        [samples(&say("I would like to order a taxi")), vec![0; 16 * 450], samples(&say("for tomorrow morning"))];
+    let said = ms(words.iter().map(|part| part.len() as u64 / 16).sum());
     let sentence = Utterance::from_sound(&words.concat(), "a sentence with a pause").unwrap();
     let call = house.call(vec![sentence]).await;
     assert_eq!((call.sounds().last(), spoken(&call).div_ceil(WORD)), (Some(&Live), 2), "{:?}", call.heard);
@@ -194,7 +194,7 @@ async fn when_the_model_is_lost_before_it_answers_the_same_turn_is_answered_in_w
         })
         .await;
         let question = say(QUESTION);
-        let length = ms(samples(&question).len() as u64 / 8);
+        let length = ms(samples(&question).len() as u64 / 16);
         let call = house.call(vec![question, say(ANOTHER)]).await;
         assert_eq!(call.sounds()[..2], [Placeholder, Answer], "{:?}", call.heard);
         assert!(!call.sounds().contains(&Live), "{:?}", call.heard);
@@ -320,7 +320,7 @@ async fn the_model_is_told_who_calls_and_a_caller_who_speaks_at_once_is_not_lost
         })
         .await;
         let question = say(QUESTION);
-        let said = ms(samples(&question).len() as u64 / 8);
+        let said = ms(samples(&question).len() as u64 / 16);
         let mut script = house.house.options(vec![question]);
         script.from = DANA.into();
         let call = house.house.call(script).await.unwrap();

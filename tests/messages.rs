@@ -34,7 +34,7 @@ impl Machine {
         let store = Store::open(&Voicemail { enabled: true, folder: messages, ..Voicemail::default() }).unwrap();
         let at = |second: u64| UNIX_EPOCH + Duration::from_secs(1_795_374_900 + second);
         let from = || Note { caller: NUMBER.into(), call: "a@b".into() };
-        let recording = Recording { samples: vec![1000; 12_000], ended: Ended::Silence, wide: false };
+        let recording = Recording { samples: vec![1000; 24_000], ended: Ended::Silence, wide: false };
         let message = store.save(at(0), from(), &recording).unwrap().id;
         let wish = store.note(at(60), from(), "tomorrow morning").unwrap().id;
         Self { folder, config, store, message, wish }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use offhook::config::{Config, Engine, Language};
 use offhook::http::Http;
 use offhook::model::FaultClass;
+use offhook::pcm::FRAME_SAMPLES;
 use offhook::recogniser::{self, Listening, Recognised, Recogniser, Recognition};
 use offhook::simulator::faces::ears::{EarFault, Ears};
 use offhook::simulator::faces::wyoming_asr::WyomingEars;
@@ -65,7 +66,7 @@ impl Ear {
     /// So much sound, in frames.
     fn speak(&mut self, sound: Duration) {
         for _ in 0..sound.as_millis() / 20 {
-            self.listening.audio(&[1000; 160]);
+            self.listening.audio(&[1000; FRAME_SAMPLES]);
         }
     }
 
@@ -153,7 +154,10 @@ async fn each_engine_is_told_language_and_words_as_it_wants_them() {
     for (engine, told) in [
         (Engine::Gemini, r#""languageCodes":["he-IL"]"#),
         (Engine::Gemini, r#""customVocabulary":["Levi"]"#),
-        (Engine::Deepgram, "encoding=mulaw&endpointing=300&interim_results=true&keyterm=Levi&language=he&model=nova-3"),
+        (
+            Engine::Deepgram,
+            "encoding=linear16&endpointing=300&interim_results=true&keyterm=Levi&language=he&model=nova-3",
+        ),
         (Engine::Wyoming, r#"{"language":"he"}"#),
     ] {
         let mut ear = Ear::open_with(engine, ears(&["yes"]), |config| {

@@ -57,16 +57,16 @@ async fn espeak_speaks_every_language_at_the_level_asked_for() {
             spoken(&voice, Say { text: text.into(), language, ends: Ends::Sentence, answer: AnswerId::default() })
                 .await
                 .unwrap();
-        assert!(pieces.iter().all(|piece| (160..=480).contains(&piece.len())), "{language:?}");
+        assert!(pieces.iter().all(|piece| (320..=960).contains(&piece.len())), "{language:?}");
         let sound = pieces.concat();
         let level = level::active_dbfs(&sound).unwrap();
         assert!((level - settings.level_dbfs).abs() < 3.0, "{language:?}: {level}");
         assert!(level::peak_dbfs(&sound) < -0.1);
         let first = sound.iter().position(|s| s.unsigned_abs() > 200).unwrap();
-        assert!(first <= 80, "{language:?}: {first} samples of silence at the start");
+        assert!(first <= 160, "{language:?}: {first} samples of silence at the start");
         let last = sound.iter().rposition(|s| s.unsigned_abs() > 200).unwrap();
         let pause = sound.len() - 1 - last;
-        assert!((1600..=1640).contains(&pause), "{language:?}: a pause of {pause} samples");
+        assert!((3200..=3280).contains(&pause), "{language:?}: a pause of {pause} samples");
     }
 }
 
@@ -75,7 +75,7 @@ async fn a_clause_is_followed_by_a_shorter_pause_than_a_sentence() {
     let voice = CommandSynthesizer::new(&Voice::default()).unwrap();
     let clause = spoken(&voice, say("Of course", Ends::Clause)).await.unwrap().concat().len();
     let sentence = spoken(&voice, say("Of course", Ends::Sentence)).await.unwrap().concat().len();
-    assert_eq!(sentence - clause, 960);
+    assert_eq!(sentence - clause, 1920);
 }
 
 #[tokio::test]
@@ -88,21 +88,21 @@ async fn text_without_a_word_is_silently_nothing() {
 async fn any_rate_comes_out_at_eight_kilohertz() {
     let folder = tempfile::tempdir().unwrap();
     for rate in [8000u32, 16000, 22050, 24000, 44100] {
-        let sine = tone::sine(500.0 * 8000.0 / rate as f32, -12.0, rate as usize);
+        let sine = tone::sine_at(rate, 500.0, -12.0, rate as usize);
         let file = wav_file(folder.path(), rate, &sine);
         let voice = CommandSynthesizer::new(&script(&format!("cat >/dev/null; cat {file}"))).unwrap();
         voice.warm(Language::En).await.unwrap();
         let sound = spoken(&voice, say("x", Ends::Clause)).await.unwrap().concat();
-        assert!(sound.len().abs_diff(8000 + 640) <= 2, "{rate}: {}", sound.len());
+        assert!(sound.len().abs_diff(16_000 + 1280) <= 2, "{rate}: {}", sound.len());
         assert!(tone::share_of(500.0, &sound[100..7900]) > 0.99, "{rate}");
-        assert!((level::active_dbfs(&sound[..8000]).unwrap() + 20.0).abs() < 0.5, "{rate}");
+        assert!((level::active_dbfs(&sound[..16_000]).unwrap() + 20.0).abs() < 0.5, "{rate}");
     }
 }
 
 #[tokio::test]
 async fn a_voice_that_writes_bare_samples_is_understood() {
     let folder = tempfile::tempdir().unwrap();
-    let sine = tone::sine(500.0 * 8000.0 / 22050.0, -12.0, 22050);
+    let sine = tone::sine_at(22050, 500.0, -12.0, 22050);
     let file = wav_file(folder.path(), 22050, &sine);
     // As Piper does with --output-raw.
     let command_answer = "raw:22050".parse().unwrap();
@@ -110,7 +110,7 @@ async fn a_voice_that_writes_bare_samples_is_understood() {
     let voice = CommandSynthesizer::new(&voice).unwrap();
     voice.check(Language::En).await.unwrap();
     let sound = spoken(&voice, say("x", Ends::Clause)).await.unwrap().concat();
-    assert!(sound.len().abs_diff(8000 + 640) <= 2, "{}", sound.len());
+    assert!(sound.len().abs_diff(16_000 + 1280) <= 2, "{}", sound.len());
     assert!(tone::share_of(500.0, &sound[100..7900]) > 0.99);
 }
 
@@ -130,7 +130,7 @@ fn documented(program: &str, folder: &Path, stand_in: &str) -> Vec<String> {
 #[tokio::test]
 async fn the_command_lines_of_piper_and_flite_are_those_that_they_take() {
     let folder = tempfile::tempdir().unwrap();
-    let sine = |rate: u32| tone::sine(500.0 * 8000.0 / rate as f32, -12.0, rate as usize);
+    let sine = |rate: u32| tone::sine_at(rate, 500.0, -12.0, rate as usize);
     let file = |rate| wav_file(folder.path(), rate, &sine(rate));
     // Piper reads lines and writes bare samples; flite speaks an argument, and waits for ever where it is to read and to write a pipe.
     let piper = format!(
@@ -144,7 +144,7 @@ async fn the_command_lines_of_piper_and_flite_are_those_that_they_take() {
         let voice = Voice { command, command_answer: answer.parse().unwrap(), en: "en_US".into(), ..Voice::default() };
         let voice = CommandSynthesizer::new(&voice).unwrap();
         let sound = spoken(&voice, say("Good morning.", Ends::Clause)).await.unwrap().concat();
-        assert!(sound.len().abs_diff(8000 + 640) <= 2, "{program}: {}", sound.len());
+        assert!(sound.len().abs_diff(16_000 + 1280) <= 2, "{program}: {}", sound.len());
         assert!(tone::share_of(500.0, &sound[100..7900]) > 0.99, "{program}");
     }
 }
@@ -152,7 +152,7 @@ async fn the_command_lines_of_piper_and_flite_are_those_that_they_take() {
 #[tokio::test]
 async fn the_sound_is_given_while_the_program_still_writes() {
     let folder = tempfile::tempdir().unwrap();
-    let file = wav_file(folder.path(), 8000, &tone::sine(500.0, -12.0, 8000));
+    let file = wav_file(folder.path(), 8000, &tone::sine_at(8000, 500.0, -12.0, 8000));
     let gate = folder.path().join("gate");
     assert!(std::process::Command::new("mkfifo").arg(&gate).status().unwrap().success());
     let text = format!("cat >/dev/null; head -c 8044 {file}; read x <{}; tail -c +8045 {file}", gate.display());
@@ -169,13 +169,13 @@ async fn the_sound_is_given_while_the_program_still_writes() {
         samples += piece.len();
     }
     speaking.await.unwrap().unwrap();
-    assert_eq!(samples, 8000 + 640);
+    assert_eq!(samples, 16_000 + 1280);
 }
 
 #[tokio::test]
 async fn a_process_waits_for_each_phrase_and_one_that_died_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
-    let file = wav_file(folder.path(), 8000, &tone::sine(500.0, -12.0, 1600));
+    let file = wav_file(folder.path(), 8000, &tone::sine_at(8000, 500.0, -12.0, 1600));
     let log = folder.path().join("pids");
     let voice = script(&format!("echo $$ >>{}; cat >/dev/null; cat {file}", log.display()));
     let voice = CommandSynthesizer::new(&voice).unwrap();
@@ -196,7 +196,7 @@ async fn a_process_waits_for_each_phrase_and_one_that_died_is_replaced() {
     while is_alive(waiting) {
         tokio::task::yield_now().await;
     }
-    assert_eq!(spoken(&voice, say("x", Ends::Clause)).await.unwrap().concat().len(), 1600 + 640);
+    assert_eq!(spoken(&voice, say("x", Ends::Clause)).await.unwrap().concat().len(), 3200 + 1280);
 }
 
 /// Neither gone nor waiting to be reaped.
@@ -208,7 +208,7 @@ fn is_alive(pid: u32) -> bool {
 #[tokio::test]
 async fn cancelling_and_hanging_up_kill_the_process_and_are_no_fault() {
     let folder = tempfile::tempdir().unwrap();
-    let file = wav_file(folder.path(), 8000, &tone::sine(500.0, -12.0, 8000));
+    let file = wav_file(folder.path(), 8000, &tone::sine_at(8000, 500.0, -12.0, 8000));
     for hang_up in [false, true] {
         let log = folder.path().join(format!("pid{hang_up}"));
         let text = format!("cat >/dev/null; echo $$ >{}; cat {file}; exec tail -f /dev/null", log.display());
@@ -245,7 +245,7 @@ async fn each_way_to_fail_is_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let silence = wav_file(folder.path(), 8000, &[0; 8000]);
     assert!(matches!(fault(&format!("cat >/dev/null; cat {silence}")).await, Fault::Silent { .. }));
-    let sound = wav_file(folder.path(), 8000, &tone::sine(500.0, -12.0, 8000));
+    let sound = wav_file(folder.path(), 8000, &tone::sine_at(8000, 500.0, -12.0, 8000));
     let stalls = format!("cat >/dev/null; cat {sound}; exec tail -f /dev/null");
     assert!(matches!(fault(&stalls).await, Fault::Stalled { .. }));
     let endless = format!("cat >/dev/null; head -c 40 {sound}; printf '\\377\\377\\377\\177'; exec yes");

@@ -27,7 +27,7 @@ fn ms(ms: u64) -> Duration {
 /// A voice of about 200 ms, as a cough or an "mm" is.
 fn cough() -> Utterance {
     let mut sound = samples(&say("Huh"));
-    sound.truncate(8 * 200);
+    sound.truncate(16 * 200);
     Utterance::from_sound(&sound, "a cough").unwrap()
 }
 
@@ -80,7 +80,7 @@ struct Doubtful;
 
 impl EndOfTurn for Doubtful {
     fn judge(&self, spoken: Spoken<'_>) -> Hint {
-        if spoken.samples.len() > 8 * 500 { Hint::Open } else { Hint::Unknown }
+        if spoken.samples.len() > 16 * 500 { Hint::Open } else { Hint::Unknown }
     }
 }
 
@@ -121,14 +121,14 @@ async fn without_speculation_the_request_waits_for_the_soft_end() {
 async fn a_caller_who_goes_on_over_the_placeholder_is_in_one_turn_and_the_model_is_told_what_was_heard() {
     let house = House::open(|_, cloud| cloud.first_token = ms(1500)).await;
     let words =
-        [samples(&say("I would like to order a taxi")), vec![0; 8 * 900], samples(&say("for tomorrow morning"))];
+        [samples(&say("I would like to order a taxi")), vec![0; 16 * 900], samples(&say("for tomorrow morning"))];
     let sentence = Utterance::from_sound(&words.concat(), "a sentence with a long pause").unwrap();
     let call = house.call(house.options(vec![sentence])).await.unwrap();
     assert_eq!(call.sounds(), [Placeholder, Answer], "{:?}", call.heard);
     let seen = house.simulator.seen();
     let last = seen.last().unwrap();
     assert_eq!((last.caller_turns, last.audio.len()), (1, 1));
-    let said: Duration = ms(words.iter().map(|part| part.len() as u64 / 8).sum());
+    let said: Duration = ms(words.iter().map(|part| part.len() as u64 / 16).sum());
     assert!(last.audio[0].duration + ms(100) > said, "{:?} of {said:?}", last.audio[0].duration);
     assert!(last.json.contains("a tone for the placeholder"), "{}", last.json);
     assert!(!seen[0].json.contains("a tone for the placeholder"), "{}", seen[0].json);

@@ -83,7 +83,7 @@ fn path(preset: VoicePreset) -> &'static str {
     match preset {
         VoicePreset::GoogleCloud => "/v1/text:synthesize",
         VoicePreset::Azure => "/cognitiveservices/v1",
-        VoicePreset::ElevenLabs => "/v1/text-to-speech/{{voice}}/stream?output_format=pcm_8000",
+        VoicePreset::ElevenLabs => "/v1/text-to-speech/{{voice}}/stream?output_format=pcm_16000",
         VoicePreset::OpenAi => "/v1/audio/speech",
         VoicePreset::Gemini => "/v1beta/models/{{model}}:streamGenerateContent?alt=sse",
         _ => "/synthesize",
@@ -226,13 +226,13 @@ async fn a_custom_interface_is_spoken_to_by_url_alone() {
 /// A voice on this machine that hums at 300 Hz for half a second.
 fn offline(folder: &std::path::Path) -> Arc<dyn Synthesizer> {
     let file = folder.join("hum.wav");
-    std::fs::write(&file, wav::write(8000, 1, &tone::sine(300.0, -12.0, 4000))).unwrap();
+    std::fs::write(&file, wav::write(pcm::RATE, 1, &tone::sine(300.0, -12.0, 8000))).unwrap();
     let command = ["sh", "-c", &format!("cat >/dev/null; cat {}", file.display())].map(String::from).to_vec();
     Arc::new(CommandSynthesizer::new(&Voice { command, ..quiet() }).unwrap())
 }
 
 fn is_offline(sound: &[i16]) -> bool {
-    sound.len().abs_diff(4000) <= 2 && tone::share_of(300.0, &sound[100..3900]) > 0.95
+    sound.len().abs_diff(8000) <= 2 && tone::share_of(300.0, &sound[200..7800]) > 0.95
 }
 
 /// What can go wrong before the first sound.
@@ -306,7 +306,7 @@ async fn a_phrase_that_breaks_off_ends_there_and_the_next_is_the_other_voices() 
                 "{what}: {network}"
             );
             let share = tone::share_of(marker(text).0, &heard.sound[200..heard.sound.len() - 200]);
-            assert!(share > 0.9 && heard.sound.len() < 8000, "{what}: {share}, {}", heard.sound.len());
+            assert!(share > 0.9 && heard.sound.len() < 16_000, "{what}: {share}, {}", heard.sound.len());
             // What was delivered lasts 0.7 s, and 0.4 s of silence are allowed behind it.
             assert!(begun.elapsed() < Duration::from_secs(2), "{what}: {:?}", begun.elapsed());
             assert!(voice.changed_voice(AnswerId { call: 1, answer: 1 }));

@@ -38,7 +38,7 @@ impl Mailbox {
     /// A message; its name.
     fn message(&self, second: u64) -> String {
         let from = Note { caller: "+972501234567".into(), call: "a@b".into() };
-        let recording = Recording { samples: vec![1000; 800], ended: Ended::Silence, wide: false };
+        let recording = Recording { samples: vec![1000; 1600], ended: Ended::Silence, wide: false };
         let at = UNIX_EPOCH + Duration::from_secs(1_795_374_900 + second);
         let message = self.store.save(at, from, &recording).unwrap();
         self.saved.notify_one();

@@ -63,7 +63,8 @@ async fn listen(
     if query.contains_key("utterance_end_ms") && !is("interim_results", &["true"]) {
         return bad("utterance_end_ms needs interim_results.");
     }
-    let bytes_a_second = if is("encoding", &["mulaw"]) { 8000 } else { 16_000 };
+    let rate = if is("sample_rate", &["8000"]) { 8000 } else { 16_000 };
+    let bytes_a_second = if is("encoding", &["mulaw"]) { rate } else { 2 * rate };
     let mut opening: Vec<String> = query.iter().map(|(key, value)| format!("{key}={value}")).collect();
     opening.sort();
     let ears = options.ears.clone();
