@@ -72,7 +72,7 @@ fn voice(folder: &Path, first_audio_ms: u64, seconds: f32) -> String {
     let chirp = folder.join(format!("chirp-{seconds}.wav"));
     let to = 300.0 + 300.0 * seconds;
     sox(
-        &["-n", "-r", "8000", "-b", "16", &chirp.display().to_string()],
+        &["-n", "-r", "16000", "-b", "16", &chirp.display().to_string()],
         &format!("synth {seconds} sine 300:{to} gain -6"),
     );
     let script = format!("cat > /dev/null; sleep 0.{first_audio_ms:03}; cat {}", chirp.display());
@@ -205,7 +205,7 @@ fn cough(folder: &Path, appliance: &Appliance, rounds: usize) {
         ("\"mm\" of 350 ms", "synth 0.35 triangle 130:115 lowpass 900 fade 0.04 0.35 0.08 gain -n -10"),
     ] {
         let file = folder.join("cough.wav").display().to_string();
-        sox(&["-n", "-r", "8000", "-b", "16", &file], effects);
+        sox(&["-n", "-r", "16000", "-b", "16", &file], effects);
         let rounds = rounds.max(1);
         let records: Vec<String> =
             (0..rounds).map(|round| folder.join(format!("cough-{round}.wav")).display().to_string()).collect();

@@ -16,9 +16,9 @@ const TAPS: [f32; 14] = [
     0.011_228_358,
     -0.007_077_851_3,
     0.004_187_305,
-    -0.002_257_415_1,
+    -0.002_257_415,
     0.001_045_397_4,
-    -0.000_350_729_72,
+    -0.000_350_729_7,
 ];
 const SIDE: usize = TAPS.len();
 /// Samples before the newest one that the filter reaches.
