@@ -409,8 +409,9 @@ fn codec_of(media: &Media, payload_type: u8) -> Option<Codec> {
     match rtpmap(media, payload_type) {
         None => Some(codec),
         Some(_) => {
-            let name = format!("{}/{}", codec.name(), codec.clock_rate());
-            is_mapped(media, payload_type, &name).then_some(codec)
+            // Some say the true rate of G.722, which the RFC does not.
+            let is = |rate: u32| is_mapped(media, payload_type, &format!("{}/{rate}", codec.name()));
+            (is(codec.clock_rate()) || is(codec.rate())).then_some(codec)
         }
     }
 }

@@ -21,6 +21,8 @@ use crate::pcm::{self, Frame, telephone};
 const LATCH_EXPIRY: Duration = Duration::from_secs(2);
 /// After a move the old source may still be heard for so long; from then on it counts as one that did not move.
 const FORMER_GRACE: Duration = Duration::from_millis(500);
+/// So many packets in a row of a codec of the other rate are no stragglers.
+const CHOSEN: u8 = 3;
 /// Static payload type of comfort noise (RFC 3389).
 const COMFORT_NOISE: u8 = 13;
 
@@ -52,7 +54,7 @@ pub struct ReceiverCounters {
     pub malformed: u64,
     /// Datagrams from sources other than the latched one.
     pub strangers: u64,
-    /// Packets of payload types that were not negotiated, or are not any more.
+    /// Packets of payload types that are not spoken, and stragglers in a codec of another rate than the present one's.
     pub unknown_payload: u64,
     /// Packets dropped because a second one had to confirm a jump or a new SSRC.
     pub unconfirmed: u64,
@@ -74,8 +76,6 @@ pub struct ReceiverCounters {
 #[derive(Debug)]
 pub struct Receiver {
     codec: Codec,
-    /// What was agreed before: the far side needs a moment to change over, and what it has sent is under way.
-    former_codec: Option<Codec>,
     telephone_event: Option<u8>,
     /// What SDP says.
     announced: SocketAddr,
@@ -91,6 +91,8 @@ pub struct Receiver {
     /// Whether the second one is.
     wide: bool,
     doubler: Doubler,
+    /// Packets in a row of the rate that is not in use.
+    elsewhere: u8,
     dtmf: DtmfDetector,
     counters: ReceiverCounters,
 }
@@ -101,7 +103,6 @@ impl Receiver {
     pub fn new(codec: Codec, telephone_event: Option<u8>, remote: SocketAddr, jitter: Duration) -> Self {
         Self {
             codec,
-            former_codec: None,
             telephone_event,
             announced: remote,
             latched: None,
@@ -112,6 +113,7 @@ impl Receiver {
             jitter: [telephone::RATE, pcm::RATE].map(|rate| JitterBuffer::new(jitter, rate, codec.clock_rate())),
             wide: codec.is_wide(),
             doubler: Doubler::default(),
+            elsewhere: 0,
             dtmf: DtmfDetector::default(),
             counters: ReceiverCounters::default(),
         }
@@ -130,12 +132,10 @@ impl Receiver {
         }
     }
 
-    /// A new answer changed codec or payload type of telephone events. What waits, and what still comes in the old codec, is heard.
+    /// A new answer changed codec or payload type of telephone events. What still comes in the old codec is heard; what waits
+    /// is, too, unless the new one has another rate.
     pub fn renegotiate(&mut self, codec: Codec, telephone_event: Option<u8>) {
-        let former = std::mem::replace(&mut self.codec, codec);
-        if former != codec {
-            self.former_codec = Some(former);
-        }
+        self.codec = codec;
         self.telephone_event = telephone_event;
     }
 
@@ -148,7 +148,7 @@ impl Receiver {
     pub fn counters(&self) -> ReceiverCounters {
         let buffer = self.buffer();
         let (delay, target) = (buffer.delay(), buffer.target());
-        ReceiverCounters { jitter: buffer.counters(), delay, target, ..self.counters }
+        ReceiverCounters { jitter: buffer.counters_at(pcm::RATE), delay, target, ..self.counters }
     }
 
     /// The figures of the present source, for RTCP; `None` before its first packet.
@@ -175,18 +175,23 @@ impl Receiver {
     }
 
     /// Whether what comes in `codec` is heard. The first that comes in the one agreed on, of another rate than before, is where the far side
-    /// has changed over; what still comes in the one before belongs to the past.
+    /// has changed over; what still comes in the one before belongs to the past. In any other, several in a row say that the far side
+    /// has chosen it: an answer may name more than one.
     fn changes_over(&mut self, codec: Codec) -> bool {
         if codec.is_wide() == self.wide {
+            self.elsewhere = 0;
             return true;
         }
-        if codec == self.codec {
+        self.elsewhere = self.elsewhere.saturating_add(1);
+        let follows = codec == self.codec || self.elsewhere >= CHOSEN;
+        if follows {
+            self.elsewhere = 0;
             let [narrow, wide] = &mut self.jitter;
             let (from, to) = if self.wide { (wide, narrow) } else { (narrow, wide) };
             to.succeed(from, codec.clock_rate());
             self.wide = codec.is_wide();
         }
-        codec == self.codec
+        follows
     }
 
     /// Takes a datagram that came from `from` at `arrival`.
@@ -196,8 +201,10 @@ impl Receiver {
             self.counters.malformed += 1;
             return Received::Malformed;
         };
-        let spoken = [Some(self.codec), self.former_codec].into_iter().flatten();
-        let codec = spoken.into_iter().find(|codec| codec.payload_type() == packet.payload_type);
+        // All codecs have static payload types, and an answer that names several lets the peer send any of them (RFC 3264 §6.1). Only the
+        // one agreed on makes a source known.
+        let codec = Codec::from_payload_type(packet.payload_type);
+        let codec = codec.filter(|codec| *codec == self.codec || self.latched == Some(from));
         let event = Some(packet.payload_type) == self.telephone_event;
         if codec.is_none() && !event && packet.payload_type != COMFORT_NOISE {
             self.counters.unknown_payload += 1;

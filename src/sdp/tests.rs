@@ -238,3 +238,18 @@ proptest! {
         let _ = parse_answer(&bytes, &OFF);
     }
 }
+
+#[test]
+fn g722_is_taken_under_either_rate_that_devices_write() {
+    for rate in [8000, 16000] {
+        let offer = ASTERISK
+            .replace("RTP/AVP 8 0 101", "RTP/AVP 9 101")
+            .replace("rtpmap:8 PCMA/8000", &format!("rtpmap:9 G722/{rate}"));
+        let (text, negotiated) = answer(&offer).unwrap();
+        assert_eq!(negotiated.codec, Codec::G722);
+        assert!(
+            text.contains("m=audio 16384 RTP/AVP 9 101\r\n") && text.contains("a=rtpmap:9 G722/8000\r\n"),
+            "{text}"
+        );
+    }
+}

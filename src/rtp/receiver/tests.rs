@@ -325,3 +325,28 @@ fn packets_of_any_length_are_heard_without_a_hole() {
         }
     }
 }
+
+#[test]
+fn a_peer_that_sends_another_codec_of_its_answer_is_followed_and_a_stranger_is_not() {
+    let mut receiver = Receiver::new(Codec::G722, None, address(1), JITTER);
+    let (start, frames) = (Instant::now(), tone(500.0, 60));
+    let mut peer = Sender::starting_at(Codec::G722, None, 9, 0, 0);
+    for (n, frame) in frames.iter().enumerate() {
+        let now = start + PTIME * n as u32;
+        if n == 20 {
+            peer.renegotiate(Codec::Pcma, None);
+        }
+        let stranger = packet(&mut Sender::new(Codec::Pcmu, None), &SILENCE);
+        assert_ne!(receiver.datagram(&stranger, address(7), now), Received::Speech);
+        receiver.datagram(&packet(&mut peer, frame), address(1), now);
+        let mut out = [1; FRAME_SAMPLES];
+        receiver.pull(now + Duration::from_millis(5), &mut out);
+        assert_eq!(receiver.is_wide(), n < 22, "tick {n}");
+        assert!(n == 0 || (20..25).contains(&n) || share_of(500.0, &out) > 0.98, "tick {n}: {}", share_of(500.0, &out));
+    }
+    // One that comes late from before is heard by nobody.
+    peer.renegotiate(Codec::G722, None);
+    receiver.renegotiate(Codec::Pcma, None);
+    let late = packet(&mut peer, &frames[0]);
+    assert_eq!(receiver.datagram(&late, address(1), start + PTIME * 60), Received::UnknownPayload);
+}
