@@ -16,7 +16,7 @@ use super::turn::Spoken;
 use crate::codec::{Codec, Encoder, HouseDecoder};
 use crate::leg::buffering::Buffering;
 use crate::pcm::telephone::FRAME_SAMPLES as STEP;
-use crate::pcm::{FRAME_SAMPLES, PTIME, SILENCE, tone};
+use crate::pcm::{FRAME_SAMPLES, PTIME, SILENCE, samples_in, tone};
 use crate::rtp::dtmf::{DIGITS, Dtmf, DtmfDetector};
 use crate::rtp::packet::{HEADER_BYTES, PacketView, write_packet};
 use crate::rtp::sender::SenderFigures;
@@ -319,7 +319,7 @@ impl Talked {
     /// Both sides as the socket saw them: stereo, left the caller, right the far side, interleaved, 16 kHz.
     pub fn recording(&self) -> Vec<i16> {
         let at = |when: Option<Instant>| {
-            let offset = when.map_or(0, |when| when.saturating_duration_since(self.answered).as_micros() / 125);
+            let offset = when.map_or(0, |when| samples_in(when.saturating_duration_since(self.answered)));
             (offset as usize).min(self.said.len() + ROOM * FRAME_SAMPLES)
         };
         let said_at = at(self.first_sent);

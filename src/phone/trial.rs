@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::codec::Codec;
 use crate::leg::buffering::{BufferGathering, Buffering};
-use crate::pcm::{SILENCE, telephone};
+use crate::pcm::{self, SILENCE, telephone};
 use crate::rtp::jitter::{Content, JitterBuffer};
 
 /// As `[rtp] jitter_ms` is by default.
@@ -43,7 +43,7 @@ impl Trial {
         self.buffer.pull(now, &mut frame[..samples]);
         // Before the first packet there is no delay.
         if self.ssrc.is_some() {
-            self.gathering.look(self.buffer.counters(), self.buffer.delay(), self.buffer.target());
+            self.gathering.look(self.buffer.counters_at(pcm::RATE), self.buffer.delay(), self.buffer.target());
         }
     }
 

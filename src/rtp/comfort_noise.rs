@@ -9,13 +9,15 @@ use fastrand::Rng;
 const MAX_ORDER: usize = 12;
 /// The loudest level, in −dBov.
 const LOUDEST: u8 = 30;
-/// The level moves to a new one over about so many samples.
-const GLIDE: f32 = 400.0;
+/// The level moves to a new one over about so long.
+const GLIDE_MS: f32 = 50.0;
 
 /// A source of noise.
 #[derive(Debug, Clone)]
 pub(super) struct ComfortNoise {
     random: Rng,
+    /// In samples.
+    glide: f32,
     reflection: [f32; MAX_ORDER],
     order: usize,
     state: [f32; MAX_ORDER],
@@ -27,9 +29,11 @@ pub(super) struct ComfortNoise {
 }
 
 impl ComfortNoise {
-    pub(super) fn new() -> Self {
+    /// Noise at `rate` samples a second. The spectrum of RFC 3389 is that of the sender's rate; one of another moves with it.
+    pub(super) fn new(rate: u32) -> Self {
         let mut noise = Self {
             random: Rng::with_seed(3389),
+            glide: rate as f32 * GLIDE_MS / 1000.0,
             reflection: [0.0; MAX_ORDER],
             order: 0,
             state: [0.0; MAX_ORDER],
@@ -61,7 +65,7 @@ impl ComfortNoise {
             return;
         }
         for sample in out {
-            self.heard += (self.wanted - self.heard) / GLIDE;
+            self.heard += (self.wanted - self.heard) / self.glide;
             // Uniform noise of deviation 1.
             let white = (self.random.f32() * 2.0 - 1.0) * 3f32.sqrt();
             *sample = (self.filter(white) * self.gain * self.heard).clamp(-32768.0, 32767.0) as i16;
@@ -111,7 +115,7 @@ mod tests {
     use crate::pcm::telephone::share_of;
 
     fn heard(payload: &[u8]) -> Vec<i16> {
-        let mut noise = ComfortNoise::new();
+        let mut noise = ComfortNoise::new(8000);
         noise.handle_payload(payload);
         let mut out = vec![0; 80_000];
         noise.fill(&mut out);
@@ -147,14 +151,14 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..200 {
             let payload: Vec<u8> = (0..random.usize(..40)).map(|_| random.u8(..)).collect();
-            let mut noise = ComfortNoise::new();
+            let mut noise = ComfortNoise::new(8000);
             noise.handle_payload(&payload);
             let mut out = [0; 4000];
             noise.fill(&mut out);
             assert!(rms_dbfs(&out) < -20.0, "{payload:?}");
         }
         let mut out = [1; 160];
-        ComfortNoise::new().fill(&mut out);
+        ComfortNoise::new(8000).fill(&mut out);
         assert_eq!(out, [0; 160]);
     }
 }

@@ -198,7 +198,7 @@ impl JitterBuffer {
             strip: Strip::new(rate),
             decoder: Decoder::new(),
             concealment: Concealment::new(rate),
-            noise: ComfortNoise::new(),
+            noise: ComfortNoise::new(rate),
             epoch: None,
             newest: None,
             playing: false,
@@ -221,9 +221,20 @@ impl JitterBuffer {
         }
     }
 
-    /// What happened so far.
+    /// What happened so far, in samples of the buffer.
     pub fn counters(&self) -> JitterCounters {
         self.counters
+    }
+
+    /// What happened so far, in samples at `rate`.
+    pub fn counters_at(&self, rate: u32) -> JitterCounters {
+        let at = |samples: u64| samples * u64::from(rate) / u64::from(self.rate);
+        JitterCounters {
+            concealed_samples: at(self.counters.concealed_samples),
+            stretched_samples: at(self.counters.stretched_samples),
+            shortened_samples: at(self.counters.shortened_samples),
+            ..self.counters
+        }
     }
 
     /// Speech that waits to be played.
@@ -245,6 +256,7 @@ impl JitterBuffer {
     /// Forgets the source, not the counters: for a new SSRC.
     pub fn reset(&mut self) {
         self.packets.clear();
+        self.decoder = Decoder::new();
         self.begin_anew();
     }
 
@@ -252,8 +264,8 @@ impl JitterBuffer {
     pub fn succeed(&mut self, before: &mut Self, clock_rate: u32) {
         self.reset();
         self.clock_rate = clock_rate;
-        self.decoder = Decoder::new();
-        self.counters = std::mem::take(&mut before.counters);
+        self.counters = before.counters_at(self.rate);
+        before.counters = JitterCounters::default();
     }
 
     /// Takes a packet. A sequence number far off is believed at once: whoever calls has had it confirmed.
