@@ -290,7 +290,7 @@ fn speak(voice: &str, text: &str) -> Vec<i16> {
         .expect("sox is installed");
     espeak.wait().expect("espeak-ng ends");
     let mut samples: Vec<i16> = raw.stdout.as_chunks().0.iter().map(|&bytes| i16::from_le_bytes(bytes)).collect();
-    let active = level::active_dbfs(&samples).expect("espeak-ng speaks");
+    let active = level::active_dbfs_at(offhook::pcm::telephone::RATE, &samples).expect("espeak-ng speaks");
     level::apply_gain(&mut samples, LEVEL_DBFS - active);
     samples
 }

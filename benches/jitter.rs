@@ -77,7 +77,7 @@ fn speech() -> Vec<i16> {
                 Command::new("espeak-ng").args(["--stdout", "-v", voice, text]).output().expect("espeak-ng runs");
             let sound = wav::read(&spoken.stdout).expect("espeak-ng makes a WAV");
             let mut samples = resample::resample(&sound.samples, sound.rate, RATE);
-            let gain = -23.0 - level::active_dbfs(&samples).expect("espeak-ng speaks");
+            let gain = -23.0 - level::active_dbfs_at(RATE, &samples).expect("espeak-ng speaks");
             level::apply_gain(&mut samples, gain);
             speech.extend(samples);
             speech.extend([0; 4000]);

@@ -37,7 +37,7 @@ fn no_voice_is_taken_for_a_key_however_it_is_pitched_and_however_loud() {
                 Command::new("espeak-ng").args(["-v", voice, "-s", rate, "-p", pitch, "--stdout", "--", text]).output();
             let sound = wav::read(&output.expect("espeak-ng is installed").stdout).expect("espeak-ng speaks");
             let mut samples = resample::resample(&sound.samples, sound.rate, RATE);
-            let active = level::active_dbfs(&samples).expect("espeak-ng speaks");
+            let active = level::active_dbfs_at(RATE, &samples).expect("espeak-ng speaks");
             level::apply_gain(&mut samples, -17.0 - active);
             seconds += samples.len() / RATE as usize;
             let mut tones = KeyTones::new();

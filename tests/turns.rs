@@ -80,7 +80,7 @@ struct Doubtful;
 
 impl EndOfTurn for Doubtful {
     fn judge(&self, spoken: Spoken<'_>) -> Hint {
-        if spoken.samples.len() > 16 * 500 { Hint::Open } else { Hint::Unknown }
+        if spoken.samples.len() > 8 * 500 { Hint::Open } else { Hint::Unknown }
     }
 }
 

@@ -68,6 +68,11 @@ impl Recordings {
         self.wide = frame.wide;
     }
 
+    /// Whether what is heard has more than the telephone band.
+    pub fn is_wide(&self) -> bool {
+        self.wide
+    }
+
     /// The caller speaks from this sample on; within a turn that goes on, the first onset counts.
     pub fn began(&mut self, onset_sample: u64) {
         self.passed_over = None;

@@ -273,7 +273,7 @@ impl Case {
         let mut random = fastrand::Rng::with_seed(self.seed);
         let (mut sound, turns) = self.clean(voices, &mut random)?;
         if let (Some(noise), Some(snr_db)) = (self.noise, self.snr_db) {
-            let dbfs = level::active_dbfs(&sound).unwrap_or(LEVEL_DBFS) - snr_db as f32;
+            let dbfs = level::active_dbfs_at(RATE, &sound).unwrap_or(LEVEL_DBFS) - snr_db as f32;
             let noise = noise::make(noise, sound.len(), dbfs, babble, &mut random);
             for (sample, noise) in sound.iter_mut().zip(noise) {
                 *sample = sample.saturating_add(noise);

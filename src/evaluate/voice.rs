@@ -76,7 +76,7 @@ fn espeak(words: &Words) -> Result<Speech, EvaluationError> {
     // Room for the peaks that resampling and filtering make.
     level::apply_gain(&mut sound.samples, -6.0);
     let mut samples = line::telephone_band(&resample::resample(&sound.samples, sound.rate, RATE));
-    let active = level::active_dbfs(&samples).ok_or_else(|| failed(format!("{:?} is silent", words.text)))?;
+    let active = level::active_dbfs_at(RATE, &samples).ok_or_else(|| failed(format!("{:?} is silent", words.text)))?;
     level::apply_gain(&mut samples, LEVEL_DBFS - active);
     let hops = || samples.chunks(HOP);
     let (Some(first), Some(last)) = (hops().position(is_voiced), hops().rposition(is_voiced)) else {

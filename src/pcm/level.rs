@@ -30,9 +30,14 @@ pub fn apply_gain(samples: &mut [i16], gain_db: f32) {
 
 /// RMS over the voiced 20 ms pieces only, so that pauses do not lower the figure; `None` when all is silent.
 pub fn active_dbfs(samples: &[i16]) -> Option<f32> {
+    active_dbfs_at(super::RATE, samples)
+}
+
+/// The same at another rate.
+pub fn active_dbfs_at(rate: u32, samples: &[i16]) -> Option<f32> {
     let mut power = 0.0;
     let mut count = 0usize;
-    for piece in samples.chunks(super::FRAME_SAMPLES).filter(|piece| rms_dbfs(piece) > VOICED_DBFS) {
+    for piece in samples.chunks((rate as usize / 50).max(1)).filter(|piece| rms_dbfs(piece) > VOICED_DBFS) {
         power += piece.iter().map(|&s| f64::from(s) * f64::from(s)).sum::<f64>();
         count += piece.len();
     }

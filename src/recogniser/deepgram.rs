@@ -108,8 +108,11 @@ impl Protocol for Speaking {
     fn audio(&mut self, samples: &[i16], out: &mut Vec<Message>) {
         // An empty message closes the stream.
         if !samples.is_empty() {
-            let bytes: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
-            out.push(Message::Binary(Bytes::from(bytes)));
+            // An utterance that is said again is long.
+            for piece in samples.chunks(RATE as usize) {
+                let bytes: Vec<u8> = piece.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+                out.push(Message::Binary(Bytes::from(bytes)));
+            }
         }
     }
 

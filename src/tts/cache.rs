@@ -23,7 +23,7 @@ use crate::pcm::{FRAME_SAMPLES, RATE};
 use crate::sentence::{Digits, Ends, language_of, speakable_with};
 
 /// What a file begins with; another version is another sound.
-const MAGIC: &[u8; 8] = b"OHVOICE2";
+const MAGIC: &[u8; 8] = b"OHVOICE3";
 /// Behind it the digest of the samples.
 const HEAD: usize = MAGIC.len() + 32;
 /// No phrase is larger: a minute.

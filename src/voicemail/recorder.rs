@@ -80,9 +80,9 @@ impl Recorder {
         }
     }
 
-    /// Whether what is heard from now on has more than the telephone band.
+    /// Some of it has more than the telephone band.
     pub fn set_wide(&mut self, wide: bool) {
-        self.wide = wide;
+        self.wide |= wide;
     }
 
     /// A frame of the caller's sound, with its place on the time line of what is heard. What was lost before it is silence.

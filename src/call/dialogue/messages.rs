@@ -22,7 +22,9 @@ impl Dialogue {
         let config = &self.parts.config.voicemail;
         let limits = voicemail::Limits { longest: config.longest, silence_end: config.silence_end };
         let spoken = if tone { Vec::new() } else { self.recordings.since_began() };
-        self.message = Some(Recorder::new(now, limits, spoken));
+        let mut recorder = Recorder::new(now, limits, spoken);
+        recorder.set_wide(self.recordings.is_wide());
+        self.message = Some(recorder);
     }
 
     /// What the ear tells of somebody who leaves a message.

@@ -217,7 +217,7 @@ async fn azure(State(options): Options, headers: HeaderMap, body: Bytes) -> Answ
     let fault = options.voices.begin("azure", &voice.text, name, locale);
     refuse(fault, refusal)?;
     let sound = raw(&samples(&voice.text, 16_000, fault));
-    Ok(options.voices.answer("audio/basic", sound, 16_000, fault))
+    Ok(options.voices.answer("audio/basic", sound, 32_000, fault))
 }
 
 async fn elevenlabs(
