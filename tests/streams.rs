@@ -53,10 +53,13 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind(ANY_PORT).and_then(|socket| socket.local_addr()).unwrap().port()
 }
 
+/// It listens over TCP in any case, and two that look for a port by themselves at once may find the same.
 fn sipp(arguments: &[&str], peer: &str) -> Child {
+    let port = (!arguments.contains(&"-p")).then(|| ["-p".to_owned(), free_port().to_string()]);
     Command::new("sipp")
         .args(["-i", "127.0.0.1", "-nostdin", "-timeout", "15s", "-timeout_error", "-t", "t1", "-s", "620"])
         .args(arguments)
+        .args(port.into_iter().flatten())
         .arg(peer)
         .current_dir(env!("CARGO_TARGET_TMPDIR"))
         .stdout(Stdio::piped())
