@@ -85,7 +85,7 @@ async fn text_without_a_word_is_silently_nothing() {
 }
 
 #[tokio::test]
-async fn any_rate_comes_out_at_eight_kilohertz() {
+async fn any_rate_comes_out_at_the_rate_of_the_house() {
     let folder = tempfile::tempdir().unwrap();
     for rate in [8000u32, 16000, 22050, 24000, 44100] {
         let sine = tone::sine_at(rate, 500.0, -12.0, rate as usize);

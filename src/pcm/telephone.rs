@@ -17,12 +17,12 @@ pub const SILENCE: Frame = [0; FRAME_SAMPLES];
 
 /// How long `samples` samples last at [`RATE`].
 pub const fn duration(samples: u64) -> Duration {
-    Duration::from_micros(samples * 1_000_000 / RATE as u64)
+    super::duration_at(RATE, samples)
 }
 
 /// How many samples at [`RATE`] last `duration`.
 pub const fn samples_in(duration: Duration) -> u64 {
-    duration.as_micros() as u64 * RATE as u64 / 1_000_000
+    super::samples_at(RATE, duration)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::cuts::Stored;
 use super::played::PlayableClip;
 use super::shaped::Shaped;
 
-/// Larger files are refused; half an hour at 8 kHz is far below.
+/// Larger files are refused; a quarter of an hour at 16 kHz is below.
 const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// What describes a set, in its folder.

@@ -37,7 +37,7 @@ use super::conceal::{Concealment, FADED_MS};
 use crate::codec::{Codec, Decoder};
 use crate::pcm::level;
 
-/// Longest payload that is taken: 60 ms of G.711.
+/// Longest payload that is taken, and sent: 60 ms at 64 kbit/s.
 pub const MAX_PAYLOAD_BYTES: usize = 480;
 /// Sound is never held back for longer than this.
 pub const CAP: Duration = Duration::from_millis(200);

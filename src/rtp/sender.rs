@@ -8,12 +8,11 @@
 use std::time::Duration;
 
 use super::dtmf::{DtmfGenerator, EventPacket};
+use super::jitter::MAX_PAYLOAD_BYTES;
 use super::packet::{PacketView, write_packet};
 use crate::codec::{Codec, Encoder};
 use crate::pcm::{Frame, PTIME, telephone};
 
-/// Longest payload: 60 ms at 64 kbit/s.
-const MAX_PAYLOAD_BYTES: usize = 480;
 /// Room that any packet of [`Sender`] fits into.
 pub const MAX_PACKET_BYTES: usize = super::packet::HEADER_BYTES + MAX_PAYLOAD_BYTES;
 /// Sound that waits: less than a packet, and a tick.
