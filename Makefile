@@ -1,9 +1,9 @@
 # Two commands for a fresh Debian 12 with Rust: `make demo` makes a call and lets you listen to it, `make test` passes the tests.
 
-# What a test needs beside Rust: a C compiler (ring), a voice, SIP peers (sipp, baresip, Kamailio), a DNS server, certificates, networks with a
+# What a test needs beside Rust: a C compiler (ring), cmake (libopus), ALSA (cpal), a voice, SIP peers (sipp, baresip, Kamailio), a DNS server, certificates, networks with a
 # NAT, a sound tool, the unit checker.
-PACKAGES = gcc libc6-dev espeak-ng sip-tester baresip-core kamailio kamailio-tls-modules dnsmasq-base openssl iproute2 nftables sox systemd
-DEMO_PACKAGES = gcc libc6-dev espeak-ng
+PACKAGES = gcc libc6-dev cmake make pkg-config libasound2-dev espeak-ng sip-tester baresip-core kamailio kamailio-tls-modules dnsmasq-base openssl iproute2 nftables sox systemd
+DEMO_PACKAGES = gcc libc6-dev cmake make pkg-config libasound2-dev espeak-ng
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 LANG_OF_CALL ?= en
 OUT ?= demo-out
