@@ -2,7 +2,7 @@
 //!
 //! `sdp-types` reads and writes the lines; what they mean is decided here. Of the offered audio lines the first acceptable one is
 //! taken, every other line is answered with port 0 in its place. The offer's first codec that we speak is chosen, so that both sides
-//! send the same. Static payload types only. SRTP is agreed on by [`crypto`]; a line that gets it goes before one that does not.
+//! send the same. SRTP is agreed on by [`crypto`]; a line that gets it goes before one that does not.
 //! Not implemented: ICE, BUNDLE, DTLS-SRTP, host names in `c=`, another packet time than 20 ms in what we ask for.
 
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use sdp_types::{Attribute, Connection, Media, Origin, Session, Time};
 use thiserror::Error;
 
-use crate::codec::Codec;
+use crate::codec::{Codec, TelephoneEvents, opus};
 use crate::pcm::PTIME;
 
 pub mod crypto;
@@ -120,7 +120,7 @@ pub enum Missing {
     #[error("no audio line over RTP/AVP; offer the profile RTP/AVP")]
     Profile,
     /// A codec that is spoken.
-    #[error("no audio line with G722, PCMU or PCMA; enable G.711 at the peer")]
+    #[error("no audio line with a codec of rtp.codecs; enable G.711 at the peer")]
     Codec,
 }
 
@@ -219,10 +219,10 @@ pub struct LocalMedia {
 /// What both sides agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Negotiated {
-    /// The codec of both directions, with its static payload type.
+    /// The codec of both directions, with its payload type.
     pub codec: Codec,
-    /// The payload type of telephone events, if the peer takes them.
-    pub telephone_event: Option<u8>,
+    /// Telephone events, if the peer takes them.
+    pub telephone_event: Option<TelephoneEvents>,
     /// Where the peer says it wants RTP; the address is unspecified when it is on hold in the manner of RFC 2543 (`c=0.0.0.0`).
     pub remote: SocketAddr,
     /// Where the peer wants RTCP.
@@ -251,9 +251,14 @@ impl Offer {
         parse(bytes).map(|description| Self { description })
     }
 
-    /// Answers the offer: the description for the 200 OK and what was agreed.
-    pub fn answer(&self, local: &LocalMedia, security: &MediaSecurity) -> Result<(Vec<u8>, Negotiated), SdpError> {
-        let (chosen, negotiated, tag) = choose(&self.description, Described::Offer, security)?;
+    /// Answers the offer with the first of its codecs that is among `codecs`: the description for the 200 OK and what was agreed.
+    pub fn answer(
+        &self,
+        local: &LocalMedia,
+        codecs: &[Codec],
+        security: &MediaSecurity,
+    ) -> Result<(Vec<u8>, Negotiated), SdpError> {
+        let (chosen, negotiated, tag) = choose(&self.description, Described::Offer, codecs, security)?;
         let remote = negotiated.remote.ip();
         if remote.is_ipv4() != local.address.is_ipv4() && !remote.is_unspecified() {
             return Err(SdpError::IpVersion { remote, local: local.address });
@@ -261,7 +266,8 @@ impl Offer {
         let mut answer = description(local);
         for (n, offered) in self.description.medias.iter().enumerate() {
             answer.medias.push(if n == chosen {
-                let mut media = audio(local, &offered.proto, &[negotiated.codec], negotiated.telephone_event);
+                let mut media =
+                    audio(local, &offered.proto, &[negotiated.codec], negotiated.telephone_event.as_slice());
                 media.attributes.push(Attribute::new(negotiated.direction.name()));
                 if negotiated.rtcp_mux {
                     media.attributes.push(Attribute::new(RTCP_MUX));
@@ -279,7 +285,7 @@ impl Offer {
     }
 }
 
-/// Makes an offer of `codecs`, most wanted first, with telephone events as payload type 101.
+/// Makes an offer of `codecs`, most wanted first, with telephone events for each of their clock rates.
 pub fn make_offer(local: &LocalMedia, codecs: &[Codec], security: &MediaSecurity) -> Vec<u8> {
     make_offer_with(local, codecs, None, security)
 }
@@ -293,8 +299,8 @@ fn make_offer_with(
 ) -> Vec<u8> {
     let mut offer = description(local);
     let (profile, crypto) = security.offer(agreed.map(|agreed| agreed.secure_profile));
-    let telephone_event = agreed.and_then(|agreed| agreed.telephone_event).or(Some(101));
-    let mut media = audio(local, profile, codecs, telephone_event);
+    let events = offered_events(codecs, agreed);
+    let mut media = audio(local, profile, codecs, &events);
     media.attributes.push(Attribute::new(Direction::SendRecv.name()));
     if agreed.is_some_and(|agreed| agreed.rtcp_mux) {
         media.attributes.push(Attribute::new(RTCP_MUX));
@@ -304,8 +310,8 @@ fn make_offer_with(
     write(&offer)
 }
 
-/// Reads the answer to an offer made by [`make_offer`] with the same `security`.
-pub fn parse_answer(bytes: &[u8], security: &MediaSecurity) -> Result<Negotiated, SdpError> {
+/// Reads the answer to an offer made by [`make_offer`] with the same `codecs` and `security`.
+pub fn parse_answer(bytes: &[u8], codecs: &[Codec], security: &MediaSecurity) -> Result<Negotiated, SdpError> {
     if bytes.is_empty() {
         return Err(SdpError::NoAnswer);
     }
@@ -313,7 +319,7 @@ pub fn parse_answer(bytes: &[u8], security: &MediaSecurity) -> Result<Negotiated
     if answer.medias.first().is_some_and(|media| media.port == 0) {
         return Err(SdpError::Declined);
     }
-    choose(&answer, Described::Answer, security).map(|(_, negotiated, _)| negotiated)
+    choose(&answer, Described::Answer, codecs, security).map(|(_, negotiated, _)| negotiated)
 }
 
 fn parse(bytes: &[u8]) -> Result<Session, SdpError> {
@@ -331,6 +337,7 @@ fn parse(bytes: &[u8]) -> Result<Session, SdpError> {
 fn choose(
     description: &Session,
     described: Described,
+    codecs: &[Codec],
     security: &MediaSecurity,
 ) -> Result<(usize, Negotiated, Option<u32>), SdpError> {
     let (mut plain, mut refused) = (None, None);
@@ -339,7 +346,8 @@ fn choose(
             continue;
         }
         let payload_types = || media.fmt.split_ascii_whitespace().filter_map(|fmt| fmt.parse::<u8>().ok());
-        let Some(codec) = payload_types().find_map(|pt| codec_of(media, pt)) else { continue };
+        let wanted = |codec: &Codec| codecs.iter().any(|ours| ours.is_kind_of(*codec));
+        let Some(codec) = payload_types().find_map(|pt| codec_of(media, pt).filter(wanted)) else { continue };
         let crypto = media.get_attribute_values("crypto").flatten();
         let (srtp, tag) = match security.agree(described, is_secure(media), crypto) {
             Ok(agreed) => agreed.unzip(),
@@ -351,8 +359,7 @@ fn choose(
         if srtp.is_none() && plain.is_some() {
             continue;
         }
-        let telephone_event =
-            payload_types().find(|&pt| (96..128).contains(&pt) && is_mapped(media, pt, "telephone-event/8000"));
+        let telephone_event = events_of(media, codec.clock_rate()).or_else(|| events_of(media, 8000));
         let line = n + 1;
         let address = address_of(description, media, line)?;
         let remote = SocketAddr::new(address, media.port);
@@ -403,8 +410,40 @@ fn missing(description: &Session) -> Missing {
     }
 }
 
-/// The codec of a static payload type, unless an `a=rtpmap` gives it another meaning.
+/// Telephone events of this clock rate. Those of a codec have its own (RFC 4733 §2.1), but many peers offer 8000 beside any codec.
+fn events_of(media: &Media, clock_rate: u32) -> Option<TelephoneEvents> {
+    let encoding = format!("telephone-event/{clock_rate}");
+    let mut payload_types = media.fmt.split_ascii_whitespace().filter_map(|fmt| fmt.parse::<u8>().ok());
+    let payload_type = payload_types.find(|&pt| DYNAMIC.contains(&pt) && is_mapped(media, pt, &encoding))?;
+    Some(TelephoneEvents { payload_type, clock_rate })
+}
+
+/// Telephone events for the clock rate of each codec; those in use stay what they are.
+fn offered_events(codecs: &[Codec], agreed: Option<&Negotiated>) -> Vec<TelephoneEvents> {
+    let mut events: Vec<TelephoneEvents> = agreed.and_then(|agreed| agreed.telephone_event).into_iter().collect();
+    for clock_rate in codecs.iter().map(|codec| codec.clock_rate()) {
+        if events.iter().any(|known| known.clock_rate == clock_rate) {
+            continue;
+        }
+        let usual = if clock_rate == 8000 { 101 } else { 110 };
+        let taken = |pt: &u8| {
+            events.iter().any(|known| known.payload_type == *pt)
+                || codecs.iter().any(|codec| codec.payload_type() == *pt)
+        };
+        let free = std::iter::once(usual).chain(DYNAMIC).find(|pt| !taken(pt));
+        events.extend(free.map(|payload_type| TelephoneEvents { payload_type, clock_rate }));
+    }
+    events
+}
+
+/// The codec of a payload type: a dynamic one as `a=rtpmap` says, a static one unless that gives it another meaning.
 fn codec_of(media: &Media, payload_type: u8) -> Option<Codec> {
+    if DYNAMIC.contains(&payload_type) {
+        // Two channels in any case, whatever is sent (RFC 7587 §7).
+        let is_opus = rtpmap(media, payload_type)?.eq_ignore_ascii_case(Codec::Opus(opus::Format::OURS).rtpmap());
+        return is_opus
+            .then(|| Codec::Opus(opus::Format::parse(payload_type, fmtp(media, payload_type).unwrap_or(""))));
+    }
     let codec = Codec::from_payload_type(payload_type)?;
     match rtpmap(media, payload_type) {
         None => Some(codec),
@@ -418,9 +457,19 @@ fn codec_of(media: &Media, payload_type: u8) -> Option<Codec> {
 
 /// The encoding that `a=rtpmap` gives a payload type.
 fn rtpmap(media: &Media, payload_type: u8) -> Option<&str> {
-    media.get_attribute_values("rtpmap").flatten().find_map(|value| {
-        let (number, encoding) = value.trim().split_once(|c: char| c.is_ascii_whitespace())?;
-        (number.parse() == Ok(payload_type)).then_some(encoding.trim())
+    attribute_of(media, "rtpmap", payload_type)
+}
+
+/// The parameters that `a=fmtp` gives a payload type.
+fn fmtp(media: &Media, payload_type: u8) -> Option<&str> {
+    attribute_of(media, "fmtp", payload_type)
+}
+
+/// What an attribute says of a payload type.
+fn attribute_of<'a>(media: &'a Media, attribute: &'a str, payload_type: u8) -> Option<&'a str> {
+    media.get_attribute_values(attribute).flatten().find_map(|value| {
+        let (number, said) = value.trim().split_once(|c: char| c.is_ascii_whitespace())?;
+        (number.parse() == Ok(payload_type)).then_some(said.trim())
     })
 }
 
@@ -444,6 +493,9 @@ fn unicast(text: &str) -> Option<IpAddr> {
     let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
     (!address.is_multicast() && !broadcast).then_some(address)
 }
+
+/// Payload types that `a=rtpmap` gives a meaning (RFC 3551 §6).
+const DYNAMIC: std::ops::Range<u8> = 96..128;
 
 /// RFC 5761 §5.1.1.
 const RTCP_MUX: &str = "rtcp-mux";
@@ -505,17 +557,21 @@ fn description(local: &LocalMedia) -> Session {
     description
 }
 
-fn audio(local: &LocalMedia, proto: &str, codecs: &[Codec], telephone_event: Option<u8>) -> Media {
+fn audio(local: &LocalMedia, proto: &str, codecs: &[Codec], events: &[TelephoneEvents]) -> Media {
     let mut payload_types: Vec<u8> = codecs.iter().map(|codec| codec.payload_type()).collect();
-    payload_types.extend(telephone_event);
+    payload_types.extend(events.iter().map(|events| events.payload_type));
     let payload_types: Vec<String> = payload_types.iter().map(u8::to_string).collect();
     let mut media = bare("audio", local.port, proto, &payload_types.join(" "));
     for codec in codecs {
-        let map = format!("{} {}/{}", codec.payload_type(), codec.name(), codec.clock_rate());
-        media.attributes.push(Attribute::with_value("rtpmap", map));
+        let payload_type = codec.payload_type();
+        media.attributes.push(Attribute::with_value("rtpmap", format!("{payload_type} {}", codec.rtpmap())));
+        if let Codec::Opus(_) = codec {
+            let parameters = format!("{payload_type} {}", opus::Format::parameters());
+            media.attributes.push(Attribute::with_value("fmtp", parameters));
+        }
     }
-    if let Some(payload_type) = telephone_event {
-        media.attributes.push(Attribute::with_value("rtpmap", format!("{payload_type} telephone-event/8000")));
+    for TelephoneEvents { payload_type, clock_rate } in events {
+        media.attributes.push(Attribute::with_value("rtpmap", format!("{payload_type} telephone-event/{clock_rate}")));
         media.attributes.push(Attribute::with_value("fmtp", format!("{payload_type} 0-15")));
     }
     media.attributes.push(Attribute::with_value("ptime", PTIME.as_millis()));

@@ -335,9 +335,9 @@ async fn a_caller_behind_a_bad_network_is_still_answered() {
     let media = LocalMedia { address: LOOPBACK, port: relay.near.port(), session_id: 1, version: 1 };
     let mut call = agent.invite(&house.uri(), sdp::make_offer(&media, &Codec::ALL, &MediaSecurity::OFF)).await.unwrap();
     let (mut dialog, answer) = soon("the answer", call.answered()).await.unwrap();
-    let agreed = sdp::parse_answer(&answer, &MediaSecurity::OFF).unwrap();
+    let agreed = sdp::parse_answer(&answer, &Codec::ALL, &MediaSecurity::OFF).unwrap();
     let wires = Wires { rtp, rtcp, remote: relay.far, remote_rtcp: agreed.remote_rtcp, keys: None };
-    let agreed = Agreed { codec: agreed.codec, event_payload_type: agreed.telephone_event };
+    let agreed = Agreed { codec: agreed.codec, events: agreed.telephone_event };
     let options = house.options(vec![say(QUESTION)]);
     let caller = Caller::new(Instant::now(), agreed, options.utterances, options.clips, options.script);
     let talking = phone::run::start(wires, caller, Arc::default()).unwrap();

@@ -51,8 +51,8 @@ impl Drop for Phone {
 async fn talk(socket: UdpSocket, ear: Arc<Mutex<Ear>>) {
     socket.set_nonblocking(true).unwrap();
     let mut every = tokio::time::interval(PTIME);
-    let mut sender = Sender::new(Codec::Pcma, Some(101));
-    let mut decoder = HouseDecoder::new();
+    let mut sender = Sender::new(Codec::Pcma, Some(101.into()));
+    let mut decoder = HouseDecoder::new(Codec::Pcmu);
     loop {
         every.tick().await;
         let mut ear = ear.lock().unwrap();
@@ -93,7 +93,8 @@ impl Phone {
     }
 
     fn described(&self, answer: &[u8]) {
-        self.ear.lock().unwrap().remote = Some(sdp::parse_answer(answer, &sdp::MediaSecurity::OFF).unwrap().remote);
+        self.ear.lock().unwrap().remote =
+            Some(sdp::parse_answer(answer, &Codec::ALL, &sdp::MediaSecurity::OFF).unwrap().remote);
     }
 
     fn say(&self, sound: &[i16]) {

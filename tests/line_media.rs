@@ -85,14 +85,14 @@ impl Drop for Phone {
 /// Sends a frame every 20 ms and takes what comes, for ever.
 async fn talk(rtp: UdpSocket, voice: Arc<Mutex<Voice>>, ssrc: u32) {
     let mut every = tokio::time::interval(PTIME);
-    let mut sender = Sender::starting_at(Codec::Pcmu, Some(101), ssrc, 1, 1);
-    let mut decoder = HouseDecoder::new();
+    let mut sender = Sender::starting_at(Codec::Pcmu, Some(101.into()), ssrc, 1, 1);
+    let mut decoder = HouseDecoder::new(Codec::Pcmu);
     let mut packet = [0; MAX_PACKET_BYTES];
     loop {
         every.tick().await;
         let (remote, length) = {
             let mut voice = voice.lock().unwrap();
-            sender.renegotiate(voice.codec, Some(101));
+            sender.renegotiate(voice.codec, Some(101.into()));
             let frame = voice.to_say.pop_front().unwrap_or(SILENCE);
             (voice.remote, sender.packet(&frame, false, &mut packet))
         };
@@ -563,7 +563,8 @@ async fn a_call_that_we_place_listens_to_early_media_and_greets_after_the_answer
     let voice = Arc::new(Mutex::new(Voice::new()));
     let (port, talking) = Phone::line(&voice, 9).await;
     let media = sdp::LocalMedia { address: LOOPBACK, port, session_id: 3, version: 1 };
-    let (answer, _) = sdp::Offer::parse(offer.as_bytes()).unwrap().answer(&media, &sdp::MediaSecurity::OFF).unwrap();
+    let (answer, _) =
+        sdp::Offer::parse(offer.as_bytes()).unwrap().answer(&media, &Codec::ALL, &sdp::MediaSecurity::OFF).unwrap();
     voice.lock().unwrap().remote = media_port(&offer).map(|port| (LOOPBACK, port).into());
     // A ringing tone, and an announcement in which somebody speaks.
     voice.lock().unwrap().to_say.extend(samples(&say(QUESTION)).as_chunks::<FRAME_SAMPLES>().0);
@@ -630,7 +631,8 @@ async fn a_call_that_we_place_through_a_trunk_is_secured_as_the_trunk_says() {
     let (ended, _) = tokio::join!(place("secure", CancellationToken::new()), async {
         let incoming = soon("the secure call", calls.recv()).await.unwrap();
         assert!(String::from_utf8_lossy(&incoming.offer).contains(" RTP/SAVP "));
-        let (answer, agreed) = sdp::Offer::parse(&incoming.offer).unwrap().answer(&media, &security).unwrap();
+        let (answer, agreed) =
+            sdp::Offer::parse(&incoming.offer).unwrap().answer(&media, &Codec::ALL, &security).unwrap();
         let mut dialog = incoming.answer(answer).await.unwrap();
         let mut inbound = Inbound::new(Protocol::Rtp, &agreed.srtp.unwrap());
         let mut packet = [0; 2048];

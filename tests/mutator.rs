@@ -189,6 +189,6 @@ fn damaged_challenges_and_credentials_are_refused() {
 fn damaged_descriptions_of_media_are_refused() {
     run("sdp", 20, &[seed(SDP)], |description, _| {
         let _ = sdp::Offer::parse(description);
-        let _ = sdp::parse_answer(description, &sdp::MediaSecurity::OFF);
+        let _ = sdp::parse_answer(description, &offhook::codec::Codec::ALL, &sdp::MediaSecurity::OFF);
     });
 }

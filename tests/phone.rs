@@ -52,7 +52,7 @@ fn bot(socket: &UdpSocket, remote: SocketAddr, over: &AtomicBool) {
     let reply = frames([clip(), vec![0; 5 * FRAME_SAMPLES], answer()].concat());
     let mut playing = frames(chirp(500.0, 20 * FRAME_SAMPLES));
     let (mut voiced, mut silent, mut spoken) = (0, 0, false);
-    let (mut encoder, mut decoder) = (Encoder::new(), HouseDecoder::new());
+    let (mut encoder, mut decoder) = (Encoder::new(Codec::Pcmu), HouseDecoder::new(Codec::Pcmu));
     let start = Instant::now();
     for n in 0u32..1500 {
         std::thread::sleep((start + PTIME * n).saturating_duration_since(Instant::now()));
@@ -96,9 +96,9 @@ async fn serve(call: IncomingCall, patience: Duration, network: Profile) -> Impa
     let port = rtp.local_addr().unwrap().port();
     let media = |port| sdp::LocalMedia { address: LOOPBACK, port, session_id: 1, version: 1 };
     let offer = sdp::Offer::parse(&call.offer).unwrap();
-    let caller = offer.answer(&media(port), &sdp::MediaSecurity::OFF).unwrap().1.remote;
+    let caller = offer.answer(&media(port), &Codec::ALL, &sdp::MediaSecurity::OFF).unwrap().1.remote;
     let relay = Relay::start(caller, (LOOPBACK, port).into(), network, 7);
-    let (answer, agreed) = offer.answer(&media(relay.near.port()), &sdp::MediaSecurity::OFF).unwrap();
+    let (answer, agreed) = offer.answer(&media(relay.near.port()), &Codec::ALL, &sdp::MediaSecurity::OFF).unwrap();
     assert_eq!(agreed.codec, Codec::Pcma);
     call.ring();
     let mut dialog = call.answer(answer).await.unwrap();

@@ -41,8 +41,8 @@ fn mutated(random: &mut fastrand::Rng, sender: &mut Sender) -> Vec<u8> {
 #[test]
 fn two_hundred_thousand_hostile_datagrams_panic_nobody_and_every_one_is_accounted_for() {
     let mut random = fastrand::Rng::with_seed(2026);
-    let mut receiver = Receiver::new(Codec::Pcmu, Some(101), peer(), Duration::from_millis(20));
-    let mut sender = Sender::starting_at(Codec::Pcmu, Some(101), 1, 0, 0);
+    let mut receiver = Receiver::new(Codec::Pcmu, Some(101.into()), peer(), Duration::from_millis(20));
+    let mut sender = Sender::starting_at(Codec::Pcmu, Some(101.into()), 1, 0, 0);
     let (start, mut out) = (Instant::now(), [0; FRAME_SAMPLES]);
     for n in 0..PACKETS {
         let now = start + PTIME * n;
@@ -69,9 +69,9 @@ fn two_hundred_thousand_hostile_datagrams_panic_nobody_and_every_one_is_accounte
 #[test]
 fn an_attacker_who_sends_ten_datagrams_a_tick_takes_nothing_from_the_call() {
     let mut random = fastrand::Rng::with_seed(7);
-    let mut receiver = Receiver::new(Codec::Pcmu, Some(101), peer(), Duration::from_millis(20));
-    let mut caller = Sender::starting_at(Codec::Pcmu, Some(101), 1, 60_000, 7);
-    let mut attacker = Sender::starting_at(Codec::Pcmu, Some(101), 666, 0, 0);
+    let mut receiver = Receiver::new(Codec::Pcmu, Some(101.into()), peer(), Duration::from_millis(20));
+    let mut caller = Sender::starting_at(Codec::Pcmu, Some(101.into()), 1, 60_000, 7);
+    let mut attacker = Sender::starting_at(Codec::Pcmu, Some(101.into()), 666, 0, 0);
     let (start, mut out) = (Instant::now(), [0; FRAME_SAMPLES]);
     for n in 0..1000 {
         let now = start + PTIME * n;

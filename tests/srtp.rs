@@ -488,7 +488,7 @@ impl Wire {
         self.over.store(true, Ordering::Relaxed);
         let seen = std::mem::take(&mut *self.seen.lock().unwrap());
         let mut known: Vec<Vec<u8>> = Vec::new();
-        let mut encoder = Encoder::new();
+        let mut encoder = Encoder::new(Codec::Pcmu);
         for n in 0..utterance.len() {
             if let Some(Sent::Sound(frame)) = utterance.at(n) {
                 let mut payload = [0; 160];
@@ -499,7 +499,7 @@ impl Wire {
         let is_clear = |packet: &&Vec<u8>| {
             let payload = packet.get(12..172).unwrap_or_default();
             let mut sound = [0; FRAME_SAMPLES];
-            HouseDecoder::new().decode(Codec::Pcmu, payload, &mut sound);
+            HouseDecoder::new(Codec::Pcmu).decode(Codec::Pcmu, payload, &mut sound);
             let tone = !house::stretches(&sound.repeat(3)).iter().all(|stretch| stretch.sound == house::Sound::Other);
             tone || known.iter().any(|known| known == payload) || payload.iter().all(|byte| *byte == payload[0])
         };
@@ -532,9 +532,9 @@ async fn overheard(
     let offer = sdp::make_offer(&media, &[Codec::Pcmu], &security);
     let mut call = agent.invite(uri, offer).await.unwrap();
     let (mut dialog, answer) = soon("the answer", call.answered()).await.unwrap();
-    let agreed = sdp::parse_answer(&answer, &security).unwrap();
+    let agreed = sdp::parse_answer(&answer, &Codec::ALL, &security).unwrap();
     let question = say(QUESTION);
-    let sound = Agreed { codec: agreed.codec, event_payload_type: agreed.telephone_event };
+    let sound = Agreed { codec: agreed.codec, events: agreed.telephone_event };
     let options = house.options(vec![question.clone()]);
     let caller = Caller::new(Instant::now(), sound, options.utterances, options.clips, options.script);
     let wires = Wires { rtp, rtcp, remote: wire.far, remote_rtcp: agreed.remote_rtcp, keys: agreed.srtp };

@@ -222,9 +222,9 @@ async fn pressed(codec: Codec, with_events: bool) -> Talked {
     }
     let mut call = agent.invite(&house.uri(), offer.into_bytes()).await.unwrap();
     let (mut dialog, answer) = soon("the answer", call.answered()).await.unwrap();
-    let agreed = sdp::parse_answer(&answer, &MediaSecurity::OFF).unwrap();
+    let agreed = sdp::parse_answer(&answer, &Codec::ALL, &MediaSecurity::OFF).unwrap();
     assert_eq!(agreed.telephone_event.is_some(), with_events);
-    let sound = Agreed { codec: agreed.codec, event_payload_type: agreed.telephone_event };
+    let sound = Agreed { codec: agreed.codec, events: agreed.telephone_event };
     let mut options = house.options(vec![say("Please press the keys for me.")]);
     // Telephone events are silence to the ear.
     options.script.answer_quiet = Duration::from_secs(3);

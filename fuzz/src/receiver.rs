@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use arbitrary::{Arbitrary, Unstructured};
-use offhook::codec::Codec;
+use offhook::codec::{Codec, TelephoneEvents};
 use offhook::pcm::{FRAME_SAMPLES, PTIME};
 use offhook::rtp::packet::{PacketView, write_packet};
 use offhook::rtp::receiver::{Received, Receiver};
@@ -59,7 +59,7 @@ struct Told {
 /// Serves a receiver what the bytes say.
 pub fn fuzz(input: &[u8]) {
     let mut input = Unstructured::new(input);
-    let mut receiver = Receiver::new(Codec::ALL[0], Some(101), place(0), Duration::from_millis(20));
+    let mut receiver = Receiver::new(Codec::ALL[1], Some(101.into()), place(0), Duration::from_millis(20));
     let (mut now, mut told, mut out) = (Instant::now(), Told::default(), [0; FRAME_SAMPLES]);
     let (mut sequence, mut timestamp, mut ssrc) = (0u16, 0u32, 0u8);
     let (mut datagrams, mut digits) = (0u64, 0u64);
@@ -108,8 +108,10 @@ pub fn fuzz(input: &[u8]) {
             }
             Step::Wait { ms } => now += Duration::from_millis(ms.into()),
             Step::Described { codec, event, place: to } => {
-                receiver
-                    .renegotiate(Codec::ALL[usize::from(codec) % Codec::ALL.len()], event.map(|event| event & 0x7f));
+                receiver.renegotiate(
+                    Codec::ALL[usize::from(codec) % Codec::ALL.len()],
+                    event.map(|event| TelephoneEvents::from(event & 0x7f)),
+                );
                 receiver.set_remote(place(to));
             }
         }

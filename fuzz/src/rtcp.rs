@@ -59,13 +59,14 @@ pub fn fuzz(input: &[u8]) {
                 continue;
             }
             Step::Report { packets, octets, received, goodbye } => {
-                let sent = SenderFigures { ssrc: OURS, packets, octets, timestamp: packets };
+                let sent = SenderFigures { ssrc: OURS, packets, octets, timestamp: packets, clock_rate: 48_000 };
                 let received = received.map(|(highest_sequence, received, expected, jitter)| ReceptionFigures {
                     ssrc: 9,
                     highest_sequence,
                     received,
                     expected,
                     jitter,
+                    clock_rate: 48_000,
                 });
                 let received = received.as_ref();
                 last = if goodbye {

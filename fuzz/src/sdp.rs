@@ -19,10 +19,10 @@ pub fn fuzz(input: &[u8]) {
     let address = if rules & 1 == 0 { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) };
     let local = LocalMedia { address, port: 4000, session_id: 1, version: 1 };
     let security = SECURITY[usize::from(rules >> 1) % SECURITY.len()];
-    let _ = parse_answer(description, &security);
+    let _ = parse_answer(description, &offhook::codec::Codec::ALL, &security);
     let mut exchange = OfferAnswer::new(local, &Codec::ALL, security);
     if let Ok(offer) = Offer::parse(description) {
-        match (offer.answer(&local, &security), exchange.answer(description)) {
+        match (offer.answer(&local, &offhook::codec::Codec::ALL, &security), exchange.answer(description)) {
             (Ok((answer, agreed)), Ok((same, agreed_too))) => {
                 assert_eq!((&answer, agreed), (&same, agreed_too));
                 assert!(answer.len() <= 2 * description.len() + 2048, "{} bytes", answer.len());

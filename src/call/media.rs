@@ -6,7 +6,6 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use crate::codec::Codec;
 use crate::config::{Sip, Trunk};
 use crate::hearing::{Endpointer, Limits};
 use crate::leg::LegMedia;
@@ -69,7 +68,7 @@ impl BoundMedia {
         let (rtp, rtcp, lease) = ports::lease_pair(bind, range).map_err(Unanswered::Ports)?;
         let port = rtp.local_addr().map_err(Unanswered::Ports)?.port();
         let local = LocalMedia { address: shown, port, session_id: u64::from(fastrand::u32(..)), version: 1 };
-        Ok(Self { rtp, rtcp, lease, exchange: OfferAnswer::new(local, &Codec::ALL, security), place })
+        Ok(Self { rtp, rtcp, lease, exchange: OfferAnswer::new(local, &parts.config.rtp.codecs, security), place })
     }
 
     /// Offers and answers for these ports.

@@ -89,7 +89,7 @@ pub struct Args {
     /// Do so many times, one after another.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=100_000))]
     pub repeat: u32,
-    /// Offer only this codec: pcmu or pcma.
+    /// Offer only this codec: g722, opus, pcmu or pcma.
     #[arg(long, value_name = "NAME", value_parser = codec)]
     pub codec: Option<Codec>,
     /// The far side echoes (its `sip.echo_number`): compare what comes back with what was said.
@@ -128,8 +128,10 @@ pub struct Args {
 const ECHO_WAIT_MS: u64 = 600;
 
 fn codec(name: &str) -> Result<Codec, String> {
-    let found = Codec::ALL.into_iter().find(|codec| codec.name().eq_ignore_ascii_case(name));
-    found.ok_or_else(|| "the phone speaks pcmu and pcma".into())
+    Codec::named(name).ok_or_else(|| {
+        let known = Codec::ALL.map(|codec| codec.name().to_ascii_lowercase()).join(", ");
+        format!("the phone speaks {known}")
+    })
 }
 
 /// The turns in the order in which they stand on the command line.
@@ -434,7 +436,8 @@ mod tests {
         assert!(error.to_string().contains("/nonexistent.wav"));
         let error = prepare(&parse(&["--dtmf", "12x"]).unwrap()).unwrap_err();
         assert!(error.to_string().contains("'x'"));
-        assert!(parse(&["--codec", "opus"]).is_err());
+        assert!(parse(&["--codec", "g729"]).is_err());
+        assert_eq!(parse(&["--codec", "opus"]).unwrap().codec, Codec::named("opus"));
         assert_eq!(parse(&["--codec", "pcma"]).unwrap().codec, Some(Codec::Pcma));
     }
 

@@ -10,6 +10,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::codec::Codec;
+
 mod context;
 mod ladder;
 mod limits;
@@ -221,6 +223,8 @@ pub struct Rtp {
     /// How long the jitter buffer holds a packet back at the start, and at least; it takes as much more as the network asks for.
     #[serde(rename = "jitter_ms", with = "ms")]
     pub jitter: Duration,
+    /// What is spoken, and in what order we offer it. Who calls is answered with the first of what he offers that is among them.
+    pub codecs: Vec<Codec>,
     /// A call that hears no packet for so long is ended.
     #[serde(rename = "media_timeout_ms", with = "ms")]
     pub media_timeout: Duration,
@@ -232,6 +236,7 @@ impl Default for Rtp {
             port_min: 16384,
             port_max: 16639,
             jitter: Duration::from_millis(20),
+            codecs: Codec::ALL.to_vec(),
             media_timeout: Duration::from_secs(15),
         }
     }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::codec::Codec;
+
 use super::{Config, Gemini, Hearing, HostPort, Rtp, Sip, VoicePreset, is_private_host};
 
 mod model;
@@ -161,6 +163,11 @@ fn rtp(found: &mut Complaints, rtp: &Rtp, max_calls: usize) {
         });
     }
     found.within("rtp", "jitter_ms", rtp.jitter, 0..=200);
+    let twice = |(n, codec): (usize, &Codec)| rtp.codecs[..n].contains(codec);
+    let each_once = !rtp.codecs.is_empty() && !rtp.codecs.iter().enumerate().any(twice);
+    found.unless(each_once, "rtp", "codecs", || {
+        "it names no codec, or one of them twice; take some of g722, opus, pcmu, pcma".into()
+    });
     found.within("rtp", "media_timeout_ms", rtp.media_timeout, 1000..=600_000);
 }
 

@@ -59,7 +59,7 @@ async fn call() -> Result<(Duration, u16), String> {
     let mut call = caller.invite(&uri, offer).await.map_err(text)?;
     let (mut dialog, answer) = call.answered().await.map_err(text)?;
     let answered = invited.elapsed();
-    let remote = sdp::parse_answer(&answer, &MediaSecurity::OFF).map_err(text)?.remote;
+    let remote = sdp::parse_answer(&answer, &Codec::ALL, &MediaSecurity::OFF).map_err(text)?.remote;
     let returned = talk(&ours, remote).await.map_err(text)?;
     dialog.hang_up().await;
     answering.abort();
@@ -75,7 +75,8 @@ fn media(socket: &UdpSocket) -> Result<LocalMedia, String> {
 /// Answers one call, and sends back what comes until it is over.
 async fn answer(mut incoming: mpsc::Receiver<IncomingCall>, socket: UdpSocket, media: LocalMedia) {
     let Some(call) = incoming.recv().await else { return };
-    let Ok((answer, _)) = sdp::Offer::parse(&call.offer).and_then(|offer| offer.answer(&media, &MediaSecurity::OFF))
+    let Ok((answer, _)) =
+        sdp::Offer::parse(&call.offer).and_then(|offer| offer.answer(&media, &Codec::ALL, &MediaSecurity::OFF))
     else {
         return;
     };

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::codec::Codec;
+use crate::codec::{Codec, TelephoneEvents};
 use crate::pcm::Frame;
 use crate::sdp::{Direction, Negotiated, SrtpKeys};
 
@@ -22,8 +22,8 @@ pub use crate::rtp::receiver::FrameKind;
 pub struct LegMedia {
     /// The codec of both directions.
     pub codec: Codec,
-    /// The payload type of telephone events, if the peer takes them.
-    pub telephone_event: Option<u8>,
+    /// Telephone events, if the peer takes them.
+    pub telephone_event: Option<TelephoneEvents>,
     /// Where the peer wants packets; `None`: where it had them before (`c=0.0.0.0`).
     pub remote: Option<SocketAddr>,
     /// Who sends, from our point of view.

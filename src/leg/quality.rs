@@ -105,12 +105,13 @@ impl Gathering {
         let heard = self.latest.as_ref().and_then(|latest| {
             let source = latest.reception?;
             let missing = latest.counters.jitter.lost + latest.counters.jitter.late;
-            let jitter = Duration::from_micros(u64::from(source.jitter) * 125);
-            Some(side(source.expected.into(), missing, jitter, latest.depth))
+            Some(side(source.expected.into(), missing, source.jitter_time(), latest.depth))
         });
-        let said = self
-            .told
-            .map(|(report, sent)| side(sent.into(), report.cumulative_lost.into(), report.jitter, THEIR_BUFFER));
+        let clock_rate = self.latest.as_ref().map_or(8000, |latest| latest.sent.clock_rate);
+        let said = self.told.map(|(report, sent)| {
+            let jitter = report.jitter_time(clock_rate);
+            side(sent.into(), report.cumulative_lost.into(), jitter, THEIR_BUFFER)
+        });
         let counts = self.latest.as_ref().map(|latest| {
             let jitter = latest.counters.jitter;
             Packets {
@@ -141,8 +142,15 @@ mod tests {
         let jitter = JitterCounters { lost, late, ..JitterCounters::default() };
         LegReport {
             at: Instant::now(),
-            sent: SenderFigures { ssrc: 1, packets: 1000, octets: 160_000, timestamp: 0 },
-            reception: Some(ReceptionFigures { ssrc: 2, highest_sequence: 0, received: 0, expected, jitter: 80 }),
+            sent: SenderFigures { ssrc: 1, packets: 1000, octets: 160_000, timestamp: 0, clock_rate: 8000 },
+            reception: Some(ReceptionFigures {
+                ssrc: 2,
+                highest_sequence: 0,
+                received: 0,
+                expected,
+                jitter: 80,
+                clock_rate: 8000,
+            }),
             counters: ReceiverCounters { jitter, ..ReceiverCounters::default() },
             remote: "127.0.0.1:9".parse().unwrap(),
             srtp: SrtpCounters::default(),
@@ -153,7 +161,7 @@ mod tests {
 
     fn report(lost: u32, round_trip_ms: Option<u64>) -> Report {
         let round_trip = round_trip_ms.map(Duration::from_millis);
-        Report { fraction_lost: 0.0, cumulative_lost: lost, jitter: Duration::from_millis(3), round_trip }
+        Report { fraction_lost: 0.0, cumulative_lost: lost, jitter: 24, round_trip }
     }
 
     #[test]

@@ -206,7 +206,7 @@ impl RtcpLink {
                     debug!(
                         fraction_lost = report.fraction_lost,
                         lost = report.cumulative_lost,
-                        jitter_ms = report.jitter.as_secs_f32() * 1e3,
+                        jitter_ms = latest.map(|latest| report.jitter_time(latest.sent.clock_rate).as_secs_f32() * 1e3),
                         round_trip_ms = report.round_trip.map(|trip| trip.as_secs_f32() * 1e3),
                         "the far side reports"
                     );

@@ -19,7 +19,7 @@ use ringbuf::{HeapCons, HeapProd, HeapRb};
 
 use crate::pcm::half_band::Halver;
 use crate::pcm::keypad::KeyTones;
-use crate::pcm::{Frame, PTIME, SILENCE, telephone};
+use crate::pcm::{self, Frame, PTIME, SILENCE, telephone};
 use crate::rtp::packet;
 use crate::rtp::receiver::{Receiver, ReceiverCounters};
 use crate::rtp::sender::{MAX_PACKET_BYTES, Sender, SenderFigures};
@@ -74,7 +74,7 @@ pub struct LegReport {
 impl LegReport {
     /// What was sent, with the timestamp of the moment `now`: a sender report names both of one moment (RFC 3550 §6.4.1).
     pub fn sent_by(&self, now: Instant) -> SenderFigures {
-        let passed = telephone::samples_in(now.saturating_duration_since(self.at)) as u32;
+        let passed = pcm::samples_at(self.sent.clock_rate, now.saturating_duration_since(self.at)) as u32;
         SenderFigures { timestamp: self.sent.timestamp.wrapping_add(passed), ..self.sent }
     }
 }

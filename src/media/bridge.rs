@@ -219,14 +219,14 @@ mod tests {
         let leg = ours.local_addr().unwrap();
         let port = socket.local_addr().unwrap().port();
         let local = sdp::LocalMedia { address: [127, 0, 0, 1].into(), port, session_id: 1, version: 1 };
-        let negotiated = sdp::parse_answer(&sdp::make_offer(&local, &[codec], &OFF), &OFF).unwrap();
+        let negotiated = sdp::parse_answer(&sdp::make_offer(&local, &[codec], &OFF), &[codec], &OFF).unwrap();
         let (rtp, _) = RtpLeg::new(ours, &negotiated, Duration::from_millis(40), Instant::now()).unwrap();
         let sender = Sender::new(codec, negotiated.telephone_event);
         let phone = Phone {
             socket,
             sender,
             codec,
-            decoder: HouseDecoder::new(),
+            decoder: HouseDecoder::new(codec),
             hz,
             said: 0,
             heard: vec![],

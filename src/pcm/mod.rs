@@ -36,10 +36,12 @@ pub const fn samples_in(duration: Duration) -> u64 {
     samples_at(RATE, duration)
 }
 
-const fn duration_at(rate: u32, samples: u64) -> Duration {
+/// How long `samples` samples last at `rate` a second.
+pub const fn duration_at(rate: u32, samples: u64) -> Duration {
     Duration::from_micros(samples * 1_000_000 / rate as u64)
 }
 
-const fn samples_at(rate: u32, duration: Duration) -> u64 {
+/// How many samples at `rate` a second last `duration`.
+pub const fn samples_at(rate: u32, duration: Duration) -> u64 {
     duration.as_micros() as u64 * rate as u64 / 1_000_000
 }

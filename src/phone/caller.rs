@@ -13,10 +13,9 @@ use super::rtcp::{Rtcp, Told};
 use super::script::{Script, ScriptOptions, Step};
 use super::trial::Trial;
 use super::turn::Spoken;
-use crate::codec::{Codec, Encoder, HouseDecoder};
+use crate::codec::{Codec, Encoder, HouseDecoder, TelephoneEvents};
 use crate::leg::buffering::Buffering;
-use crate::pcm::telephone::FRAME_SAMPLES as STEP;
-use crate::pcm::{FRAME_SAMPLES, PTIME, SILENCE, samples_in, tone};
+use crate::pcm::{FRAME_SAMPLES, PTIME, SILENCE, samples_at, samples_in, telephone, tone};
 use crate::rtp::dtmf::{DIGITS, Dtmf, DtmfDetector};
 use crate::rtp::packet::{HEADER_BYTES, PacketView, write_packet};
 use crate::rtp::sender::SenderFigures;
@@ -27,6 +26,8 @@ const ROOM: usize = 15_000;
 const EVENT_VOLUME: u8 = 10;
 /// The last packet of a telephone event is sent so often (RFC 4733 §2.5.1.4).
 const EVENT_ENDS: usize = 3;
+/// Longest payload that is sent: a tick at 64 kbit/s.
+const LONGEST_PAYLOAD: usize = telephone::FRAME_SAMPLES;
 /// Most samples of a packet that are looked at: 120 ms.
 const LONGEST_SAMPLES: usize = 6 * FRAME_SAMPLES;
 
@@ -35,8 +36,8 @@ const LONGEST_SAMPLES: usize = 6 * FRAME_SAMPLES;
 pub struct Agreed {
     /// How sound is encoded, both ways.
     pub codec: Codec,
-    /// Payload type of telephone events; `None` when the other side takes none.
-    pub event_payload_type: Option<u8>,
+    /// Telephone events; `None` when the other side takes none.
+    pub events: Option<TelephoneEvents>,
 }
 
 /// A caller in a call.
@@ -69,6 +70,8 @@ pub struct Caller {
     octets: u32,
     rtcp: Rtcp,
     trial: Trial,
+    /// The first timestamp that came.
+    first_heard: Option<u32>,
 }
 
 /// What is left of a caller when the call is over.
@@ -114,8 +117,8 @@ impl Caller {
         Self {
             trial: Trial::new(agreed.codec),
             agreed,
-            encoder: Encoder::new(),
-            decoder: HouseDecoder::new(),
+            encoder: Encoder::new(agreed.codec),
+            decoder: HouseDecoder::new(agreed.codec),
             script: Script::new(now, ScriptOptions { turns: utterances.len(), ..script }),
             saying: None,
             current: None,
@@ -123,7 +126,7 @@ impl Caller {
             spoken: Vec::with_capacity(utterances.len()),
             utterances,
             ear: Ear::new(clips, ROOM),
-            keypad: DtmfDetector::default(),
+            keypad: agreed.events.map_or_else(DtmfDetector::default, |events| DtmfDetector::new(events.clock_rate)),
             keys: Vec::new(),
             said: Vec::with_capacity(ROOM * FRAME_SAMPLES),
             answered: now,
@@ -137,7 +140,8 @@ impl Caller {
             interval: Histogram::new_with_bounds(1, 60_000_000, 3).expect("these bounds are valid"),
             left: None,
             octets: 0,
-            rtcp: Rtcp::new(now),
+            rtcp: Rtcp::new(now, agreed.codec.clock_rate()),
+            first_heard: None,
         }
     }
 
@@ -148,6 +152,7 @@ impl Caller {
             packets: self.sent as u32,
             octets: self.octets,
             timestamp: self.timestamp,
+            clock_rate: self.agreed.codec.clock_rate(),
         };
         self.rtcp.report(now, wall, &figures)
     }
@@ -199,14 +204,14 @@ impl Caller {
             }
             self.saying = (n + 1 < utterance.len()).then_some((turn, n + 1));
         }
-        match (event, self.agreed.event_payload_type) {
-            (Some(event), Some(payload_type)) => self.send_event(event, payload_type, send),
+        match (event, self.agreed.events) {
+            (Some(event), Some(events)) => self.send_event(event, events, send),
             (event, _) => {
                 if let Some((code, pressed, _)) = event {
                     let key = char::from(DIGITS[usize::from(code) % DIGITS.len()]);
                     frame = tone::key_frame(key, (pressed - 1) * FRAME_SAMPLES, pressed * FRAME_SAMPLES);
                 }
-                let mut payload = [0; STEP];
+                let mut payload = [0; LONGEST_PAYLOAD];
                 let length = self.encoder.encode(self.agreed.codec, &frame, &mut payload);
                 let packet = PacketView {
                     marker: starts,
@@ -216,26 +221,32 @@ impl Caller {
                     ssrc: self.ssrc,
                     payload: &payload[..length],
                 };
-                let mut buffer = [0; HEADER_BYTES + STEP];
+                self.octets = self.octets.wrapping_add(length as u32);
+                let mut buffer = [0; HEADER_BYTES + LONGEST_PAYLOAD];
                 let length = write_packet(&mut buffer, &packet);
                 send(&buffer[..length]);
                 self.sequence = self.sequence.wrapping_add(1);
                 self.sent += 1;
-                self.octets = self.octets.wrapping_add(STEP as u32);
             }
         }
-        self.timestamp = self.timestamp.wrapping_add(STEP as u32);
+        self.timestamp = self.timestamp.wrapping_add(self.agreed.codec.units(PTIME));
         self.said.extend_from_slice(&frame);
     }
 
-    fn send_event(&mut self, (code, pressed, end): (u8, usize, bool), payload_type: u8, mut send: impl FnMut(&[u8])) {
-        let before = ((pressed - 1) * STEP) as u32;
-        let duration = ((pressed * STEP) as u16).to_be_bytes();
+    fn send_event(
+        &mut self,
+        (code, pressed, end): (u8, usize, bool),
+        events: TelephoneEvents,
+        mut send: impl FnMut(&[u8]),
+    ) {
+        let before = (pressed as u32 - 1) * self.agreed.codec.units(PTIME);
+        let duration = samples_at(events.clock_rate, PTIME * pressed as u32).min(u64::from(u16::MAX)) as u16;
+        let duration = duration.to_be_bytes();
         let payload = [code, u8::from(end) << 7 | EVENT_VOLUME, duration[0], duration[1]];
         for _ in 0..if end { EVENT_ENDS } else { 1 } {
             let packet = PacketView {
                 marker: pressed == 1,
-                payload_type,
+                payload_type: events.payload_type,
                 sequence: self.sequence,
                 timestamp: self.timestamp.wrapping_sub(before),
                 ssrc: self.ssrc,
@@ -249,6 +260,13 @@ impl Caller {
         }
     }
 
+    /// The timestamp as if 8000 were a second, as the ear counts.
+    fn in_telephone_band(&mut self, timestamp: u32) -> u32 {
+        let faster = (self.agreed.codec.clock_rate() / telephone::RATE) as i32;
+        let first = *self.first_heard.get_or_insert(timestamp);
+        (timestamp.wrapping_sub(first) as i32).div_euclid(faster) as u32
+    }
+
     /// Takes a datagram that the kernel received at `at`.
     pub fn receive(&mut self, at: Instant, datagram: &[u8]) {
         match PacketView::parse(datagram) {
@@ -258,9 +276,10 @@ impl Caller {
                 let PacketView { sequence, timestamp, ssrc, .. } = packet;
                 self.rtcp.packet(ssrc, sequence, timestamp, at);
                 self.trial.packet(ssrc, sequence, timestamp, packet.payload, at);
+                let timestamp = self.in_telephone_band(timestamp);
                 self.ear.hear(Packet { at, sequence, timestamp, ssrc, sound: &sound[..length] });
             }
-            Ok(packet) if Some(packet.payload_type) == self.agreed.event_payload_type => {
+            Ok(packet) if self.agreed.events.is_some_and(|events| events.payload_type == packet.payload_type) => {
                 let known = self.keypad.handle_packet(at, packet.timestamp, packet.payload);
                 self.unusable += u64::from(!known);
                 self.keys.extend(std::iter::from_fn(|| self.keypad.poll()));
@@ -348,12 +367,13 @@ mod tests {
     use crate::phone::testing::voice;
     use crate::phone::turn::measure;
 
-    const AGREED: Agreed = Agreed { codec: Codec::Pcmu, event_payload_type: Some(101) };
+    const AGREED: Agreed =
+        Agreed { codec: Codec::Pcmu, events: Some(TelephoneEvents { payload_type: 101, clock_rate: 8000 }) };
 
     /// Answers each packet by a function of how many frames the caller has been silent after speaking.
     fn call(turns: Vec<Utterance>, mut bot: impl FnMut(u32, &PacketView<'_>) -> Option<Vec<i16>>) -> (Instant, Talked) {
         let clip = KnownClip::new("wait", ClipRole::Placeholder, voice(1, 30)).unwrap();
-        let (start, mut encoder) = (Instant::now(), Encoder::new());
+        let (start, mut encoder) = (Instant::now(), Encoder::new(Codec::Pcmu));
         let mut caller = Caller::new(start, AGREED, turns.into(), [clip].into_iter().collect(), Default::default());
         for n in 0..10_000u32 {
             let due = start + PTIME * n;

@@ -269,14 +269,14 @@ async fn talk(
     };
     let (mut dialog, answer) = answered?;
     let answered = Instant::now();
-    let agreed = match sdp::parse_answer(&answer, security) {
+    let agreed = match sdp::parse_answer(&answer, &options.codecs, security) {
         Ok(agreed) => agreed,
         Err(error) => {
             let _ = tokio::time::timeout(GOODBYE, dialog.hang_up()).await;
             return Err(error.into());
         }
     };
-    let sound = Agreed { codec: agreed.codec, event_payload_type: agreed.telephone_event };
+    let sound = Agreed { codec: agreed.codec, events: agreed.telephone_event };
     let caller =
         Caller::new(answered, sound, options.utterances.clone(), options.clips.clone(), options.script.clone());
     let over = Over(Arc::new(AtomicBool::new(false)));
@@ -388,7 +388,7 @@ fn sent(talked: &Talked) -> SentReport {
         interval_deviation_max_ms: interval(1.0),
         level_dbfs: level::active_dbfs(&talked.said),
         lost: told.map(|told| told.cumulative_lost),
-        jitter_ms: told.map(|told| told.jitter.as_secs_f64() * 1e3),
+        jitter_ms: talked.told.jitter.map(|jitter| jitter.as_secs_f64() * 1e3),
         round_trip_ms: talked.told.round_trip.map(|trip| trip.as_secs_f64() * 1e3),
     }
 }
@@ -444,7 +444,7 @@ mod tests {
             let start = Instant::now();
             let heard = |sound: &[Frame]| {
                 let mut ear = Ear::new(clips.clone(), 0);
-                let (mut encoder, mut decoder) = (Encoder::new(), HouseDecoder::new());
+                let (mut encoder, mut decoder) = (Encoder::new(Codec::Pcmu), HouseDecoder::new(Codec::Pcmu));
                 for (n, frame) in [&[SILENCE; 10], sound, &[SILENCE; 10]].concat().iter().enumerate() {
                     let (mut payload, mut sound) = ([0; 160], SILENCE);
                     encoder.encode(Codec::Pcmu, frame, &mut payload);

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 
-use crate::pcm::telephone;
 use crate::rtp::rtcp::{Report, Reporter, SenderClock};
 use crate::rtp::sender::SenderFigures;
 use crate::rtp::statistics::{Reception, Standing};
@@ -23,6 +22,8 @@ const LONGEST_WAY: Duration = Duration::from_secs(5);
 /// One call's RTCP.
 #[derive(Debug)]
 pub struct Rtcp {
+    /// Timestamp units a second, both ways.
+    clock_rate: u32,
     reporter: Reporter,
     reception: Option<Reception>,
     due: Instant,
@@ -39,6 +40,8 @@ pub struct Rtcp {
 pub struct Told {
     /// What the far side said last of our sound.
     pub report: Option<Report>,
+    /// The jitter in it.
+    pub jitter: Option<Duration>,
     /// The mean of the round trips measured.
     pub round_trip: Option<Duration>,
     /// How long the far side's packets were under way, in ms: median, 99th percentile, longest. Absent when clocks differ.
@@ -46,9 +49,10 @@ pub struct Told {
 }
 
 impl Rtcp {
-    /// For a call that was answered at `now`.
-    pub fn new(now: Instant) -> Self {
+    /// For a call that was answered at `now`, whose timestamps count `clock_rate` a second.
+    pub fn new(now: Instant, clock_rate: u32) -> Self {
         Self {
+            clock_rate,
             reporter: Reporter::anonymous(),
             reception: None,
             due: now + FIRST,
@@ -67,7 +71,7 @@ impl Rtcp {
             self.packets.clear();
         }
         if reception.packet(sequence) == Standing::Continues {
-            reception.timing(timestamp, arrival);
+            reception.timing(timestamp, self.clock_rate, arrival);
         }
         if self.packets.len() < MOST_PACKETS {
             self.packets.push((timestamp, arrival));
@@ -102,7 +106,12 @@ impl Rtcp {
     /// What it comes to.
     pub fn told(&self) -> Told {
         let (sum, count) = self.round_trips;
-        Told { report: self.told, round_trip: (count > 0).then(|| sum / count), one_way_ms: self.one_way_ms() }
+        Told {
+            report: self.told,
+            jitter: self.told.map(|report| report.jitter_time(self.clock_rate)),
+            round_trip: (count > 0).then(|| sum / count),
+            one_way_ms: self.one_way_ms(),
+        }
     }
 
     fn one_way_ms(&self) -> Option<(f64, f64, f64)> {
@@ -111,7 +120,7 @@ impl Rtcp {
         let told_s = clock.unix_seconds();
         let mut ways = Histogram::<u64>::new_with_bounds(1, LONGEST_WAY.as_micros() as u64, 3).ok()?;
         for (timestamp, arrival) in &self.packets {
-            let after_clock = f64::from(timestamp.wrapping_sub(clock.timestamp) as i32) / f64::from(telephone::RATE);
+            let after_clock = f64::from(timestamp.wrapping_sub(clock.timestamp) as i32) / f64::from(self.clock_rate);
             let arrived_s = match arrival.checked_duration_since(*learned) {
                 Some(after) => learned_s + after.as_secs_f64(),
                 None => learned_s - learned.duration_since(*arrival).as_secs_f64(),
@@ -133,14 +142,14 @@ mod tests {
     use super::*;
 
     fn sent(timestamp: u32) -> SenderFigures {
-        SenderFigures { ssrc: 5, packets: 100, octets: 16_000, timestamp }
+        SenderFigures { ssrc: 5, packets: 100, octets: 16_000, timestamp, clock_rate: 8000 }
     }
 
     #[test]
     fn by_the_clock_of_the_far_side_it_is_known_how_long_its_packets_were_under_way() {
         let (start, wall) = (Instant::now(), SystemTime::now());
         let at = |ms: u64| (start + Duration::from_millis(ms), wall + Duration::from_millis(ms));
-        let mut rtcp = Rtcp::new(start);
+        let mut rtcp = Rtcp::new(start, 8000);
         for n in 0..200u32 {
             // 7 ms under way, every tenth 15 ms.
             let late = if n % 10 == 0 { 15 } else { 7 };
@@ -162,7 +171,7 @@ mod tests {
     #[test]
     fn reports_are_due_in_time_and_the_far_side_tells_of_our_loss() {
         let (start, wall) = (Instant::now(), SystemTime::now());
-        let mut rtcp = Rtcp::new(start);
+        let mut rtcp = Rtcp::new(start, 8000);
         assert_eq!(rtcp.report(start + Duration::from_secs(2), wall, &sent(0)), None);
         let ours = rtcp.report(start + FIRST, wall, &sent(0)).unwrap();
         assert_eq!(rtcp.report(start + FIRST + Duration::from_secs(1), wall, &sent(0)), None);

@@ -24,7 +24,8 @@ pub struct Trial {
 impl Trial {
     /// Of a call in `codec`.
     pub fn new(codec: Codec) -> Self {
-        let buffer = JitterBuffer::new(DELAY, codec.rate(), codec.clock_rate());
+        let mut buffer = JitterBuffer::new(DELAY, codec.rate(), codec.clock_rate());
+        buffer.prepare(codec);
         Self { codec, buffer, ssrc: None, gathering: BufferGathering::default() }
     }
 

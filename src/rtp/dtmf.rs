@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::pcm::{Frame, telephone, tone};
+use crate::pcm::{self, Frame, PTIME, telephone, tone};
 
 /// Without a further packet for so long the digit is over, even if its end was lost.
 const END_BY_SILENCE: Duration = Duration::from_millis(120);
@@ -41,13 +41,31 @@ struct Pressed {
 }
 
 /// Puts received telephone-event packets together to digits, each once. Allocates nothing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct DtmfDetector {
     pressed: Option<Pressed>,
     digits: Queue<Dtmf>,
+    clock_rate: u32,
+}
+
+impl Default for DtmfDetector {
+    /// For the clock rate that all had before Opus.
+    fn default() -> Self {
+        Self::new(8000)
+    }
 }
 
 impl DtmfDetector {
+    /// Nothing is pressed; durations come in `clock_rate` units a second.
+    pub fn new(clock_rate: u32) -> Self {
+        Self { pressed: None, digits: Queue::default(), clock_rate }
+    }
+
+    /// Durations come in so many units a second from now on.
+    pub fn set_clock_rate(&mut self, clock_rate: u32) {
+        self.clock_rate = clock_rate;
+    }
+
     /// Takes the payload of a telephone-event packet; false when it is malformed or no digit.
     pub fn handle_packet(&mut self, now: Instant, timestamp: u32, payload: &[u8]) -> bool {
         let Some(&[event, flags, high, low]) = payload.first_chunk::<4>() else { return false };
@@ -98,7 +116,7 @@ impl DtmfDetector {
             && !std::mem::replace(&mut pressed.ended, true)
         {
             let digit = char::from(DIGITS[usize::from(pressed.event)]);
-            self.digits.push(Dtmf { digit, duration: telephone::duration(u64::from(pressed.duration)) });
+            self.digits.push(Dtmf { digit, duration: pcm::duration_at(self.clock_rate, u64::from(pressed.duration)) });
         }
     }
 }
@@ -136,23 +154,26 @@ pub struct EventPacket {
 }
 
 impl EventPacket {
-    /// The sound of the tick with `timestamp`, for a peer that takes no telephone events: the digit's tone, and silence behind it.
-    pub fn tone(&self, timestamp: u32) -> Frame {
+    /// The sound of the tick that is `since` samples of the telephone band behind the digit's beginning, for a peer that takes no telephone
+    /// events: the digit's tone, and silence behind it. The digit was counted at 8000 units a second.
+    pub fn tone(&self, since: u32) -> Frame {
         let [event, _, high, low] = self.payload;
         const SAMPLES: usize = telephone::WIDER as usize;
-        let first = timestamp.wrapping_sub(self.timestamp) as usize;
+        let first = since as usize;
         let digit = char::from(DIGITS[usize::from(event) % DIGITS.len()]);
         tone::key_frame(digit, SAMPLES * first, SAMPLES * usize::from(u16::from_be_bytes([high, low])))
     }
 }
 
 impl DtmfGenerator {
-    /// Queues a digit of `duration` (at least 20 ms, at most 8 s); false when it is no digit or 32 of them wait already.
-    pub fn dial(&mut self, digit: char, duration: Duration) -> bool {
+    /// Queues a digit of `duration` (at least 20 ms, at most 8 s, and what can be counted in `clock_rate` units a second); false when it is no
+    /// digit or 32 of them wait already.
+    pub fn dial(&mut self, digit: char, duration: Duration, clock_rate: u32) -> bool {
         let Some(event) = DIGITS.iter().position(|&d| char::from(d) == digit.to_ascii_uppercase()) else {
             return false;
         };
-        let units = telephone::samples_in(duration.min(Duration::from_secs(8))).max(160) as u16;
+        let duration = duration.clamp(PTIME, Duration::from_secs(8));
+        let units = pcm::samples_at(clock_rate, duration).min(u64::from(u16::MAX)) as u16;
         self.waiting.push((event as u8, units))
     }
 
@@ -286,13 +307,13 @@ mod tests {
         let mut detector = DtmfDetector::default();
         assert!(!detector.handle_packet(Instant::now(), 0, &[1, 2, 3]));
         assert!(!detector.handle_packet(Instant::now(), 0, &payload(16, true, 800)));
-        assert!(!DtmfGenerator::default().dial('x', TICK));
+        assert!(!DtmfGenerator::default().dial('x', TICK, 8000));
     }
 
     #[test]
     fn a_dialled_digit_keeps_its_timestamp_grows_and_ends_three_times() {
         let mut generator = DtmfGenerator::default();
-        assert!(generator.dial('#', Duration::from_millis(60)));
+        assert!(generator.dial('#', Duration::from_millis(60), 8000));
         let packets: Vec<_> = (0..6u32).filter_map(|n| generator.tick(5000 + n * 160, 160)).collect();
         assert!(packets.iter().all(|p| p.timestamp == 5000 && p.payload[0] == 11));
         let shape: Vec<_> = packets
@@ -308,7 +329,7 @@ mod tests {
         let (mut generator, mut detector, mut now) =
             (DtmfGenerator::default(), DtmfDetector::default(), Instant::now());
         for digit in "0123456789*#abcd".chars() {
-            assert!(generator.dial(digit, Duration::from_millis(100)));
+            assert!(generator.dial(digit, Duration::from_millis(100), 8000));
         }
         let mut heard = String::new();
         for n in 0..300u32 {

@@ -115,7 +115,8 @@ pub struct JitterCounters {
     pub duplicate: u64,
     /// Packets that came after a later one but in time.
     pub reordered: u64,
-    /// Packets dropped because more waited than may, and packets that could not be held: too long, or of a codec of another rate.
+    /// Packets dropped because more waited than may, and packets that could not be held: too long, of a codec of another rate, or none of their
+    /// codec.
     pub overflow: u64,
     /// Frames most of which was made up.
     pub concealed: u64,
@@ -151,6 +152,8 @@ pub struct JitterBuffer {
     arrivals: Arrivals,
     strip: Strip,
     decoder: Decoder,
+    /// What was decoded last.
+    codec: Codec,
     concealment: Concealment,
     noise: ComfortNoise,
     /// Time is counted from here.
@@ -196,7 +199,8 @@ impl JitterBuffer {
             packets: Packets::new(),
             arrivals: Arrivals::new(),
             strip: Strip::new(rate),
-            decoder: Decoder::new(),
+            decoder: Decoder::default(),
+            codec: Codec::Pcmu,
             concealment: Concealment::new(rate),
             noise: ComfortNoise::new(rate),
             epoch: None,
@@ -219,6 +223,22 @@ impl JitterBuffer {
             #[cfg(test)]
             received_samples: 0,
         }
+    }
+
+    /// Makes what it takes to play `codec`, which nothing is heard in otherwise. Allocates for Opus.
+    pub fn prepare(&mut self, codec: Codec) {
+        self.decoder.prepare(codec);
+    }
+
+    /// Timestamp units a second.
+    pub fn clock_rate(&self) -> u32 {
+        self.clock_rate
+    }
+
+    /// Timestamps count so many units a second from now on: forgets the source, not the counters.
+    pub fn set_clock_rate(&mut self, clock_rate: u32) {
+        self.reset();
+        self.clock_rate = clock_rate;
     }
 
     /// What happened so far, in samples of the buffer.
@@ -256,14 +276,13 @@ impl JitterBuffer {
     /// Forgets the source, not the counters: for a new SSRC.
     pub fn reset(&mut self) {
         self.packets.clear();
-        self.decoder = Decoder::new();
+        self.decoder.reset();
         self.begin_anew();
     }
 
     /// Forgets the source and goes on with the counters of `before`; timestamps count `clock_rate` a second from now on.
     pub fn succeed(&mut self, before: &mut Self, clock_rate: u32) {
-        self.reset();
-        self.clock_rate = clock_rate;
+        self.set_clock_rate(clock_rate);
         self.counters = before.counters_at(self.rate);
         before.counters = JitterCounters::default();
     }
@@ -284,7 +303,8 @@ impl JitterBuffer {
             Kind::Speech(codec) => Decoder::units(codec, payload),
             Kind::Noise | Kind::Event => 0,
         };
-        if payload.len() > MAX_PAYLOAD_BYTES || self.us(i64::from(units)) > LONGEST_PACKET_US {
+        let of_no_length = matches!(kind, Kind::Speech(_)) && units == 0;
+        if payload.len() > MAX_PAYLOAD_BYTES || self.us(i64::from(units)) > LONGEST_PACKET_US || of_no_length {
             self.counters.overflow += 1;
             return;
         }
@@ -581,8 +601,10 @@ impl JitterBuffer {
         let (units, Kind::Speech(codec)) = (slot.units, slot.kind) else { return 0 };
         let samples = self.samples(i64::from(units));
         let out = self.strip.push(samples, Origin::Received);
-        self.decoder.decode(codec, slot.payload(), out);
+        let decoded = self.decoder.decode(codec, slot.payload(), out);
+        out[decoded..].fill(0);
         let samples = out.len();
+        self.codec = codec;
         self.position += i64::from(units);
         self.ptime_units = units;
         self.waited = 0;
@@ -597,6 +619,14 @@ impl JitterBuffer {
     /// Fills the hole of `gap` units before the packet `sequence`, which begins at `time`, and decodes that packet.
     fn bridge(&mut self, gap: i64, sequence: u64, time: i64) {
         let hole = self.samples(gap - self.waited.min(gap));
+        if let Some(filled) = self.decoder.concealable(self.codec, hole) {
+            let next = self.packets.waiting(sequence).map(Slot::payload);
+            let out = self.strip.push(filled, Origin::Concealed);
+            self.decoder.conceal(next, out);
+            self.position = time;
+            self.decode(sequence);
+            return;
+        }
         let from = self.strip.before(0).len();
         self.concealment.begin(self.strip.before(0));
         self.strip.push(hole, Origin::Concealed).fill(0);
@@ -621,9 +651,19 @@ impl JitterBuffer {
             self.be_silent(missing);
             return self.stop();
         }
-        self.concealment.begin(self.strip.before(0));
-        let out = self.strip.push(missing, Origin::Concealed);
-        self.concealment.extend(out);
+        let missing = match self.decoder.concealable(self.codec, missing) {
+            Some(filled) => {
+                let out = self.strip.push(filled, Origin::Concealed);
+                self.decoder.conceal(None, out);
+                out.len()
+            }
+            None => {
+                self.concealment.begin(self.strip.before(0));
+                let out = self.strip.push(missing, Origin::Concealed);
+                self.concealment.extend(out);
+                missing
+            }
+        };
         self.calm = 0;
         if self.arrivals.base_us().is_some_and(|base_us| now_us - base_us - self.us(head) >= CAP_US) {
             // There is no waiting for what is so late.

@@ -13,7 +13,7 @@ pub use super::jitter::FrameKind;
 use super::jitter::{Content, JitterBuffer, JitterCounters};
 use super::packet::PacketView;
 use super::statistics::{Reception, ReceptionFigures, Standing};
-use crate::codec::Codec;
+use crate::codec::{Codec, TelephoneEvents, opus};
 use crate::pcm::half_band::Doubler;
 use crate::pcm::{self, Frame, telephone};
 
@@ -76,7 +76,7 @@ pub struct ReceiverCounters {
 #[derive(Debug)]
 pub struct Receiver {
     codec: Codec,
-    telephone_event: Option<u8>,
+    telephone_event: Option<TelephoneEvents>,
     /// What SDP says.
     announced: SocketAddr,
     latched: Option<SocketAddr>,
@@ -98,9 +98,11 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Expects `codec`, and telephone events as the payload type negotiated for them, from `remote`; the jitter buffer begins with
-    /// `jitter`.
-    pub fn new(codec: Codec, telephone_event: Option<u8>, remote: SocketAddr, jitter: Duration) -> Self {
+    /// Expects `codec`, and telephone events as negotiated, from `remote`; the jitter buffer begins with `jitter`. Only one that was made for
+    /// Opus hears it.
+    pub fn new(codec: Codec, telephone_event: Option<TelephoneEvents>, remote: SocketAddr, jitter: Duration) -> Self {
+        let mut buffers = [telephone::RATE, pcm::RATE].map(|rate| JitterBuffer::new(jitter, rate, codec.clock_rate()));
+        buffers[usize::from(codec.is_wide())].prepare(codec);
         Self {
             codec,
             telephone_event,
@@ -110,11 +112,11 @@ impl Receiver {
             last_heard: None,
             reception: None,
             candidate: None,
-            jitter: [telephone::RATE, pcm::RATE].map(|rate| JitterBuffer::new(jitter, rate, codec.clock_rate())),
+            jitter: buffers,
             wide: codec.is_wide(),
             doubler: Doubler::default(),
             elsewhere: 0,
-            dtmf: DtmfDetector::default(),
+            dtmf: telephone_event.map_or_else(DtmfDetector::default, |events| DtmfDetector::new(events.clock_rate)),
             counters: ReceiverCounters::default(),
         }
     }
@@ -134,9 +136,12 @@ impl Receiver {
 
     /// A new answer changed codec or payload type of telephone events. What still comes in the old codec is heard; what waits
     /// is, too, unless the new one has another rate.
-    pub fn renegotiate(&mut self, codec: Codec, telephone_event: Option<u8>) {
+    pub fn renegotiate(&mut self, codec: Codec, telephone_event: Option<TelephoneEvents>) {
         self.codec = codec;
         self.telephone_event = telephone_event;
+        if let Some(events) = telephone_event {
+            self.dtmf.set_clock_rate(events.clock_rate);
+        }
     }
 
     /// When the last packet that was taken arrived.
@@ -174,11 +179,12 @@ impl Receiver {
         &mut self.jitter[usize::from(self.wide)]
     }
 
-    /// Whether what comes in `codec` is heard. The first that comes in the one agreed on, of another rate than before, is where the far side
+    /// Whether what comes in `codec` is heard. The first that comes in the one agreed on, of other rates than before, is where the far side
     /// has changed over; what still comes in the one before belongs to the past. In any other, several in a row say that the far side
     /// has chosen it: an answer may name more than one.
     fn changes_over(&mut self, codec: Codec) -> bool {
-        if codec.is_wide() == self.wide {
+        let same_rate = codec.is_wide() == self.wide;
+        if same_rate && codec.clock_rate() == self.buffer().clock_rate() {
             self.elsewhere = 0;
             return true;
         }
@@ -186,12 +192,26 @@ impl Receiver {
         let follows = codec == self.codec || self.elsewhere >= CHOSEN;
         if follows {
             self.elsewhere = 0;
+            if same_rate {
+                self.buffer_mut().set_clock_rate(codec.clock_rate());
+                return true;
+            }
             let [narrow, wide] = &mut self.jitter;
             let (from, to) = if self.wide { (wide, narrow) } else { (narrow, wide) };
             to.succeed(from, codec.clock_rate());
             self.wide = codec.is_wide();
         }
         follows
+    }
+
+    /// What a payload type stands for. An answer that names several codecs lets the peer send any of them (RFC 3264 §6.1), of which those with
+    /// static payload types are known; only the one agreed on makes a source known. Opus comes as what the peer calls it or as what we do.
+    fn codec_of(&self, payload_type: u8, from: SocketAddr) -> Option<Codec> {
+        let ours = matches!(self.codec, Codec::Opus(_)) && payload_type == opus::Format::OURS.payload_type;
+        if payload_type == self.codec.payload_type() || ours {
+            return Some(self.codec);
+        }
+        Codec::from_payload_type(payload_type).filter(|_| self.latched == Some(from))
     }
 
     /// Takes a datagram that came from `from` at `arrival`.
@@ -201,11 +221,8 @@ impl Receiver {
             self.counters.malformed += 1;
             return Received::Malformed;
         };
-        // All codecs have static payload types, and an answer that names several lets the peer send any of them (RFC 3264 §6.1). Only the
-        // one agreed on makes a source known.
-        let codec = Codec::from_payload_type(packet.payload_type);
-        let codec = codec.filter(|codec| *codec == self.codec || self.latched == Some(from));
-        let event = Some(packet.payload_type) == self.telephone_event;
+        let event = self.telephone_event.is_some_and(|events| events.payload_type == packet.payload_type);
+        let codec = self.codec_of(packet.payload_type, from).filter(|_| !event);
         if codec.is_none() && !event && packet.payload_type != COMFORT_NOISE {
             self.counters.unknown_payload += 1;
             return Received::UnknownPayload;
@@ -227,8 +244,9 @@ impl Receiver {
             }
             return Received::Digit;
         }
+        let clock_rate = codec.map_or(self.buffer().clock_rate(), Codec::clock_rate);
         if let Some(reception) = &mut self.reception {
-            reception.timing(packet.timestamp, arrival);
+            reception.timing(packet.timestamp, clock_rate, arrival);
         }
         if codec.is_some_and(|codec| !self.changes_over(codec)) {
             self.counters.unknown_payload += 1;

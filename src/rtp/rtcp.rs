@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use super::sender::SenderFigures;
 use super::statistics::ReceptionFigures;
+use crate::pcm::duration_at;
 
 /// Longer datagrams are refused.
 pub const MAX_BYTES: usize = 1500;
@@ -54,10 +55,17 @@ pub struct Report {
     pub fraction_lost: f32,
     /// Our packets lost since the beginning.
     pub cumulative_lost: u32,
-    /// Interarrival jitter it measures.
-    pub jitter: Duration,
+    /// Interarrival jitter it measures, in timestamp units.
+    pub jitter: u32,
     /// Round-trip time, when it echoed one of our sender reports.
     pub round_trip: Option<Duration>,
+}
+
+impl Report {
+    /// The interarrival jitter, where our timestamps count `clock_rate` a second.
+    pub fn jitter_time(&self, clock_rate: u32) -> Duration {
+        duration_at(clock_rate, u64::from(self.jitter))
+    }
 }
 
 /// What the far side's clock showed at one of its timestamps.
@@ -201,7 +209,7 @@ impl Reporter {
                 incoming.report = Some(Report {
                     fraction_lost: f32::from(block.fraction_lost) / 256.0,
                     cumulative_lost: block.total_lost,
-                    jitter: Duration::from_micros(u64::from(block.jitter) * 125),
+                    jitter: block.jitter,
                     round_trip: round_trip(wall, block),
                 });
             }
@@ -323,11 +331,11 @@ mod tests {
     use super::*;
 
     fn figures(ssrc: u32, expected: u32, received: u32) -> ReceptionFigures {
-        ReceptionFigures { ssrc, highest_sequence: 100 + expected, received, expected, jitter: 16 }
+        ReceptionFigures { ssrc, highest_sequence: 100 + expected, received, expected, jitter: 16, clock_rate: 8000 }
     }
 
     fn sent(ssrc: u32, packets: u32) -> SenderFigures {
-        SenderFigures { ssrc, packets, octets: packets * 160, timestamp: 77 }
+        SenderFigures { ssrc, packets, octets: packets * 160, timestamp: 77, clock_rate: 8000 }
     }
 
     #[test]
@@ -344,7 +352,7 @@ mod tests {
         let trip = report.round_trip.unwrap();
         assert!(trip.abs_diff(Duration::from_millis(80)) < Duration::from_millis(1), "{trip:?}");
         assert_eq!((report.fraction_lost, report.cumulative_lost), (0.25, 15));
-        assert_eq!(report.jitter, Duration::from_millis(2));
+        assert_eq!(report.jitter_time(8000), Duration::from_millis(2));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The sending half of a call's RTP (RFC 3550 §5.1): one SSRC, from the answer to the BYE, in packets of the length that the far side wants.
 //!
 //! Sound comes in by ticks of 20 ms. Packets of 40 and 60 ms leave with every second and third tick, those of 10 ms two at a time, and those
-//! of 30 ms with two ticks of three. The timestamp follows the ticks, spoken or skipped, so that the far side can tell a missed tick from a
+//! of 30 ms with two ticks of three; Opus, which has no frames of 30 ms, leaves in those of 20. The timestamp follows the ticks, spoken or skipped, so that the far side can tell a missed tick from a
 //! lost packet. Digits take the place of speech while they last: as telephone events (RFC 4733), or as tones where the far side takes no
 //! events.
 
@@ -10,13 +10,15 @@ use std::time::Duration;
 use super::dtmf::{DtmfGenerator, EventPacket};
 use super::jitter::MAX_PAYLOAD_BYTES;
 use super::packet::{PacketView, write_packet};
-use crate::codec::{Codec, Encoder};
-use crate::pcm::{Frame, PTIME, telephone};
+use crate::codec::{Codec, Encoder, LONGEST_SOUND, TelephoneEvents};
+use crate::pcm::{self, FRAME_SAMPLES, Frame, PTIME};
 
 /// Room that any packet of [`Sender`] fits into.
 pub const MAX_PACKET_BYTES: usize = super::packet::HEADER_BYTES + MAX_PAYLOAD_BYTES;
-/// Sound that waits: less than a packet, and a tick.
-const WAITING_BYTES: usize = 2 * MAX_PAYLOAD_BYTES;
+/// Sound that waits: less than the longest packet, and a tick.
+const WAITING_SAMPLES: usize = LONGEST_SOUND + FRAME_SAMPLES;
+/// Digits that are tones are counted in these a second.
+const TONE_CLOCK: u32 = 8000;
 /// Times that a packet can have, in ms.
 const PTIMES_MS: std::ops::RangeInclusive<u64> = 10..=60;
 
@@ -31,50 +33,51 @@ pub struct SenderFigures {
     pub octets: u32,
     /// The timestamp of the next tick.
     pub timestamp: u32,
+    /// Timestamp units a second.
+    pub clock_rate: u32,
 }
 
-/// Timestamp units, and bytes of the codecs spoken here.
-fn units(time: Duration) -> u32 {
-    telephone::samples_in(time) as u32
-}
-
-/// Encoded sound that is not sent yet, one byte a timestamp unit.
+/// Sound that is not sent yet.
 #[derive(Debug)]
 struct Waiting {
-    bytes: [u8; WAITING_BYTES],
+    sound: [i16; WAITING_SAMPLES],
     length: usize,
-    /// The timestamp of its first byte.
+    /// The timestamp of its first sample.
     timestamp: u32,
     /// A talkspurt begins with it.
     marker: bool,
-    /// So much of it is sent without waiting for more.
+    /// So many samples of it are sent without waiting for more.
     due: usize,
 }
 
 impl Waiting {
     /// Appends what belongs to `timestamp`; what waits ends there, or nothing waits.
-    fn put(&mut self, timestamp: u32, marker: bool, encoded: &[u8]) {
+    fn put(&mut self, timestamp: u32, marker: bool, frame: &Frame) {
         if self.length == 0 {
             (self.timestamp, self.marker) = (timestamp, marker);
         } else if marker {
             self.marker = true;
         }
-        let room = &mut self.bytes[self.length..];
-        let length = encoded.len().min(room.len());
-        room[..length].copy_from_slice(&encoded[..length]);
+        let room = &mut self.sound[self.length..];
+        let length = frame.len().min(room.len());
+        room[..length].copy_from_slice(&frame[..length]);
         self.length += length;
     }
 
-    /// Fills `payload` from the front; gives its timestamp and marker.
-    fn take(&mut self, payload: &mut [u8]) -> (u32, bool) {
-        let taken = payload.len();
-        payload.copy_from_slice(&self.bytes[..taken]);
-        self.bytes.copy_within(taken..self.length, 0);
+    /// Fills `sound` from the front, or with silence what is lacking, and passes over `units` of the clock; gives its timestamp and marker.
+    fn take(&mut self, sound: &mut [i16], units: u32) -> (u32, bool) {
+        let taken = sound.len().min(self.length);
+        sound[..taken].copy_from_slice(&self.sound[..taken]);
+        self.sound.copy_within(taken..self.length, 0);
         self.length -= taken;
         self.due = self.due.saturating_sub(taken);
         let timestamp = self.timestamp;
-        self.timestamp = timestamp.wrapping_add(taken as u32);
+        self.timestamp = timestamp.wrapping_add(units);
         (timestamp, std::mem::take(&mut self.marker))
+    }
+
+    fn clear(&mut self) {
+        (self.length, self.due) = (0, 0);
     }
 }
 
@@ -82,9 +85,9 @@ impl Waiting {
 #[derive(Debug)]
 pub struct Sender {
     codec: Codec,
-    telephone_event: Option<u8>,
-    /// Timestamp units of a packet.
-    ptime_units: u32,
+    telephone_event: Option<TelephoneEvents>,
+    /// The time of a packet that the far side wants, in ms.
+    ptime_ms: u64,
     sequence: u16,
     figures: SenderFigures,
     dtmf: DtmfGenerator,
@@ -95,33 +98,54 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Begins at a random SSRC, sequence number and timestamp (RFC 3550 §5.1); digits are sent as payload type `telephone_event`. The
+    /// Begins at a random SSRC, sequence number and timestamp (RFC 3550 §5.1); digits are sent as `telephone_event`. The
     /// sequence begins in the lower half: a peer that misses the first packets of SRTP knows nevertheless that it has not wrapped.
-    pub fn new(codec: Codec, telephone_event: Option<u8>) -> Self {
+    pub fn new(codec: Codec, telephone_event: Option<TelephoneEvents>) -> Self {
         Self::starting_at(codec, telephone_event, fastrand::u32(..), fastrand::u16(..1 << 15), fastrand::u32(..))
     }
 
     /// Begins at given numbers.
-    pub fn starting_at(codec: Codec, telephone_event: Option<u8>, ssrc: u32, sequence: u16, timestamp: u32) -> Self {
-        let figures = SenderFigures { ssrc, timestamp, ..SenderFigures::default() };
-        let waiting = Waiting { bytes: [0; WAITING_BYTES], length: 0, timestamp, marker: false, due: 0 };
+    pub fn starting_at(
+        codec: Codec,
+        telephone_event: Option<TelephoneEvents>,
+        ssrc: u32,
+        sequence: u16,
+        timestamp: u32,
+    ) -> Self {
+        let figures = SenderFigures { ssrc, timestamp, clock_rate: codec.clock_rate(), packets: 0, octets: 0 };
+        let waiting = Waiting { sound: [0; WAITING_SAMPLES], length: 0, timestamp, marker: false, due: 0 };
         Self {
             codec,
             telephone_event,
-            ptime_units: units(PTIME),
+            ptime_ms: PTIME.as_millis() as u64,
             sequence,
             figures,
             dtmf: DtmfGenerator::default(),
-            encoder: Encoder::new(),
+            encoder: Encoder::new(codec),
             waiting,
             event: None,
         }
     }
 
-    /// Sends packets of `ptime` from now on, as near as 10 to 60 ms and whole 10 ms come to it.
+    /// Sends packets of `ptime` from now on, as near as 10 to 60 ms and whole 10 ms come to it, and as the codec can.
     pub fn set_ptime(&mut self, ptime: Duration) {
-        let ms = (ptime.as_millis() as u64).clamp(*PTIMES_MS.start(), *PTIMES_MS.end()) / 10 * 10;
-        self.ptime_units = units(Duration::from_millis(ms));
+        self.ptime_ms = (ptime.as_millis() as u64).clamp(*PTIMES_MS.start(), *PTIMES_MS.end()) / 10 * 10;
+    }
+
+    /// Samples of a packet.
+    fn packet_samples(&self) -> usize {
+        let ms = match (self.codec, self.ptime_ms) {
+            // It has no frames of these lengths.
+            (Codec::Opus(_), 30) => 20,
+            (Codec::Opus(_), 50) => 40,
+            (_, ms) => ms,
+        };
+        pcm::samples_in(Duration::from_millis(ms)) as usize
+    }
+
+    /// Timestamp units of so many samples.
+    fn units(&self, samples: usize) -> u32 {
+        (samples as u64 * u64::from(self.codec.clock_rate()) / u64::from(pcm::RATE)) as u32
     }
 
     /// Our synchronization source.
@@ -139,41 +163,46 @@ impl Sender {
     /// sent, `frame` is not heard.
     pub fn packet(&mut self, frame: &Frame, marker: bool, out: &mut [u8]) -> usize {
         let timestamp = self.figures.timestamp;
-        let event = self.dtmf.tick(timestamp, units(PTIME) as u16);
+        let event_clock = self.telephone_event.map_or(TONE_CLOCK, |events| events.clock_rate);
+        let event = self.dtmf.tick(timestamp, pcm::samples_at(event_clock, PTIME) as u16);
         self.skip();
-        let waiting = &mut self.waiting;
-        if waiting.timestamp.wrapping_add(waiting.length as u32) != timestamp {
+        if self.waiting.timestamp.wrapping_add(self.units(self.waiting.length)) != timestamp {
             // Ticks were skipped, or an event took their place.
-            waiting.due = waiting.length;
+            self.waiting.due = self.waiting.length;
         }
         if event.is_some() && self.telephone_event.is_some() {
-            waiting.due = waiting.length;
+            self.waiting.due = self.waiting.length;
             self.event = event;
             return self.poll(out);
         }
-        let tone = event.map(|event| event.tone(timestamp));
-        let mut encoded = [0; MAX_PAYLOAD_BYTES];
-        let length = self.encoder.encode(self.codec, tone.as_ref().unwrap_or(frame), &mut encoded);
-        let first = if waiting.due > 0 { self.poll(out) } else { 0 };
-        self.waiting.put(timestamp, event.map_or(marker, |event| event.marker), &encoded[..length]);
+        let tone = event.map(|event| {
+            let since = timestamp.wrapping_sub(event.timestamp) / (self.codec.clock_rate() / TONE_CLOCK);
+            event.tone(since)
+        });
+        let first = if self.waiting.due > 0 { self.poll(out) } else { 0 };
+        let marker = event.map_or(marker, |event| event.marker);
+        self.waiting.put(timestamp, marker, tone.as_ref().unwrap_or(frame));
         if first > 0 { first } else { self.poll(out) }
     }
 
     /// Writes the next packet that is due into `out`; returns its length, and 0 when there is none or no room.
     pub fn poll(&mut self, out: &mut [u8]) -> usize {
-        let ptime_bytes = self.ptime_units as usize;
+        let whole = self.packet_samples();
         let due = match self.waiting.due {
-            0 if self.waiting.length >= ptime_bytes => ptime_bytes,
-            due => due.min(ptime_bytes),
+            0 if self.waiting.length >= whole => whole,
+            due => due.min(whole),
         };
         if due > 0 {
+            // Opus cannot end early.
+            let length = if matches!(self.codec, Codec::Opus(_)) { whole } else { due };
+            let mut sound = [0; LONGEST_SOUND];
+            let (timestamp, marker) = self.waiting.take(&mut sound[..length], self.units(due));
             let mut payload = [0; MAX_PAYLOAD_BYTES];
-            let payload = &mut payload[..due];
-            let (timestamp, marker) = self.waiting.take(payload);
-            return self.write(self.codec.payload_type(), timestamp, marker, payload, out);
+            let length = self.encoder.encode(self.codec, &sound[..length], &mut payload);
+            return self.write(self.codec.payload_type(), timestamp, marker, &payload[..length], out);
         }
         match (self.event.take(), self.telephone_event) {
-            (Some(event), Some(payload_type)) => {
+            (Some(event), Some(TelephoneEvents { payload_type, .. })) => {
                 self.write(payload_type, event.timestamp, event.marker, &event.payload, out)
             }
             _ => 0,
@@ -197,30 +226,32 @@ impl Sender {
     /// returns its length.
     pub fn keepalive(&mut self, out: &mut [u8]) -> usize {
         let timestamp = self.figures.timestamp;
-        (self.waiting.length, self.waiting.due) = (0, 0);
+        self.waiting.clear();
         self.skip();
         self.write(self.codec.payload_type(), timestamp, false, &[], out)
     }
 
     /// Goes on in another codec, with telephone events as another payload type. Source, numbers and time go on as they are
-    /// (RFC 3264 §8.3.2); a digit that is under way is not cut off.
-    pub fn renegotiate(&mut self, codec: Codec, telephone_event: Option<u8>) {
-        if codec != self.codec {
-            // What waits is in the old one, and less than a packet.
-            (self.waiting.length, self.waiting.due) = (0, 0);
+    /// (RFC 3264 §8.3.2, RFC 7160 where the clock has another rate); a digit that is under way is not cut off.
+    pub fn renegotiate(&mut self, codec: Codec, telephone_event: Option<TelephoneEvents>) {
+        if codec.clock_rate() != self.codec.clock_rate() {
+            // What waits was timed by the old one, and is less than a packet.
+            self.waiting.clear();
         }
         self.codec = codec;
+        self.figures.clock_rate = codec.clock_rate();
         self.telephone_event = telephone_event;
     }
 
     /// Lets a tick pass without a packet.
     pub fn skip(&mut self) {
-        self.figures.timestamp = self.figures.timestamp.wrapping_add(units(PTIME));
+        self.figures.timestamp = self.figures.timestamp.wrapping_add(self.codec.units(PTIME));
     }
 
     /// Queues a digit; false when it is none, or when too many wait.
     pub fn dial(&mut self, digit: char, duration: Duration) -> bool {
-        self.dtmf.dial(digit, duration)
+        let clock_rate = self.telephone_event.map_or(TONE_CLOCK, |events| events.clock_rate);
+        self.dtmf.dial(digit, duration, clock_rate)
     }
 
     /// Whether digits wait or are being sent.
@@ -233,7 +264,7 @@ impl Sender {
 mod tests {
     use super::*;
     use crate::codec::g711::Law;
-    use crate::pcm::FRAME_SAMPLES;
+    use crate::pcm::telephone;
 
     fn sent(sender: &mut Sender, marker: bool) -> (u16, u32, u8, bool, usize) {
         let mut out = [0; MAX_PACKET_BYTES];
@@ -249,12 +280,15 @@ mod tests {
         assert_eq!(sent(&mut sender, false), (65535, 0, 8, false, 160));
         sender.skip();
         assert_eq!(sent(&mut sender, false), (0, 320, 8, false, 160));
-        assert_eq!(sender.figures(), SenderFigures { ssrc: 7, packets: 3, octets: 480, timestamp: 480 });
+        assert_eq!(
+            sender.figures(),
+            SenderFigures { ssrc: 7, packets: 3, octets: 480, timestamp: 480, clock_rate: 8000 }
+        );
     }
 
     #[test]
     fn a_digit_takes_the_place_of_speech_and_speech_goes_on_in_time() {
-        let mut sender = Sender::starting_at(Codec::Pcmu, Some(121), 7, 0, 0);
+        let mut sender = Sender::starting_at(Codec::Pcmu, Some(121.into()), 7, 0, 0);
         assert!(sender.dial('9', Duration::from_millis(20)));
         assert_eq!(sent(&mut sender, false), (0, 0, 121, true, 4));
         assert_eq!(sent(&mut sender, false), (1, 0, 121, false, 4));
@@ -289,7 +323,7 @@ mod tests {
     fn another_codec_goes_on_in_the_same_numbers_and_time() {
         let mut sender = Sender::starting_at(Codec::Pcmu, None, 7, 10, 800);
         assert_eq!(sent(&mut sender, false), (10, 800, 0, false, 160));
-        sender.renegotiate(Codec::Pcma, Some(96));
+        sender.renegotiate(Codec::Pcma, Some(96.into()));
         assert_eq!(sent(&mut sender, false), (11, 960, 8, false, 160));
         assert!(sender.dial('1', Duration::from_millis(40)));
         assert_eq!(sent(&mut sender, false).2, 96);
@@ -347,7 +381,7 @@ mod tests {
             // What was said before a tick that was missed is not put behind it.
             (40, "x.xx", vec![vec![], vec![], vec![(0, 160)], vec![(320, 320)]]),
         ] {
-            for codec in Codec::ALL {
+            for codec in [Codec::G722, Codec::Pcmu, Codec::Pcma] {
                 let mut sender = Sender::starting_at(codec, None, 7, 0, 0);
                 sender.set_ptime(Duration::from_millis(ms));
                 assert_eq!(ticks(&mut sender, plan), expected, "{ms} ms, {codec:?}");
@@ -356,8 +390,51 @@ mod tests {
     }
 
     #[test]
+    fn opus_goes_in_packets_of_the_lengths_it_has_on_a_clock_of_its_own() {
+        for (ms, plan, expected) in [
+            (10, "xx", vec![vec![0, 480], vec![960, 1440]]),
+            (20, "xx", vec![vec![0], vec![960]]),
+            (30, "xx", vec![vec![0], vec![960]]),
+            (40, "xxxx", vec![vec![], vec![0], vec![], vec![1920]]),
+            (60, "xxxx", vec![vec![], vec![], vec![0], vec![]]),
+            (40, "x.xx", vec![vec![], vec![], vec![0], vec![1920]]),
+        ] {
+            let mut sender = Sender::starting_at(Codec::ALL[1], None, 7, 0, 0);
+            sender.set_ptime(Duration::from_millis(ms));
+            let sent: Vec<Vec<u32>> = ticks(&mut sender, plan)
+                .into_iter()
+                .map(|packets| {
+                    packets.into_iter().inspect(|(_, length)| assert!(*length > 0)).map(|(at, _)| at).collect()
+                })
+                .collect();
+            assert_eq!(sent, expected, "{ms} ms");
+        }
+    }
+
+    #[test]
+    fn over_a_change_of_clock_the_numbers_go_on_and_a_digit_is_counted_on_the_clock_that_was_agreed_for_it() {
+        let opus = Codec::ALL[1];
+        let mut sender =
+            Sender::starting_at(opus, Some(TelephoneEvents { payload_type: 110, clock_rate: 48_000 }), 7, 0, 0);
+        assert_eq!(ticks(&mut sender, "x")[0][0].0, 0);
+        assert!(sender.dial('9', Duration::from_millis(40)));
+        let mut out = [0; MAX_PACKET_BYTES];
+        for duration in [960u16, 1920, 1920, 1920] {
+            let length = sender.packet(&[0; FRAME_SAMPLES], false, &mut out);
+            let view = PacketView::parse(&out[..length]).unwrap();
+            assert_eq!(
+                (view.payload_type, view.timestamp, &view.payload[2..]),
+                (110, 960, &duration.to_be_bytes()[..])
+            );
+        }
+        sender.renegotiate(Codec::Pcma, None);
+        assert_eq!(ticks(&mut sender, "xx"), [[(5 * 960, 160)], [(5 * 960 + 160, 160)]]);
+        assert_eq!(sender.figures().clock_rate, 8000);
+    }
+
+    #[test]
     fn a_digit_does_not_wait_for_a_packet_to_be_full_and_no_speech_is_lost_before_it() {
-        let mut sender = Sender::starting_at(Codec::G722, Some(101), 7, 0, 0);
+        let mut sender = Sender::starting_at(Codec::G722, Some(101.into()), 7, 0, 0);
         sender.set_ptime(Duration::from_millis(60));
         assert_eq!(ticks(&mut sender, "x"), [vec![]]);
         assert!(sender.dial('9', Duration::from_millis(20)));

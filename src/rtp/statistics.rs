@@ -3,7 +3,9 @@
 //! Unlike §A.1 the first packet of a source counts at once: the address was agreed by SDP. Figures leave as plain copies, so that
 //! RTCP can work elsewhere.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use crate::pcm::{duration_at, samples_at};
 
 /// A sequence number further ahead than this is a restart, not a loss (§A.1).
 pub const MAX_DROPOUT: u16 = 3000;
@@ -23,6 +25,7 @@ pub struct Reception {
     transit: Option<u32>,
     /// Jitter × 16, in timestamp units.
     jitter: u32,
+    clock_rate: u32,
     epoch: Instant,
 }
 
@@ -50,12 +53,19 @@ pub struct ReceptionFigures {
     pub expected: u32,
     /// Interarrival jitter in timestamp units.
     pub jitter: u32,
+    /// Timestamp units a second.
+    pub clock_rate: u32,
 }
 
 impl ReceptionFigures {
     /// Packets lost since the beginning; negative when duplicates outnumber the losses.
     pub fn lost(&self) -> i64 {
         i64::from(self.expected) - i64::from(self.received)
+    }
+
+    /// Interarrival jitter.
+    pub fn jitter_time(&self) -> Duration {
+        duration_at(self.clock_rate, u64::from(self.jitter))
     }
 }
 
@@ -71,6 +81,7 @@ impl Reception {
             received: 0,
             transit: None,
             jitter: 0,
+            clock_rate: 8000,
             epoch: arrival,
         }
     }
@@ -95,23 +106,30 @@ impl Reception {
                 return Standing::Unconfirmed;
             }
             standing = Standing::Restarts;
-            *self = Self { jitter: self.jitter, ..Self::new(self.ssrc, sequence, self.epoch) };
+            let (jitter, clock_rate) = (self.jitter, self.clock_rate);
+            *self = Self { jitter, clock_rate, ..Self::new(self.ssrc, sequence, self.epoch) };
         }
         self.restart_at = None;
         self.received = self.received.wrapping_add(1);
         standing
     }
 
-    /// Takes the spacing of a packet into the jitter estimate. Only for packets whose timestamp is that of their sending: not for
-    /// telephone events.
-    pub fn timing(&mut self, timestamp: u32, arrival: Instant) {
-        // 8 timestamp units a millisecond; both clocks wrap alike.
-        let arrival = (arrival.saturating_duration_since(self.epoch).as_micros() / 125) as u32;
+    /// Takes the spacing of a packet, whose timestamps count `clock_rate` a second, into the jitter estimate. Only for packets whose timestamp
+    /// is that of their sending: not for telephone events.
+    pub fn timing(&mut self, timestamp: u32, clock_rate: u32, arrival: Instant) {
+        if clock_rate != self.clock_rate {
+            // What was estimated is the same time in other units, and what was sent last is on another clock (RFC 7160 §4.2).
+            self.jitter = (u64::from(self.jitter) * u64::from(clock_rate) / u64::from(self.clock_rate)) as u32;
+            self.clock_rate = clock_rate;
+            self.transit = None;
+        }
+        // Both clocks wrap alike.
+        let arrival = samples_at(clock_rate, arrival.saturating_duration_since(self.epoch)) as u32;
         let transit = arrival.wrapping_sub(timestamp);
         if let Some(previous) = self.transit {
             let difference = (transit.wrapping_sub(previous) as i32).unsigned_abs();
             // A talkspurt that restarts its timestamps says nothing about the network.
-            if difference < 8000 {
+            if difference < clock_rate {
                 self.jitter = self.jitter + difference - ((self.jitter + 8) >> 4);
             }
         }
@@ -127,6 +145,7 @@ impl Reception {
             received: self.received,
             expected: highest_sequence.wrapping_sub(u32::from(self.base)).wrapping_add(1),
             jitter: self.jitter >> 4,
+            clock_rate: self.clock_rate,
         }
     }
 }
@@ -134,7 +153,6 @@ impl Reception {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_wrap_of_the_sequence_number_is_a_cycle_and_a_gap_is_a_loss() {
@@ -164,14 +182,28 @@ mod tests {
         let start = Instant::now();
         let mut reception = Reception::new(1, 0, start);
         for n in 0..100u32 {
-            reception.timing(n.wrapping_mul(160), start + Duration::from_millis(20) * n);
+            reception.timing(n.wrapping_mul(160), 8000, start + Duration::from_millis(20) * n);
         }
         assert_eq!(reception.figures().jitter, 0);
         for n in 100..400u32 {
             let late = Duration::from_millis(if n % 2 == 0 { 5 } else { 0 });
-            reception.timing(n * 160, start + Duration::from_millis(20) * n + late);
+            reception.timing(n * 160, 8000, start + Duration::from_millis(20) * n + late);
         }
         // Every packet differs from its neighbour by 5 ms: 40 units.
         assert!((36..=40).contains(&reception.figures().jitter), "{}", reception.figures().jitter);
+    }
+    #[test]
+    fn jitter_is_a_time_whatever_the_clock_and_goes_on_over_a_change_of_it() {
+        let start = Instant::now();
+        let mut reception = Reception::new(1, 0, start);
+        for n in 0..800u32 {
+            let clock_rate = if n < 400 { 8000 } else { 48_000 };
+            let late = Duration::from_millis(if n % 2 == 0 { 5 } else { 0 });
+            reception.timing(n * (clock_rate / 50), clock_rate, start + Duration::from_millis(20) * n + late);
+            if n > 100 {
+                let jitter = reception.figures().jitter_time();
+                assert!((Duration::from_micros(4300)..=Duration::from_millis(5)).contains(&jitter), "{n}: {jitter:?}");
+            }
+        }
     }
 }

@@ -19,13 +19,15 @@ pub struct OfferAnswer {
     /// Our last description, with the version that it was sent with.
     described: Option<Vec<u8>>,
     agreed: Option<Negotiated>,
+    /// The first thing agreed on was Opus.
+    opus: bool,
 }
 
 impl OfferAnswer {
     /// A call with nothing agreed yet; `local` is our side of the media, `codecs` what we offer, most wanted first, `security` what may be
     /// agreed about SRTP.
     pub fn new(local: LocalMedia, codecs: &[Codec], security: MediaSecurity) -> Self {
-        Self { local, codecs: codecs.to_vec(), security, described: None, agreed: None }
+        Self { local, codecs: codecs.to_vec(), security, described: None, agreed: None, opus: false }
     }
 
     /// What both sides agreed on last.
@@ -45,18 +47,19 @@ impl OfferAnswer {
     pub fn answer(&mut self, offer: &[u8]) -> Result<(Vec<u8>, Negotiated), SdpError> {
         let offer = Offer::parse(offer)?;
         let security = self.security;
-        let (_, agreed) = offer.answer(&self.local, &security)?;
-        let described = self.describe(|local| offer.answer(local, &security).map(|(answer, _)| answer))?;
-        self.agreed = Some(agreed);
+        let codecs = self.takeable();
+        let (_, agreed) = offer.answer(&self.local, &codecs, &security)?;
+        let described = self.describe(|local| offer.answer(local, &codecs, &security).map(|(answer, _)| answer))?;
+        self.agree(agreed);
         Ok((described, agreed))
     }
 
     /// Our offer: all codecs, the one in use first, under the profile and the payload type for telephone events that are in use
     /// (RFC 3264 §8.3.2).
     pub fn offer(&mut self) -> Vec<u8> {
-        let mut codecs = self.codecs.clone();
+        let mut codecs = self.takeable();
         if let Some(agreed) = &self.agreed {
-            codecs.retain(|codec| *codec != agreed.codec);
+            codecs.retain(|codec| !codec.is_kind_of(agreed.codec));
             codecs.insert(0, agreed.codec);
         }
         let (agreed, security) = (self.agreed, self.security);
@@ -69,7 +72,7 @@ impl OfferAnswer {
     /// # Errors
     /// When it declines the call, or makes no sense. What was agreed before stays.
     pub fn answered(&mut self, answer: &[u8]) -> Result<Negotiated, SdpError> {
-        let mut agreed = parse_answer(answer, &self.security)?;
+        let mut agreed = parse_answer(answer, &self.takeable(), &self.security)?;
         if agreed.rtcp_mux && !self.agreed.is_some_and(|before| before.rtcp_mux) {
             // We have not offered it.
             agreed.rtcp_mux = false;
@@ -79,8 +82,22 @@ impl OfferAnswer {
         if remote.is_ipv4() != local.is_ipv4() && !remote.is_unspecified() {
             return Err(SdpError::IpVersion { remote, local });
         }
-        self.agreed = Some(agreed);
+        self.agree(agreed);
         Ok(agreed)
+    }
+
+    fn agree(&mut self, agreed: Negotiated) {
+        if self.agreed.is_none() {
+            self.opus = matches!(agreed.codec, Codec::Opus(_));
+        }
+        self.agreed = Some(agreed);
+    }
+
+    /// What may be agreed on now. A call that began without Opus does not change over to it: what decodes and encodes it is made with the
+    /// call, since the media thread can make nothing.
+    fn takeable(&self) -> Vec<Codec> {
+        let began_without = self.agreed.is_some() && !self.opus;
+        self.codecs.iter().copied().filter(|codec| !(began_without && matches!(codec, Codec::Opus(_)))).collect()
     }
 
     /// Our description in the version that it has to have.
@@ -183,14 +200,17 @@ mod tests {
         answered(&mut call, OFFER);
         let changed = OFFER.replace("101", "96");
         assert_eq!(answered(&mut call, &changed).0, 2);
-        assert_eq!(call.agreed().unwrap().telephone_event, Some(96));
+        assert_eq!(call.agreed().unwrap().telephone_event, Some(96.into()));
     }
 
     #[test]
     fn a_call_without_an_offer_is_offered_all_and_the_answer_chooses() {
         let mut call = call();
         let offer = String::from_utf8(call.offer()).unwrap();
-        assert!(offer.contains("o=- 42 1 ") && offer.contains("m=audio 16384 RTP/AVP 9 0 8 101\r\n"), "{offer}");
+        assert!(
+            offer.contains("o=- 42 1 ") && offer.contains("m=audio 16384 RTP/AVP 9 111 0 8 101 110\r\n"),
+            "{offer}"
+        );
         let answer = OFFER.replace(" 8 0 101", " 8 101");
         assert_eq!(call.answered(answer.as_bytes()).unwrap().codec, Codec::Pcma);
         // Asked again within the call, the codec in use comes first; that is another description.
@@ -201,6 +221,28 @@ mod tests {
             call.answered(answer.replace("sendrecv", "sendonly").as_bytes()).unwrap().direction,
             Direction::RecvOnly
         );
+    }
+
+    #[test]
+    fn a_call_that_began_in_opus_may_leave_it_and_come_back_and_another_never_gets_there() {
+        const WITH_OPUS: &str = "v=0\r\no=- 7 1 IN IP4 198.51.100.2\r\ns=-\r\nc=IN IP4 198.51.100.2\r\nt=0 0\r\n\
+            m=audio 11832 RTP/AVP 96 8 97 98\r\na=rtpmap:96 opus/48000/2\r\na=fmtp:96 useinbandfec=1;stereo=1\r\n\
+            a=rtpmap:97 telephone-event/8000\r\na=rtpmap:98 telephone-event/48000\r\n";
+        let mut first = call();
+        let (answer, agreed) = first.answer(WITH_OPUS.as_bytes()).unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        assert_eq!((agreed.codec.name(), agreed.codec.payload_type()), ("opus", 96));
+        assert!(answer.contains("RTP/AVP 96 98\r\na=rtpmap:96 opus/48000/2\r\na=fmtp:96 "), "{answer}");
+        assert!(answer.contains("a=rtpmap:98 telephone-event/48000\r\n"), "{answer}");
+        assert_eq!(answered(&mut first, OFFER).1, Codec::Pcma);
+        assert_eq!(first.answer(WITH_OPUS.as_bytes()).unwrap().1.codec, agreed.codec);
+        let ours = String::from_utf8(first.offer()).unwrap();
+        assert!(ours.contains("RTP/AVP 96 9 0 8 98 101\r\n"), "{ours}");
+        // What decodes it was not made for this one.
+        let mut second = call();
+        assert_eq!(answered(&mut second, OFFER).1, Codec::Pcma);
+        assert_eq!(second.answer(WITH_OPUS.as_bytes()).unwrap().1.codec, Codec::Pcma);
+        assert!(!String::from_utf8(second.offer()).unwrap().contains("opus"));
     }
 
     #[test]
@@ -256,7 +298,7 @@ mod tests {
     fn an_answer_without_keys_where_they_are_required_leaves_everything_as_it_was() {
         let mut call = call_with(MediaSecurity::new(Policy::Required, true, false).unwrap());
         let offer = String::from_utf8(call.offer()).unwrap();
-        assert!(offer.contains(" RTP/SAVP 9 0 8 101\r\n"), "{offer}");
+        assert!(offer.contains(" RTP/SAVP 9 111 0 8 101 110\r\n"), "{offer}");
         assert_eq!(call.answered(OFFER.as_bytes()), Err(SdpError::SrtpRequired));
         assert_eq!(call.agreed(), None);
     }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::codec::TelephoneEvents;
 
 const OFF: MediaSecurity = MediaSecurity::OFF;
 
@@ -21,7 +22,7 @@ const PJSUA: &str = "v=0\r\no=- 3973 3973 IN IP4 10.0.0.5\r\ns=pjmedia\r\nb=AS:1
     a=fmtp:120 0-16\r\na=rtpmap:121 telephone-event/8000\r\na=fmtp:121 0-16\r\na=ssrc:1 cname:x\r\n";
 
 fn answer(offer: &str) -> Result<(String, Negotiated), SdpError> {
-    let (bytes, negotiated) = Offer::parse(offer.as_bytes())?.answer(&LOCAL, &OFF)?;
+    let (bytes, negotiated) = Offer::parse(offer.as_bytes())?.answer(&LOCAL, &crate::codec::Codec::ALL, &OFF)?;
     Ok((String::from_utf8(bytes).unwrap(), negotiated))
 }
 
@@ -37,7 +38,7 @@ fn the_offers_first_codec_that_we_speak_is_chosen() {
         negotiated,
         Negotiated {
             codec: Codec::Pcma,
-            telephone_event: Some(101),
+            telephone_event: Some(101.into()),
             remote: "198.51.100.2:11832".parse().unwrap(),
             remote_rtcp: "198.51.100.2:11833".parse().unwrap(),
             rtcp_mux: false,
@@ -52,11 +53,19 @@ fn the_offers_first_codec_that_we_speak_is_chosen() {
 #[test]
 fn telephone_events_keep_the_offers_payload_type_at_the_clock_rate_of_the_codec() {
     let (text, negotiated) = answer(PJSUA).unwrap();
-    assert_eq!((negotiated.codec, negotiated.telephone_event), (Codec::Pcmu, Some(121)));
+    let at_its_clock = TelephoneEvents { payload_type: 120, clock_rate: 48_000 };
+    assert_eq!((negotiated.codec.name(), negotiated.telephone_event), ("opus", Some(at_its_clock)));
+    assert!(text.contains("m=audio 16384 RTP/AVP 96 120\r\n") && text.contains("a=fmtp:120 0-15\r\n"), "{text}");
+    // Many know no other clock for them than 8000, whatever the codec.
+    let (text, negotiated) = answer(&PJSUA.replace("120 telephone-event/48000", "120 x/48000")).unwrap();
+    assert_eq!((negotiated.codec.payload_type(), negotiated.telephone_event), (96, Some(121.into())));
+    assert!(text.contains("a=rtpmap:121 telephone-event/8000\r\n"), "{text}");
+    let (text, negotiated) = answer(&PJSUA.replace("opus/48000/2", "opus/48000")).unwrap();
+    assert_eq!((negotiated.codec, negotiated.telephone_event), (Codec::Pcmu, Some(121.into())));
     assert!(text.contains("m=audio 16384 RTP/AVP 0 121\r\n") && text.contains("a=fmtp:121 0-15\r\n"), "{text}");
     assert_eq!(negotiated.remote, "10.0.0.5:4000".parse().unwrap());
     assert_eq!(negotiated.remote_rtcp, "10.0.0.6:4001".parse().unwrap());
-    let (text, negotiated) = answer(&PJSUA.replace("telephone-event/8000", "CN/8000")).unwrap();
+    let (text, negotiated) = answer(&PJSUA.replace("telephone-event/8000", "CN/8000").replace("opus", "x")).unwrap();
     assert_eq!(negotiated.telephone_event, None);
     assert!(text.contains("m=audio 16384 RTP/AVP 0\r\n") && !text.contains("fmtp"), "{text}");
 }
@@ -148,7 +157,8 @@ fn both_sides_must_speak_the_same_version_of_ip() {
     let error = answer(&offer).unwrap_err();
     assert_eq!((error.sip_status(), error.warning()), (488, 300));
     let local = LocalMedia { address: "2001:db8::7".parse().unwrap(), ..LOCAL };
-    let (text, negotiated) = Offer::parse(offer.as_bytes()).unwrap().answer(&local, &OFF).unwrap();
+    let (text, negotiated) =
+        Offer::parse(offer.as_bytes()).unwrap().answer(&local, &crate::codec::Codec::ALL, &OFF).unwrap();
     assert_eq!(negotiated.remote_rtcp, "[2001:db8::5]:11833".parse().unwrap());
     assert!(String::from_utf8(text).unwrap().contains("c=IN IP6 2001:db8::7\r\n"));
 }
@@ -157,18 +167,21 @@ fn both_sides_must_speak_the_same_version_of_ip() {
 fn an_offer_of_ours_is_answered_by_us_and_both_agree() {
     let offer = make_offer(&LOCAL, &[Codec::Pcma, Codec::Pcmu], &OFF);
     let callee = LocalMedia { address: "192.0.2.9".parse().unwrap(), port: 20000, session_id: 9, version: 1 };
-    let (text, callee_side) = Offer::parse(&offer).unwrap().answer(&callee, &OFF).unwrap();
-    let caller_side = parse_answer(&text, &OFF).unwrap();
+    let (text, callee_side) = Offer::parse(&offer).unwrap().answer(&callee, &crate::codec::Codec::ALL, &OFF).unwrap();
+    let caller_side = parse_answer(&text, &crate::codec::Codec::ALL, &OFF).unwrap();
     assert_eq!((callee_side.codec, caller_side.codec), (Codec::Pcma, Codec::Pcma));
-    assert_eq!((callee_side.telephone_event, caller_side.telephone_event), (Some(101), Some(101)));
+    assert_eq!((callee_side.telephone_event, caller_side.telephone_event), (Some(101.into()), Some(101.into())));
     assert_eq!(callee_side.remote, "192.0.2.7:16384".parse().unwrap());
     assert_eq!(caller_side.remote, "192.0.2.9:20000".parse().unwrap());
 }
 
 #[test]
 fn an_answer_that_declines_is_told_from_one_that_makes_no_sense() {
-    assert_eq!(parse_answer(ASTERISK.replace("audio 11832", "audio 0").as_bytes(), &OFF), Err(SdpError::Declined));
-    assert!(matches!(parse_answer(b"v=0\r\nnonsense", &OFF), Err(SdpError::Syntax(_))));
+    assert_eq!(
+        parse_answer(ASTERISK.replace("audio 11832", "audio 0").as_bytes(), &crate::codec::Codec::ALL, &OFF),
+        Err(SdpError::Declined)
+    );
+    assert!(matches!(parse_answer(b"v=0\r\nnonsense", &crate::codec::Codec::ALL, &OFF), Err(SdpError::Syntax(_))));
 }
 
 #[test]
@@ -200,7 +213,7 @@ fn every_truncation_is_answered_or_refused() {
     for offer in [ASTERISK, PJSUA] {
         for end in 0..offer.len() {
             if let Ok(offer) = Offer::parse(&offer.as_bytes()[..end]) {
-                let _ = offer.answer(&LOCAL, &OFF);
+                let _ = offer.answer(&LOCAL, &crate::codec::Codec::ALL, &OFF);
             }
         }
     }
@@ -222,20 +235,20 @@ proptest! {
             }
         }
         if let Ok(offer) = Offer::parse(&bytes)
-            && let Ok((text, negotiated)) = offer.answer(&LOCAL, &OFF)
+            && let Ok((text, negotiated)) = offer.answer(&LOCAL, &crate::codec::Codec::ALL, &OFF)
         {
             let answer = Session::parse(&text).unwrap();
             prop_assert_eq!(answer.medias.len(), offer.description.medias.len());
             prop_assert_eq!(answer.medias.iter().filter(|media| media.port != 0).count(), 1);
             prop_assert!(negotiated.remote.port() != 0);
         }
-        let _ = parse_answer(&bytes, &OFF);
+        let _ = parse_answer(&bytes, &crate::codec::Codec::ALL, &OFF);
     }
 
     #[test]
     fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         let _ = Offer::parse(&bytes);
-        let _ = parse_answer(&bytes, &OFF);
+        let _ = parse_answer(&bytes, &crate::codec::Codec::ALL, &OFF);
     }
 }
 

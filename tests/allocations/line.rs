@@ -118,11 +118,12 @@ fn bad_line(now: Instant) -> BadLine {
     // A second of silence, so that turns end.
     samples.resize(samples.len().next_multiple_of(FRAME_SAMPLES) + 50 * FRAME_SAMPLES, 0);
     let from = SocketAddr::from(([127, 0, 0, 1], 4000));
+    let opus = Codec::named("opus").unwrap();
     BadLine {
-        receiver: Receiver::new(Codec::Pcmu, Some(101), from, Duration::from_millis(20)),
-        ours: Sender::new(Codec::Pcmu, Some(101)),
+        receiver: Receiver::new(opus, Some(101.into()), from, Duration::from_millis(20)),
+        ours: Sender::new(opus, Some(101.into())),
         srtp: [(); 2].map(|()| Some(Protection::new(Protocol::Rtp, &keys(0)))),
-        theirs: Sender::starting_at(Codec::Pcmu, Some(101), 7, 65_500, u32::MAX - 5000),
+        theirs: Sender::starting_at(opus, Some(101.into()), 7, 65_500, u32::MAX - 5000),
         sound: samples.chunks_exact(FRAME_SAMPLES).map(|frame| frame.try_into().unwrap()).collect(),
         ticks: 0,
         random: fastrand::Rng::with_seed(4),
@@ -202,8 +203,8 @@ fn react(
 fn described(tick: u32) -> Option<LegMedia> {
     let at = tick % 1000;
     (at == 600 || at == 650).then(|| LegMedia {
-        codec: Codec::ALL[(tick / 1000 % 2) as usize],
-        telephone_event: Some(101),
+        codec: Codec::ALL[(tick / 1000 % 4) as usize],
+        telephone_event: Some(101.into()),
         remote: Some(SocketAddr::from(([127, 0, 0, 1], 4000 + (tick / 1000) as u16))),
         direction: if at == 600 { Direction::RecvOnly } else { Direction::SendRecv },
         srtp: Some(keys((tick / 3000) as u8 + 1)),

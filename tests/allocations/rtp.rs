@@ -15,8 +15,10 @@ use offhook::rtp::socket::{bind_pair, receive};
 fn ten_thousand_ticks_with_loss_reordering_garbage_and_digits_allocate_nothing() {
     let peer = SocketAddr::from(([127, 0, 0, 1], 4000));
     let mut random = fastrand::Rng::with_seed(1);
-    let mut receiver = Receiver::new(Codec::Pcmu, Some(101), peer, Duration::from_millis(20));
-    let mut sender = Sender::starting_at(Codec::Pcmu, Some(101), 1, 65_000, u32::MAX - 50_000);
+    let opus = Codec::named("opus").unwrap();
+    let mut receiver = Receiver::new(opus, Some(101.into()), peer, Duration::from_millis(20));
+    let mut senders = [1, 2].map(|ssrc| Sender::starting_at(opus, Some(101.into()), ssrc, 65_000, u32::MAX - 50_000));
+    let [sender, other] = &mut senders;
     let start = Instant::now();
     let (mut out, mut held, mut kinds, mut digits) = (SILENCE, None, [0u32; 3], 0u32);
     let counted = measure(|| {
@@ -27,17 +29,18 @@ fn ten_thousand_ticks_with_loss_reordering_garbage_and_digits_allocate_nothing()
                 sender.dial('#', Duration::from_millis(80));
             }
             if n % 350 == 0 {
-                let codec = Codec::ALL[(n / 350 % 2) as usize];
-                receiver.renegotiate(codec, Some(101));
+                let codec = Codec::ALL[(n / 350 % 4) as usize];
+                receiver.renegotiate(codec, Some(101.into()));
                 receiver.set_remote(SocketAddr::from(([127, 0, 0, 1], 4000 + (n / 350 % 2) as u16)));
                 sender.keepalive(&mut bytes);
                 if n % 700 == 0 {
                     // Now and then the peer takes no events, and digits are tones.
-                    sender.renegotiate(codec, (n % 1400 != 0).then_some(101));
+                    sender.renegotiate(codec, (n % 1400 != 0).then_some(101.into()));
                 }
             }
             if n % 501 == 0 {
-                sender = Sender::starting_at(Codec::Pcmu, Some(101), n, 0, n);
+                // Another source.
+                std::mem::swap(sender, other);
             }
             let length = sender.packet(&[random.i16(..); FRAME_SAMPLES], n % 50 == 0, &mut bytes);
             match random.u8(..20) {

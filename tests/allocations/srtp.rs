@@ -18,7 +18,7 @@ pub fn keys(n: u8) -> SrtpKeys {
 fn ten_thousand_packets_with_forgeries_new_sources_and_new_keys_allocate_nothing() {
     let mut random = fastrand::Rng::with_seed(3);
     let mut srtp = Some(Protection::new(Protocol::Rtp, &keys(0)));
-    let mut sender = Sender::new(Codec::Pcmu, Some(101));
+    let mut sender = Sender::new(Codec::Pcmu, Some(101.into()));
     let (mut taken, mut refused) = (0, 0);
     let counted = measure(|| {
         for n in 0..10_000u32 {
@@ -26,7 +26,7 @@ fn ten_thousand_packets_with_forgeries_new_sources_and_new_keys_allocate_nothing
                 Protection::renew(&mut srtp, Protocol::Rtp, Some(&keys((n / 500) as u8)));
             }
             if n % 300 == 299 {
-                sender = Sender::new(Codec::Pcmu, Some(101));
+                sender = Sender::new(Codec::Pcmu, Some(101.into()));
             }
             let srtp = srtp.as_mut().unwrap();
             let mut packet = [0; MAX_PACKET_BYTES + MAX_TRAILER_BYTES];

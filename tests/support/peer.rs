@@ -162,7 +162,7 @@ impl Peer {
 
     /// Sends silence for a while, to where the house listens, and in it what `acts` has done at each tick.
     pub fn sounds(&mut self, port: u16, ticks: u32, mut acts: impl FnMut(&mut Self, u32, &mut Sender)) {
-        let mut sender = Sender::new(Codec::Pcmu, Some(101));
+        let mut sender = Sender::new(Codec::Pcmu, Some(101.into()));
         let (to, began) = (SocketAddr::new(self.house.ip(), port), Instant::now());
         for tick in 0..ticks {
             std::thread::sleep((began + PTIME * tick).saturating_duration_since(Instant::now()));

@@ -31,7 +31,7 @@ fn offer(lines: &[(&str, &[&str])]) -> String {
 }
 
 fn answer(offer: &str, security: &MediaSecurity) -> Result<(String, Negotiated), SdpError> {
-    let (answer, negotiated) = Offer::parse(offer.as_bytes())?.answer(&local(), security)?;
+    let (answer, negotiated) = Offer::parse(offer.as_bytes())?.answer(&local(), &crate::codec::Codec::ALL, security)?;
     Ok((String::from_utf8(answer).unwrap(), negotiated))
 }
 
@@ -116,7 +116,7 @@ fn an_offer_of_ours_is_answered_by_us_and_both_have_the_same_keys() {
         let (caller, callee) = (security(caller), security(callee));
         let offer = make_offer(&local(), &Codec::ALL, &caller);
         let (text, theirs) = answer(std::str::from_utf8(&offer).unwrap(), &callee).unwrap();
-        let ours = parse_answer(text.as_bytes(), &caller).unwrap();
+        let ours = parse_answer(text.as_bytes(), &crate::codec::Codec::ALL, &caller).unwrap();
         assert_eq!((ours.srtp.is_some(), theirs.srtp.is_some()), (secured, secured));
         if let Some((ours, theirs)) = ours.srtp.zip(theirs.srtp) {
             assert_eq!((ours.suite, ours.local, ours.remote), (theirs.suite, theirs.remote, theirs.local));
@@ -134,8 +134,10 @@ fn an_offer_of_ours_is_answered_by_us_and_both_have_the_same_keys() {
 #[test]
 fn an_answer_is_only_taken_with_a_suite_and_tag_of_our_offer_and_a_key_that_is_not_ours() {
     let caller = security(Policy::Required);
-    let answered =
-        |crypto: &str| parse_answer(offer(&[("RTP/SAVP", &[crypto])]).as_bytes(), &caller).map(|agreed| agreed.srtp);
+    let answered = |crypto: &str| {
+        parse_answer(offer(&[("RTP/SAVP", &[crypto])]).as_bytes(), &crate::codec::Codec::ALL, &caller)
+            .map(|agreed| agreed.srtp)
+    };
     let agreed = answered(&format!("2 AES_CM_128_HMAC_SHA1_32 inline:{KEY}")).unwrap().unwrap();
     assert_eq!((agreed.suite, agreed.local.master), (Suite::AesCm128HmacSha1_32, caller.ours.unwrap()[1]));
     for wrong in [
@@ -145,7 +147,7 @@ fn an_answer_is_only_taken_with_a_suite_and_tag_of_our_offer_and_a_key_that_is_n
     ] {
         assert!(matches!(answered(&wrong), Err(SdpError::NoCrypto { .. })), "{wrong}");
     }
-    let plain = parse_answer(offer(&[("RTP/AVP", &[])]).as_bytes(), &caller);
+    let plain = parse_answer(offer(&[("RTP/AVP", &[])]).as_bytes(), &crate::codec::Codec::ALL, &caller);
     assert_eq!(plain, Err(SdpError::SrtpRequired));
 }
 
