@@ -2,7 +2,7 @@
 
 # What a test needs beside Rust: a C compiler (ring), cmake (libopus), ALSA (cpal), a voice, SIP peers (sipp, baresip, Kamailio), a DNS server, certificates, networks with a
 # NAT, a sound tool, the unit checker.
-PACKAGES = gcc libc6-dev cmake make pkg-config libasound2-dev espeak-ng sip-tester baresip-core kamailio kamailio-tls-modules dnsmasq-base openssl iproute2 nftables sox systemd
+PACKAGES = gcc libc6-dev cmake make pkg-config libasound2-dev espeak-ng sip-tester baresip-core linphone-cli kamailio kamailio-tls-modules dnsmasq-base openssl iproute2 nftables sox systemd
 DEMO_PACKAGES = gcc libc6-dev cmake make pkg-config libasound2-dev espeak-ng
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 LANG_OF_CALL ?= en

@@ -4,44 +4,28 @@
 //! baresip does not use the loopback interface, so both live in a network namespace with a pair of virtual interfaces.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use offhook::codec::Codec;
-use offhook::config::{Config, Policy, Trunk, TrunkMode};
+use offhook::config::{Policy, Trunk, TrunkMode};
 use offhook::pcm::{RATE, resample, wav};
-use offhook::phone::mouth::{Sent, Turn, Utterance};
 
+#[path = "support/answering.rs"]
+mod answering;
 #[path = "support/network.rs"]
 mod network;
 #[path = "support/service.rs"]
 mod service;
 #[path = "support/tones.rs"]
 mod tones;
+use answering::{ADDRESS, Answering, question};
 use network::{Network, Running};
-use service::Service;
 use tones::Sound::{Answer, Greeting, Placeholder};
-
-/// The one address in the namespace besides loopback; from the range for benchmarks (RFC 2544).
-const ADDRESS: &str = "198.18.0.1";
-const SET_UP: &str = "ip link add oh0 type veth peer name oh1 && ip address add 198.18.0.1/24 dev oh0 \
-    && ip link set oh0 up && ip link set oh1 up";
 
 /// Where baresip takes commands; the namespace has no other listeners.
 const CONTROL: u16 = 4444;
-
-/// What the caller says: nothing for as long as the greeting lasts, a question, and nothing more.
-fn question() -> Vec<i16> {
-    let question = Utterance::prepare(&Turn::Say("Are you open on Friday?".into()), "en-us").unwrap();
-    let frames = (0..question.len()).flat_map(|n| match question.at(n) {
-        Some(Sent::Sound(frame)) => frame.to_vec(),
-        _ => Vec::new(),
-    });
-    let silence = |seconds: usize| std::iter::repeat_n(0, seconds * RATE as usize);
-    silence(2).chain(frames).chain(silence(30)).collect()
-}
 
 /// A folder with baresip's configuration: sound from and to files, this codec, one interface, and what else is said of the account.
 fn write_baresip(folder: &Path, codec: Codec, account: &str) {
@@ -74,32 +58,18 @@ fn recording(folder: &Path) -> Vec<i16> {
 /// said.
 fn call(codec: Codec, account: &str, srtp: Policy) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let network = Network::new(SET_UP);
-    let offhook = env!("CARGO_BIN_EXE_offhook");
-    let mut simulator = network.command(offhook);
-    simulator.arg("simulator").stdout(Stdio::piped());
-    let mut simulator = Running::start(&mut simulator, "apt-get install util-linux");
-    let said = simulator.first_line();
-    let base_url = said.strip_prefix("listening on ").unwrap().trim();
-
-    let mut config: Config = tones::tones(folder.path());
-    config.sip.listen = SocketAddr::new(ADDRESS.parse().unwrap(), 0);
-    config.sip.allowed_peers = vec!["198.18.0.0/24".parse().unwrap()];
-    config.gemini.base_url = base_url.to_owned();
-    let trunk = Trunk {
-        mode: TrunkMode::IpAuth,
-        domain: ADDRESS.into(),
-        allowed_peers: config.sip.allowed_peers.clone(),
-        srtp,
-        srtp_over_clear_signalling: true,
-        ..Trunk::default()
-    };
-    config.trunk.insert("baresip".into(), trunk);
-    let config = service::write_config(folder.path(), &toml::to_string(&config).unwrap());
-    let mut run = network.command(offhook);
-    run.args(["run", "--config", config.to_str().unwrap()]);
-    let mut service = Service::start(run);
-
+    let mut answering = Answering::start(folder.path(), |config| {
+        let trunk = Trunk {
+            mode: TrunkMode::IpAuth,
+            domain: ADDRESS.into(),
+            allowed_peers: config.sip.allowed_peers.clone(),
+            srtp,
+            srtp_over_clear_signalling: true,
+            ..Trunk::default()
+        };
+        config.trunk.insert("baresip".into(), trunk);
+    });
+    let Answering { network, service, .. } = &mut answering;
     write_baresip(folder.path(), codec, account);
     let mut baresip = network.command("baresip");
     baresip.arg("-f").arg(folder.path()).args(["-t", "25", "-e", &format!("/dial sip:620@{}", service.address)]);
@@ -164,26 +134,13 @@ fn command(network: &Network, command: &str, parameters: &str) {
 #[test]
 fn baresip_presses_the_key_is_referred_to_the_person_and_offhook_is_out_of_it_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let network = Network::new(SET_UP);
-    let offhook = env!("CARGO_BIN_EXE_offhook");
-    let mut simulator = network.command(offhook);
-    simulator.arg("simulator").stdout(Stdio::piped());
-    let mut simulator = Running::start(&mut simulator, "apt-get install util-linux");
-    let said = simulator.first_line();
-    let base_url = said.strip_prefix("listening on ").unwrap().trim();
+    let mut answering = Answering::start(folder.path(), |config| {
+        config.conversation.transfer_to = Some(format!("sip:900@{ADDRESS}:5070"));
+    });
+    let Answering { network, service, .. } = &mut answering;
     let mut person = network.command("sipp");
     person.args(["-sn", "uas", "-i", ADDRESS, "-p", "5070", "-m", "1", "-nostdin"]).current_dir(folder.path());
     let mut person = Running::start(person.stdout(Stdio::null()).stderr(Stdio::null()), "apt-get install sip-tester");
-
-    let mut config: Config = tones::tones(folder.path());
-    config.sip.listen = SocketAddr::new(ADDRESS.parse().unwrap(), 0);
-    config.sip.allowed_peers = vec!["198.18.0.0/24".parse().unwrap()];
-    config.gemini.base_url = base_url.to_owned();
-    config.conversation.transfer_to = Some(format!("sip:900@{ADDRESS}:5070"));
-    let config = service::write_config(folder.path(), &toml::to_string(&config).unwrap());
-    let mut run = network.command(offhook);
-    run.args(["run", "--config", config.to_str().unwrap()]);
-    let mut service = Service::start(run);
 
     write_baresip(folder.path(), Codec::Pcmu, "");
     let mut baresip = network.command("baresip");
@@ -202,7 +159,7 @@ fn baresip_presses_the_key_is_referred_to_the_person_and_offhook_is_out_of_it_at
         }
     };
     wait_for(1);
-    command(&network, "sndcode", "0");
+    command(network, "sndcode", "0");
     service.logs("hands the caller over");
     service.logs("the caller is in other hands");
     let told = Instant::now();
