@@ -9,6 +9,7 @@ use crate::pcm::level::rms_dbfs;
 use crate::rtp::impairment::{Impairment, Profile};
 
 mod clock;
+mod opus;
 mod quality;
 
 const DELAY: Duration = Duration::from_millis(20);

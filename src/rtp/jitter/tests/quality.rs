@@ -4,7 +4,7 @@ use super::*;
 use crate::pcm::telephone::{share_of, sine};
 
 /// The best normalised correlation of each sounding 100 ms of `sent` with `heard`, up to 150 ms later; the mean.
-fn match_mean(sent: &[i16], heard: &[i16]) -> f64 {
+pub(super) fn match_mean(sent: &[i16], heard: &[i16]) -> f64 {
     let (mut sum, mut count) = (0.0, 0);
     for begin in (0..sent.len() - 800).step_by(800) {
         let window = &sent[begin..begin + 800];
