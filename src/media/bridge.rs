@@ -16,6 +16,7 @@ use crate::pcm::tone::Ringback;
 /// Legs that one call may be joined with, one after another.
 const JOINS: usize = 8;
 /// What a call is joined with.
+#[expect(clippy::large_enum_variant, reason = "taken on the media thread, which frees nothing, and few wait")]
 pub enum Join {
     /// Somebody is being called: the caller hears a ringing tone, and nobody hears the caller.
     Ringing(Ringback),
