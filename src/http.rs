@@ -3,10 +3,12 @@
 //! Plain `http` is for this machine only and needs no certificates; `https` trusts the system's roots and the proxy of the environment.
 //! Redirects are not followed: a key must not travel to a host that nobody configured.
 
+mod body;
 mod key;
 pub mod sse;
 mod stamped;
 
+pub(crate) use body::{RequestBody, Sounds};
 pub(crate) use key::CurrentKey;
 pub(crate) use stamped::Stamped;
 

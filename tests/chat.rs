@@ -1,7 +1,6 @@
 //! A model behind the chat-completions interface asked over real sockets, and what happens when Gemini is gone.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use offhook::chat::Chat;
@@ -122,7 +121,7 @@ fn said(text: &str) -> Ask {
 
 fn sound() -> Ask {
     let wav = offhook::pcm::wav::write(8000, 1, &[0; 8000]);
-    Ask { contents: vec![Content::Caller { audio: vec![Arc::from(wav)], text: None }], ..said("") }
+    Ask { contents: vec![Content::Caller { audio: vec![wav.into()], text: None }], ..said("") }
 }
 
 fn first_answer() -> &'static str {

@@ -1,6 +1,5 @@
 //! The model asked over real sockets, with a simulator that does what it is told.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use offhook::config::{self, Language};
@@ -57,7 +56,7 @@ fn question() -> Ask {
     let wav = offhook::pcm::wav::write(8000, 1, &[0; 8000]);
     Ask {
         system: "You answer the telephone.".into(),
-        contents: vec![Content::Caller { audio: vec![Arc::from(wav)], text: None }],
+        contents: vec![Content::Caller { audio: vec![wav.into()], text: None }],
         functions: [].into(),
     }
 }
@@ -336,7 +335,7 @@ async fn the_key_is_in_the_header_and_nowhere_else() {
 #[tokio::test]
 async fn the_conversation_goes_with_its_sounds() {
     let asking = asking(&[]).await;
-    let wav: Arc<[u8]> = offhook::pcm::wav::write(8000, 1, &[0; 4000]).into();
+    let wav: offhook::pcm::wav::WavFile = offhook::pcm::wav::write(8000, 1, &[0; 4000]).into();
     let contents = vec![
         Content::Caller { audio: vec![wav.clone()], text: None },
         Content::Model { text: "Hello".into() },

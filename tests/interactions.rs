@@ -1,6 +1,5 @@
 //! Gemini asked over its Interactions API, over real sockets, with a simulator that does what it is told.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use offhook::config::{self, GeminiApi, Language};
@@ -69,7 +68,7 @@ fn question() -> Ask {
     let wav = offhook::pcm::wav::write(8000, 1, &[0; 8000]);
     Ask {
         system: "You answer the telephone.".into(),
-        contents: vec![Content::Caller { audio: vec![Arc::from(wav)], text: None }],
+        contents: vec![Content::Caller { audio: vec![wav.into()], text: None }],
         functions: [].into(),
     }
 }

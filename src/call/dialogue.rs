@@ -13,7 +13,6 @@ use crate::leg::LegMedia;
 use crate::limits::Allowance;
 use crate::media::{self, Event, Occurrence, Ports};
 use crate::model::{self, Ask, Content};
-use crate::pcm::half_band::Halver;
 use crate::playout::{ClipKind, Forecast, Occasion, PlaceholderPolicy, Played};
 use crate::sdp;
 use crate::timeline::{Mark, TurnOutcome, TurnTimeline};
@@ -365,9 +364,7 @@ impl Dialogue {
         let language = self.parts.config.conversation.language;
         let work = self.work.clone();
         tokio::task::spawn_blocking(move || {
-            let mut narrow = vec![0; samples.len() / 2];
-            Halver::default().halve(&samples, &mut narrow);
-            let hint = model.judge(Spoken { samples: &narrow, text: text.as_deref(), language });
+            let hint = model.judge(Spoken { samples: &samples, text: text.as_deref(), language });
             // The call may be over.
             let _ = work.blocking_send(Work::Judged { hint });
         });

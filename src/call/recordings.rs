@@ -1,15 +1,15 @@
 //! The sound of a call's turns: what is being said, and the last few utterances for the model's memory.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config;
 use crate::conversation::{Exchange, Turn};
-use crate::hearing::{Utterance, to_wav};
+use crate::hearing::Utterance;
 use crate::media::HeardFrame;
 use crate::model::Content;
 use crate::pcm::samples_in;
+use crate::pcm::wav::WavFile;
 
 /// What stands for an utterance whose sound is not kept any more.
 const NOT_KEPT: &str = "(The caller said something here that is not kept.)";
@@ -30,7 +30,7 @@ pub(super) struct Recordings {
     /// Where the last utterance began that was taken for nothing.
     passed_over: Option<u64>,
     end: u64,
-    kept: VecDeque<(Turn, Arc<[u8]>)>,
+    kept: VecDeque<(Turn, WavFile)>,
     keep: usize,
     /// What was said in turns that are over, where that is known.
     texts: VecDeque<(Turn, String)>,
@@ -61,7 +61,7 @@ impl Recordings {
 
     /// Takes in heard sound.
     pub fn push(&mut self, frame: &HeardFrame) {
-        self.heard.push(frame.first_sample, &frame.samples);
+        self.heard.push(frame.first_sample, &frame.samples, frame.wide);
         if self.onset.or(self.utterance).or(self.passed_over).is_none() {
             self.heard.forget_before(self.heard.end().saturating_sub(samples_in(KEPT)));
         }
@@ -85,9 +85,9 @@ impl Recordings {
         self.end = end_sample;
     }
 
-    /// The utterance as far as it goes.
+    /// The utterance as far as it goes, at 8 kHz.
     pub fn utterance(&self) -> Vec<i16> {
-        self.heard.take(self.utterance.unwrap_or(self.end), self.end)
+        self.heard.take_narrow(self.utterance.unwrap_or(self.end), self.end)
     }
 
     /// What the caller has said since the utterance began that has not ended.
@@ -166,8 +166,8 @@ impl Recordings {
     }
 
     /// Keeps the sound of the turn for a model that is asked later.
-    pub fn keep_turn(&mut self, turn: Turn) -> Arc<[u8]> {
-        let wav: Arc<[u8]> = to_wav(&self.heard.take(self.turn_onset(), self.end), self.wide).into();
+    pub fn keep_turn(&mut self, turn: Turn) -> WavFile {
+        let wav = self.heard.take_wav(self.turn_onset(), self.end, self.wide);
         self.kept.retain(|(kept, _)| *kept != turn);
         self.kept.push_back((turn, wav.clone()));
         while self.kept.len() > self.keep + 1 {

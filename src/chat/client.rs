@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -153,7 +152,7 @@ impl Inner {
         })?;
         let sent = out.clone();
         // It is the first event of a request, so there is room for it.
-        let body = Stamped::new(Bytes::from(body), move || {
+        let body = Stamped::new(body, move || {
             let _ = sent.try_send(Event::Mark(Mark::RequestSent, Instant::now()));
         });
         let request = self

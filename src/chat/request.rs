@@ -1,10 +1,9 @@
 //! Building the body of `/v1/chat/completions` (OpenAI API reference; Ollama, llama.cpp, vLLM and LocalAI take the same).
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::config;
+use crate::http::{RequestBody, Sounds};
 use crate::model::{Ask, Content, Function, FunctionCall};
 
 /// Stands for an earlier utterance of which there is only sound.
@@ -15,7 +14,8 @@ const NOT_WRITTEN: &str = "(What the caller said here was not written down.)";
 pub(super) struct Unheard;
 
 /// The body of a request.
-pub(super) fn request(config: &config::Chat, model: &str, ask: &Ask) -> Result<Vec<u8>, Unheard> {
+pub(super) fn request(config: &config::Chat, model: &str, ask: &Ask) -> Result<RequestBody, Unheard> {
+    let mut sounds = Sounds::new();
     let mut messages = Messages(Vec::with_capacity(ask.contents.len() + 1));
     if !ask.system.trim().is_empty() {
         messages.add("system", Value::from(&*ask.system));
@@ -25,7 +25,7 @@ pub(super) fn request(config: &config::Chat, model: &str, ask: &Ask) -> Result<V
         match content {
             Content::Caller { audio, text } if config.audio && !audio.is_empty() => {
                 let sound = audio.iter().map(|wav| {
-                    json!({"type": "input_audio", "input_audio": {"data": STANDARD.encode(wav), "format": "wav"}})
+                    json!({"type": "input_audio", "input_audio": {"data": sounds.stand_in(wav), "format": "wav"}})
                 });
                 let text = text.iter().filter(|text| !text.is_empty());
                 let text = text.map(|text| json!({"type": "text", "text": text}));
@@ -60,7 +60,7 @@ pub(super) fn request(config: &config::Chat, model: &str, ask: &Ask) -> Result<V
     if config.functions && !ask.functions.is_empty() {
         request["tools"] = ask.functions.iter().map(function).collect();
     }
-    Ok(request.to_string().into_bytes())
+    Ok(sounds.within(request.to_string()))
 }
 
 /// The conversation. Many templates of local models want the caller and the model to take turns.
@@ -99,8 +99,6 @@ fn function(function: &Function) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::model::{END_CALL, FunctionResult};
 
@@ -109,7 +107,7 @@ mod tests {
     }
 
     fn sound() -> Content {
-        Content::Caller { audio: vec![Arc::from(&b"RIFF"[..])], text: Some("[facts] Dana".into()) }
+        Content::Caller { audio: vec![b"RIFF".to_vec().into()], text: Some("[facts] Dana".into()) }
     }
 
     fn ask(contents: Vec<Content>) -> Ask {
@@ -117,7 +115,7 @@ mod tests {
     }
 
     fn built(config: &config::Chat, ask: &Ask) -> Value {
-        serde_json::from_slice(&request(config, "gemma", ask).unwrap()).unwrap()
+        serde_json::from_slice(&request(config, "gemma", ask).unwrap().whole()).unwrap()
     }
 
     #[test]
@@ -143,7 +141,7 @@ mod tests {
 
     #[test]
     fn sound_without_its_text_is_told_at_once_unless_the_model_hears() {
-        assert_eq!(request(&config::Chat::default(), "m", &ask(vec![sound()])), Err(Unheard));
+        assert_eq!(request(&config::Chat::default(), "m", &ask(vec![sound()])).err(), Some(Unheard));
         let earlier = built(&config::Chat::default(), &ask(vec![sound(), said("Hello?")]));
         assert_eq!(earlier["messages"][1]["content"], format!("{NOT_WRITTEN}\nHello?"));
         let hears = config::Chat { audio: true, ..Default::default() };

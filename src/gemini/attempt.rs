@@ -4,14 +4,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::interactions::Steps;
 use super::response::{ErrorStatus, Response};
 use crate::config::{GeminiApi, Price};
 use crate::http::sse::Decoder;
-use crate::http::{Stamped, chain};
+use crate::http::{RequestBody, Stamped, chain};
 use crate::model::{Delta, Event, Fault, FaultClass, Finish, Function, Mark, Stage, Usage};
 use crate::privacy::Secret;
 
@@ -112,7 +111,7 @@ pub(super) async fn refused(asked: &Asked<'_>, mut response: reqwest::Response) 
 pub(super) async fn run(
     asked: &Asked<'_>,
     request: reqwest::RequestBuilder,
-    body: Bytes,
+    body: RequestBody,
     answer: &mut Answer,
 ) -> Result<Finish, Fault> {
     let out = answer.out.clone();

@@ -255,7 +255,7 @@ impl LanguageModel for One {
                         (request, interactions::request(&shared.config, &name, &ask))
                     }
                 };
-                (request, Bytes::from(body))
+                (request, body)
             };
             let kept = shared.kept(&name, &ask, &cache);
             let mut answer = Answer { out: out.clone(), stage: Stage::Request };

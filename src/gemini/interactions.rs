@@ -6,13 +6,12 @@
 //! function's name; `skip_thought_signature_validator` stands for a signature that nobody has. Nothing of it was tried. Not implemented: what the other side remembers
 //! (`previous_interaction_id`; what callers say is not left there), thoughts of answers that called nothing, spoken answers, files.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{schema, thinking};
 use crate::config;
+use crate::http::{RequestBody, Sounds};
 use crate::model::{Ask, Content, Function, FunctionCall, FunctionResult};
 
 mod steps;
@@ -48,11 +47,12 @@ struct GenerationConfig<'a> {
 }
 
 /// The body of a request to a model.
-pub(super) fn request(config: &config::Gemini, model: &str, ask: &Ask) -> Vec<u8> {
+pub(super) fn request(config: &config::Gemini, model: &str, ask: &Ask) -> RequestBody {
+    let mut sounds = Sounds::new();
     let request = Request {
         model,
         system_instruction: Some(&*ask.system).filter(|text| !text.trim().is_empty()),
-        input: ask.contents.iter().flat_map(input).collect(),
+        input: ask.contents.iter().flat_map(|content| input(content, &mut sounds)).collect(),
         tools: ask.functions.iter().map(declared).collect(),
         generation_config: GenerationConfig {
             max_output_tokens: config.max_output_tokens,
@@ -62,7 +62,7 @@ pub(super) fn request(config: &config::Gemini, model: &str, ask: &Ask) -> Vec<u8
         stream: true,
         store: false,
     };
-    serde_json::to_vec(&request).expect("strings and numbers are always JSON")
+    sounds.within(serde_json::to_string(&request).expect("strings and numbers are always JSON"))
 }
 
 fn declared(function: &Function) -> Value {
@@ -75,12 +75,12 @@ fn declared(function: &Function) -> Value {
 }
 
 /// The steps of an entry of the conversation; none when there is nothing in it.
-fn input(content: &Content) -> Vec<Value> {
+fn input(content: &Content, sounds: &mut Sounds) -> Vec<Value> {
     match content {
         Content::Caller { audio, text } => {
             let sound = audio
                 .iter()
-                .map(|wav| json!({"type": "audio", "mime_type": "audio/wav", "data": STANDARD.encode(wav)}));
+                .map(|wav| json!({"type": "audio", "mime_type": "audio/wav", "data": sounds.stand_in(wav)}));
             let said: Vec<Value> = sound.chain(text.as_deref().and_then(text_content)).collect();
             said_by("user_input", said).into_iter().collect()
         }
@@ -141,7 +141,7 @@ mod tests {
     use crate::model::END_CALL;
 
     fn built(config: &config::Gemini, ask: &Ask) -> Value {
-        serde_json::from_slice(&request(config, "gemini-3.8-flash", ask)).unwrap()
+        serde_json::from_slice(&request(config, "gemini-3.8-flash", ask).whole()).unwrap()
     }
 
     fn ask(contents: Vec<Content>) -> Ask {
@@ -176,11 +176,11 @@ mod tests {
     #[test]
     fn the_conversation_is_steps_without_empty_ones() {
         let contents = vec![
-            Content::Caller { audio: vec![(*b"RIFF").into()], text: None },
+            Content::Caller { audio: vec![b"RIFF".to_vec().into()], text: None },
             Content::Model { text: "Hello.".into() },
             said(""),
             Content::Model { text: String::new() },
-            Content::Caller { audio: vec![(*b"RIFF").into()], text: Some("facts".into()) },
+            Content::Caller { audio: vec![b"RIFF".to_vec().into()], text: Some("facts".into()) },
         ];
         let sound = json!({"type": "audio", "mime_type": "audio/wav", "data": "UklGRg=="});
         let text = |text: &str| json!({"type": "text", "text": text});

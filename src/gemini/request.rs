@@ -5,15 +5,15 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::schema;
 use super::thinking::{self, Thinking};
 use crate::config;
+use crate::http::{RequestBody, Sounds};
 use crate::model::{Ask, Content, Function, FunctionCall, FunctionResult};
+use crate::pcm::wav::WavFile;
 
 /// Stands for the signature of a call that another interface's model made: Gemini 3 takes it, and refuses a call without any.
 const FOREIGN_SIGNATURE: &str = "skip_thought_signature_validator";
@@ -21,10 +21,11 @@ const FOREIGN_SIGNATURE: &str = "skip_thought_signature_validator";
 /// The body of a request to a model.
 ///
 /// `kept`: what stands for its beginning on the other side.
-pub(super) fn request(config: &config::Gemini, model: &str, ask: &Ask, kept: Option<&str>) -> Vec<u8> {
+pub(super) fn request(config: &config::Gemini, model: &str, ask: &Ask, kept: Option<&str>) -> RequestBody {
+    let mut sounds = Sounds::new();
     let request = Request {
         system_instruction: instruction(ask).filter(|_| kept.is_none()),
-        contents: contents(&ask.contents),
+        contents: contents(&ask.contents, &mut sounds),
         tools: tools(ask).filter(|_| kept.is_none()),
         generation_config: GenerationConfig {
             max_output_tokens: config.max_output_tokens,
@@ -33,7 +34,7 @@ pub(super) fn request(config: &config::Gemini, model: &str, ask: &Ask, kept: Opt
         service_tier: config.service_tier.as_deref(),
         cached_content: kept,
     };
-    serde_json::to_vec(&request).expect("strings and numbers are always JSON")
+    sounds.within(serde_json::to_string(&request).expect("strings and numbers are always JSON"))
 }
 
 /// The body of the request that has the beginning of requests kept.
@@ -68,11 +69,11 @@ fn declarations(functions: &[Function]) -> Vec<Declaration<'_>> {
 }
 
 /// The conversation, without entries that have nothing in them, which the interface refuses.
-fn contents(contents: &[Content]) -> Vec<Entry<'_>> {
+fn contents<'a>(contents: &'a [Content], sounds: &mut Sounds) -> Vec<Entry<'a>> {
     let mut entries = Vec::with_capacity(contents.len());
     for (at, content) in contents.iter().enumerate() {
         let (role, parts) = match content {
-            Content::Caller { audio, text } => ("user", caller(audio, text.as_deref())),
+            Content::Caller { audio, text } => ("user", caller(audio, text.as_deref(), sounds)),
             Content::Model { text } => ("model", spoken(text)),
             Content::Calls { text, calls } => {
                 let mut parts = spoken(text);
@@ -94,8 +95,9 @@ fn contents(contents: &[Content]) -> Vec<Entry<'_>> {
     entries
 }
 
-fn caller<'a>(audio: &[std::sync::Arc<[u8]>], text: Option<&'a str>) -> Vec<Part<'a>> {
-    let sound = audio.iter().map(|wav| Part::InlineData(Blob { mime_type: "audio/wav", data: STANDARD.encode(wav) }));
+fn caller<'a>(audio: &[WavFile], text: Option<&'a str>, sounds: &mut Sounds) -> Vec<Part<'a>> {
+    let sound = |wav| Part::InlineData(Blob { mime_type: "audio/wav", data: sounds.stand_in(wav) });
+    let sound = audio.iter().map(sound);
     sound.chain(text.filter(|text| !text.is_empty()).map(Part::Text)).collect()
 }
 
@@ -215,8 +217,6 @@ struct GenerationConfig<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::model::END_CALL;
 
@@ -226,14 +226,14 @@ mod tests {
             contents: vec![
                 Content::Caller { audio: vec![], text: Some("שלום".into()) },
                 Content::Model { text: "שלום, איך אפשר לעזור?".into() },
-                Content::Caller { audio: vec![Arc::from(&b"RIFF"[..])], text: Some("[facts] Dana".into()) },
+                Content::Caller { audio: vec![b"RIFF".to_vec().into()], text: Some("[facts] Dana".into()) },
             ],
             functions: [].into(),
         }
     }
 
     fn built(config: &config::Gemini, ask: &Ask) -> Value {
-        serde_json::from_slice(&request(config, "gemini-3.5-flash-lite", ask, None)).unwrap()
+        serde_json::from_slice(&request(config, "gemini-3.5-flash-lite", ask, None).whole()).unwrap()
     }
 
     #[test]

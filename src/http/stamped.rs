@@ -7,16 +7,18 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::RequestBody;
+
 /// The body, and what is done when it leaves.
 pub(crate) struct Stamped {
-    body: Option<Bytes>,
+    body: RequestBody,
     /// `None` once it was done: a body may be asked for again when a kept connection turns out to be closed.
     leaving: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl Stamped {
-    pub(crate) fn new(body: Bytes, leaving: impl FnOnce() + Send + Sync + 'static) -> Self {
-        Self { body: Some(body), leaving: Some(Box::new(leaving)) }
+    pub(crate) fn new(body: RequestBody, leaving: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self { body, leaving: Some(Box::new(leaving)) }
     }
 }
 
@@ -25,18 +27,18 @@ impl Body for Stamped {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(body) = self.body.take() else { return Poll::Ready(None) };
+        let Some(bytes) = self.body.next() else { return Poll::Ready(None) };
         if let Some(leaving) = self.leaving.take() {
             leaving();
         }
-        Poll::Ready(Some(Ok(Frame::data(body))))
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_none()
+        self.body.length() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.body.as_ref().map_or(0, |body| body.len() as u64))
+        SizeHint::with_exact(self.body.length() as u64)
     }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::config::Price;
+use crate::pcm::wav::WavFile;
 
 /// One request for an answer.
 #[derive(Clone)]
@@ -76,7 +77,7 @@ pub enum Content {
     /// The caller.
     Caller {
         /// What was said, as whole WAV files.
-        audio: Vec<Arc<[u8]>>,
+        audio: Vec<WavFile>,
         /// Text beside it: what a recogniser heard, or facts about the caller.
         text: Option<String>,
     },

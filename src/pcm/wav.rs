@@ -3,6 +3,10 @@
 //! The reader is ours because programs that write to a pipe put impossible sizes into the header (espeak-ng: 0x7ffff000), which
 //! `hound` refuses. It takes what bytes there are. Only 16-bit PCM is read; several channels are mixed to one.
 
+mod shared;
+
+pub use shared::WavFile;
+
 use thiserror::Error;
 
 /// Sound as a file held it: mono, 16 bit.
