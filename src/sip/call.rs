@@ -94,7 +94,7 @@ pub(super) struct Call {
     dialog: InviteDialog,
     route: Route,
     states: DialogStateReceiver,
-    requests: mpsc::Receiver<Transaction>,
+    requests: mpsc::Receiver<Box<Transaction>>,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<DialogEvent>,
     ended: watch::Sender<Option<EndReason>>,
@@ -266,7 +266,7 @@ impl Call {
                 },
                 Some(note) = self.notes_in.recv() => self.on_note(note),
                 Some(transaction) = self.requests.recv() => {
-                    self.on_request(transaction);
+                    self.on_request(*transaction);
                     None
                 }
                 command = self.commands.recv(), if commands_open => {

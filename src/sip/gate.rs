@@ -212,14 +212,14 @@ fn to_call(shared: &Shared, transaction: Transaction, key: Option<RouteKey>) {
         refuse(shared, transaction, Counter::NoDialog, StatusCode::CallTransactionDoesNotExist, vec![]);
         return;
     };
-    match route.try_send(transaction) {
+    match route.try_send(Box::new(transaction)) {
         Ok(()) => {}
         Err(mpsc::error::TrySendError::Full(transaction)) => {
             let headers = vec![Header::RetryAfter("1".into())];
-            refuse(shared, transaction, Counter::OutOfOrder, StatusCode::ServerInternalError, headers);
+            refuse(shared, *transaction, Counter::OutOfOrder, StatusCode::ServerInternalError, headers);
         }
         Err(mpsc::error::TrySendError::Closed(transaction)) => {
-            refuse(shared, transaction, Counter::NoDialog, StatusCode::CallTransactionDoesNotExist, vec![]);
+            refuse(shared, *transaction, Counter::NoDialog, StatusCode::CallTransactionDoesNotExist, vec![]);
         }
     }
 }

@@ -45,7 +45,8 @@ pub(super) fn unsupported(headers: &rsip::Headers, rules: &DialogRules) -> Optio
 /// What the agent, its gate and its calls share.
 pub(super) struct Shared {
     pub(super) layer: Arc<DialogLayer>,
-    pub(super) routes: Mutex<HashMap<RouteKey, mpsc::Sender<Transaction>>>,
+    /// Boxed: a channel has room for 32 of them, large as they are, from its beginning.
+    pub(super) routes: Mutex<HashMap<RouteKey, mpsc::Sender<Box<Transaction>>>>,
     pub(super) counters: Arc<Counters>,
     pub(super) permits: Arc<Semaphore>,
     pub(super) max_calls: usize,
@@ -132,7 +133,7 @@ pub(super) struct Route {
 }
 
 impl Route {
-    pub(super) fn new(shared: &Arc<Shared>, id: DialogId) -> (Self, mpsc::Receiver<Transaction>) {
+    pub(super) fn new(shared: &Arc<Shared>, id: DialogId) -> (Self, mpsc::Receiver<Box<Transaction>>) {
         let (requests, receiver) = mpsc::channel(QUEUE);
         let key = (id.call_id.clone(), id.local_tag.clone());
         shared.routes.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), requests);
