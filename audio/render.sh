@@ -12,7 +12,8 @@ target=-20 # dBFS over the voiced parts
 cat >manifest.toml <<'HEAD'
 # The clips of this folder. Written by render.sh; `offhook` reads it at start.
 # All are synthetic speech by espeak-ng: they serve until somebody records better ones.
-# Level: -20 dBFS over the voiced parts. Treble: a shelf of 9 dB at 2.5 kHz, without which a telephone swallows the sibilants.
+# Level: -20 dBFS over the voiced parts. Rate: 16 kHz. Treble: a shelf of 9 dB at 2.5 kHz, without which a telephone swallows the sibilants, taken back at 4.5 kHz,
+# where a wide call has them anyway: what a telephone leaves of a clip is within 1 dB as loud as the whole.
 # Placeholders come in four lengths: 200 to 345 ms, 350 to 480 ms, 700 to 1000 ms, about 1.5 s. The longer ones pause between their words, so that an answer
 # need not wait for their end. Where each clip may be cut is beside it, in NAME.cuts.toml; `offhook clips audio --write-cuts` finds it.
 HEAD
@@ -40,9 +41,9 @@ clip() {
   fi
   mkdir -p "$language"
   espeak-ng -m -v "$voice" -s "$speed" -z -w "$work/raw.wav" "$spoken"
-  # To 8 kHz, high-pass against DC, sibilants lifted (without that the silence detector takes the s of "sorry" away),
+  # To 16 kHz, high-pass against DC, sibilants lifted within the telephone band (without that the silence detector takes the s of "sorry" away),
   # then silence off both ends (reversed for the second).
-  sox -D "$work/raw.wav" -r 8000 -c 1 -b 16 "$work/cut.wav" gain -9 rate -v 8000 highpass 80 treble 9 2500 \
+  sox -D "$work/raw.wav" -r 16000 -c 1 -b 16 "$work/cut.wav" gain -9 rate -v 16000 highpass 80 treble 9 2500 treble -12 4500 \
     silence 1 0.005 -48d reverse silence 1 0.005 -48d reverse
   # Matched, peaks softened so that none clips, and matched again.
   sox -D "$work/cut.wav" "$work/soft.wav" gain "$(missing "$work/cut.wav" -6)" compand 0.0003,0.02 -18,-18,-6,-13 0 -90 0.001

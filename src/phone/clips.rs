@@ -1,8 +1,10 @@
 //! Tells clips that are known beforehand (placeholder, apology, greeting) from speech, by normalised correlation.
 //!
 //! Every sound that begins after silence is compared with the beginning of each known clip. While it follows a clip it is that
-//! clip; from the frame on where it leaves it, it is judged anew. Everything that is no known clip is speech.
+//! clip; from the frame on where it leaves it, it is judged anew. Everything that is no known clip is speech. A narrow call leaves little of
+//! what hisses, so a clip is known by its whole band and by the telephone's.
 
+use crate::pcm::half_band::{Doubler, Halver};
 use crate::pcm::{FRAME_SAMPLES, level};
 
 /// What a known clip is for.
@@ -23,6 +25,8 @@ pub struct KnownClip {
     pub role: ClipRole,
     /// Its sound, 16 kHz mono.
     samples: Vec<i16>,
+    /// What a telephone leaves of it, likewise.
+    narrow: Vec<i16>,
     /// Where its first voiced frame begins.
     onset: usize,
 }
@@ -31,8 +35,19 @@ impl KnownClip {
     /// A clip by its sound (16 kHz mono); `None` when nothing in it is voiced.
     pub fn new(name: impl Into<String>, role: ClipRole, samples: Vec<i16>) -> Option<Self> {
         let frame = samples.chunks(FRAME_SAMPLES).position(|frame| level::rms_dbfs(frame) > level::VOICED_DBFS)?;
-        Some(Self { name: name.into(), role, samples, onset: frame * FRAME_SAMPLES })
+        let narrow = narrow(&samples);
+        Some(Self { name: name.into(), role, samples, narrow, onset: frame * FRAME_SAMPLES })
     }
+}
+
+/// What the leg of a narrow call makes of a sound, without the delay.
+fn narrow(samples: &[i16]) -> Vec<i16> {
+    let mut sound = samples.to_vec();
+    sound.resize((samples.len() + DELAY).next_multiple_of(2), 0);
+    let mut halved = vec![0; sound.len() / 2];
+    Halver::default().halve(&sound, &mut halved);
+    Doubler::default().double(&halved, &mut sound);
+    sound[DELAY..DELAY + samples.len()].to_vec()
 }
 
 /// What a frame from the far side is.
@@ -64,6 +79,8 @@ const BEGINS_ALIKE: usize = 15;
 const QUIET: usize = 5;
 /// Where a clip may begin in relation to the frame in which its voice is first heard, in samples.
 const LAG: isize = 480;
+/// By so many samples a sound is late that was halved and doubled.
+const DELAY: usize = 54;
 /// From here on two sounds are the same.
 const SAME: f32 = 0.9;
 /// Below this a single frame has left the clip; lower, because a frame may hold the mixer's ramp.
@@ -199,12 +216,14 @@ impl Labeller {
     fn follows(&self, n: usize, clip: usize, at: isize, heard: &[i16]) -> bool {
         let frame = &heard[n * FRAME_SAMPLES..(n + 1) * FRAME_SAMPLES];
         let mut expected = [0i16; FRAME_SAMPLES];
-        copy_from(&self.clips[clip].samples, at, &mut expected);
-        match self.kinds[n] {
-            Frame::Lost => true,
-            Frame::Unvoiced if level::rms_dbfs(&expected) <= level::VOICED_DBFS => true,
-            _ => correlation(frame, &expected) >= FRAME_SAME,
-        }
+        [&self.clips[clip].samples, &self.clips[clip].narrow].into_iter().any(|samples| {
+            copy_from(samples, at, &mut expected);
+            match self.kinds[n] {
+                Frame::Lost => true,
+                Frame::Unvoiced if level::rms_dbfs(&expected) <= level::VOICED_DBFS => true,
+                _ => correlation(frame, &expected) >= FRAME_SAME,
+            }
+        })
     }
 
     /// Decides what the sound is that began at frame `from`, knowing the frames up to `end`.
@@ -259,14 +278,18 @@ impl Labeller {
         let searched = Searched::new(sound, kinds);
         let mut best: Option<(f32, usize, isize)> = None;
         for (clip, known) in self.clips.iter().enumerate() {
-            let onset = known.onset as isize;
-            copy_heard(&known.samples, onset, expected);
-            let mut at = onset;
-            let mut likeness = correlation(sound, expected);
+            let mut at = known.onset as isize;
+            let mut likeness_at = |at| {
+                [&known.samples, &known.narrow].into_iter().fold(f32::MIN, |best, samples| {
+                    copy_heard(samples, at, expected);
+                    best.max(correlation(sound, expected))
+                })
+            };
+            let mut likeness = likeness_at(at);
             if likeness < same {
-                at = onset - LAG + searched.most_alike(&known.samples, onset - LAG);
-                copy_heard(&known.samples, at, expected);
-                likeness = correlation(sound, expected);
+                // Every so many samples are looked at: of both, the telephone band is what these tell most of.
+                at += searched.most_alike(&known.narrow, at - LAG) - LAG;
+                likeness = likeness_at(at);
             }
             if likeness >= same && best.is_none_or(|(than, ..)| likeness > than) {
                 best = Some((likeness, clip, at));

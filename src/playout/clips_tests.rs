@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::*;
-use crate::pcm::{self, FRAME_SAMPLES, RATE, level, tone};
+use crate::pcm::{self, FRAME_SAMPLES, RATE, level, resample, tone};
 use crate::tts::shape;
 
 fn sound(clip: &Clip) -> Vec<i16> {
@@ -37,6 +37,15 @@ fn every_language_of_the_built_in_set_is_complete_level_and_tight() {
             assert_eq!(*clip.cuts.last().unwrap() as usize, sound.len());
             assert!(!clip.text.is_empty());
         }
+    }
+}
+
+#[test]
+fn what_a_telephone_leaves_of_a_built_in_clip_is_as_loud_as_the_whole() {
+    for clip in Clips::embedded(-20.0).iter() {
+        let narrow = resample::resample(&sound(clip), RATE, pcm::telephone::RATE);
+        let level = level::active_dbfs(&resample::resample(&narrow, pcm::telephone::RATE, RATE)).unwrap();
+        assert!((level + 20.0).abs() < 1.0, "{}: {level}", clip.name);
     }
 }
 
@@ -100,8 +109,8 @@ fn the_manifest_of_the_built_in_set_describes_its_files_and_each_of_them() {
     assert_eq!(manifest.clip.len() * 2, built_in::FILES.len());
     for entry in &manifest.clip {
         let sound = wav::read(&built_in::read(&entry.file).unwrap()).unwrap();
-        let length = pcm::telephone::duration(sound.samples.len() as u64).as_millis() as u64;
-        assert_eq!(sound.rate, pcm::telephone::RATE);
+        let length = pcm::duration(sound.samples.len() as u64).as_millis() as u64;
+        assert_eq!(sound.rate, RATE);
         assert!(entry._duration_ms.unwrap().abs_diff(length) <= 1, "{}: {length} ms", entry.name);
         let made = [&entry._voice, &entry._made, &entry._licence];
         assert!(made.iter().all(|field| field.as_deref().is_some_and(|text| !text.is_empty())), "{}", entry.name);
