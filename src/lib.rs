@@ -39,6 +39,8 @@ pub mod tools;
 pub mod playout;
 pub mod leg;
 pub mod media;
+// ways in besides SIP
+pub mod loopback;
 // assembly
 pub mod record;
 pub mod call;
