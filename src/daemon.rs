@@ -254,6 +254,11 @@ impl Daemon {
         self.agent.local_addr()
     }
 
+    /// What its calls share, for a call that no signalling brings.
+    pub fn parts(&self) -> Arc<Parts> {
+        self.parts.clone()
+    }
+
     /// Where SIP is answered over TLS.
     pub fn sip_tls_address(&self) -> Option<SocketAddr> {
         self.agent.tls_addr()

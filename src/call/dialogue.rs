@@ -7,7 +7,9 @@ use tokio::sync::mpsc;
 use tracing::{Instrument, debug, error_span, warn};
 
 use crate::context::Briefing;
-use crate::conversation::{Command, Conversation, Ending, Generation, Input, Limits, MAX_PHRASES, Outcome, Seq, Turn};
+use crate::conversation::{
+    Command, Conversation, Ending, Generation, Input, Limits, MAX_PHRASES, Outcome, Phase, Seq, Turn,
+};
 use crate::hearing::{Heard, Hint, Spoken};
 use crate::leg::LegMedia;
 use crate::limits::Allowance;
@@ -265,6 +267,11 @@ impl Dialogue {
     /// What the turns have cost so far.
     pub fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// Where the conversation stands.
+    pub fn phase(&self) -> Phase {
+        self.conversation.phase()
     }
 
     /// The caller is with us again.

@@ -106,6 +106,14 @@ pub(super) const fn cause_of(why: Ending) -> Cause {
 
 /// What the line was worth, what the media thread counted, and what was agreed on.
 pub(super) fn line(draft: &mut Draft, quality: &LineQuality, counters: &LineCounters, agreement: &Agreement) {
+    counts(draft, quality, counters);
+    if let Some(agreed) = agreement.agreed() {
+        draft.media(agreed.codec.name(), agreed.srtp.is_some());
+    }
+}
+
+/// The same where nothing had to be agreed on.
+pub(super) fn counts(draft: &mut Draft, quality: &LineQuality, counters: &LineCounters) {
     let read = |counter: &AtomicU64| counter.load(Relaxed);
     let line = draft.line(quality);
     *line = LineRecord {
@@ -121,9 +129,6 @@ pub(super) fn line(draft: &mut Draft, quality: &LineQuality, counters: &LineCoun
         },
         ..std::mem::take(line)
     };
-    if let Some(agreed) = agreement.agreed() {
-        draft.media(agreed.codec.name(), agreed.srtp.is_some());
-    }
 }
 
 /// What the turns were, and what they cost.

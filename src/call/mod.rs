@@ -19,7 +19,7 @@ use crate::hearing::{EndOfTurn, Hint};
 use crate::leg::buffering::Buffering;
 use crate::leg::quality::{LineQuality, Side};
 use crate::limits::Day;
-use crate::media::{Join, Keys, LineCounters, MediaThread};
+use crate::media::{Join, Keys, LineCounters, MediaThread, Ports};
 use crate::model::{self, LanguageModel};
 use crate::playout::SharedForecast;
 use crate::playout::clips::Clips;
@@ -42,6 +42,7 @@ mod ending;
 mod incoming;
 mod keypad;
 mod listening;
+mod local;
 mod mailbox;
 mod media;
 mod open;
@@ -57,10 +58,12 @@ mod transfer;
 use bridge::Near;
 use dialogue::Dialogue;
 pub use ending::record_refused;
+pub use local::{Local, LocalEnd, talk};
 pub use mailbox::Mailbox;
 use media::{StartedLeg, StartedMedia};
 pub use outgoing::place;
 use succession::{Origin, Succession, Successor};
+use tally::Tally;
 use transfer::Handover;
 
 /// Reports from a call's tasks that may wait for it.
@@ -223,6 +226,25 @@ fn warm(parts: &Arc<Parts>) {
     );
 }
 
+/// A conversation over media that are up, and who speaks in it.
+struct Talk {
+    dialogue: Dialogue,
+    /// What its tasks tell.
+    work: mpsc::Receiver<Work>,
+    speaker: AbortOnDrop,
+}
+
+impl Talk {
+    fn begin(parts: &Arc<Parts>, id: String, caller: String, briefing: Briefing, mut ports: Ports) -> Self {
+        let (work_in, work) = mpsc::channel(WORK);
+        let (phrases_in, phrases_out) = mpsc::channel(dialogue::PHRASES);
+        let speech = ports.take_speech().expect("a new call's speech ring has not been taken");
+        let speaker = tokio::spawn(speaker::speak(parts.voice.clone(), phrases_out, speech, work_in.clone()));
+        let dialogue = Dialogue::new(parts.clone(), id, caller, briefing, ports, phrases_in, work_in);
+        Self { dialogue, work, speaker: AbortOnDrop(speaker) }
+    }
+}
+
 /// Holds the conversation of an answered call, to its end.
 async fn converse(
     parts: &Arc<Parts>,
@@ -234,17 +256,13 @@ async fn converse(
     stop: CancellationToken,
 ) -> EndReason {
     draft.answered(up.since);
-    let Up { mut dialog, media: StartedMedia { mut ports, rtcp, mut agreement }, since } = up;
+    let Up { mut dialog, media: StartedMedia { ports, rtcp, mut agreement }, since } = up;
     let counters = ports.counters().clone();
-    let (work_in, mut work_out) = mpsc::channel(WORK);
     let over = CancellationToken::new();
     let mut rtcp_over = over.clone().drop_guard();
     let mut line = tokio::spawn(rtcp.run(over));
-    let (phrases_in, phrases_out) = mpsc::channel(dialogue::PHRASES);
-    let speech = ports.take_speech().expect("a new call's speech ring has not been taken");
-    let speaker = AbortOnDrop(tokio::spawn(speaker::speak(parts.voice.clone(), phrases_out, speech, work_in.clone())));
     let (id, caller) = (dialog.id().to_owned(), origin.caller.to_string());
-    let mut dialogue = Dialogue::new(parts.clone(), id, caller, briefing, ports, phrases_in, work_in);
+    let Talk { mut dialogue, mut work, speaker } = Talk::begin(parts, id, caller, briefing, ports);
     if let Some(agreed) = agreement.agreed() {
         dialogue.described(Instant::now(), &agreed);
     }
@@ -266,7 +284,7 @@ async fn converse(
                     break Err(ByeReason::Failure);
                 }
             },
-            Some(work) = work_out.recv() => dialogue.work(work),
+            Some(work) = work.recv() => dialogue.work(work),
             () = until(deadline) => dialogue.handle_timeout(Instant::now()),
             event = dialog.event() => match event {
                 DialogEvent::Refer(referred) => succession.referred(referred),
@@ -337,21 +355,7 @@ async fn converse(
     ending::line(draft, &quality, &counters, &agreement);
     let tally = dialogue.tally();
     ending::tally(draft, tally);
-    info!(
-        ?reason,
-        seconds = since.elapsed().as_secs_f32(),
-        turns = tally.turns,
-        requests = tally.requests,
-        requests_wasted = tally.wasted,
-        prompt_tokens = tally.usage.prompt,
-        audio_tokens = tally.usage.audio,
-        cached_tokens = tally.usage.cached,
-        answer_tokens = tally.usage.answer,
-        thought_tokens = tally.usage.thoughts,
-        price = tally.price(),
-        speculative = tally.speculative,
-        "ended"
-    );
+    log_tally(&reason, since, tally);
     reason
 }
 
@@ -377,6 +381,25 @@ async fn await_freed(parts: &Parts, mut is_freed: impl FnMut() -> bool) {
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// What the turns of a call were, and what they cost.
+fn log_tally(reason: &dyn std::fmt::Debug, since: Instant, tally: &Tally) {
+    info!(
+        ?reason,
+        seconds = since.elapsed().as_secs_f32(),
+        turns = tally.turns,
+        requests = tally.requests,
+        requests_wasted = tally.wasted,
+        prompt_tokens = tally.usage.prompt,
+        audio_tokens = tally.usage.audio,
+        cached_tokens = tally.usage.cached,
+        answer_tokens = tally.usage.answer,
+        thought_tokens = tally.usage.thoughts,
+        price = tally.price(),
+        speculative = tally.speculative,
+        "ended"
+    );
 }
 
 /// What the line was worth, and what the media thread counted.
