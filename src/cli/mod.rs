@@ -23,6 +23,7 @@ mod knowledge;
 mod messages;
 mod run;
 mod simulator;
+mod talk;
 
 /// An embedded voice appliance: answers the telephone on SIP/RTP, makes a sound at once, speaks Gemini's answer while it is written.
 #[derive(Debug, Parser)]
@@ -48,6 +49,8 @@ enum Command {
     Call(Box<call::Args>),
     /// Measure how well turns are heard, over hundreds of callers made for it, and say which goals are met
     Evaluate(evaluate::Arguments),
+    /// Talk with the appliance by microphone and loudspeaker, or by files: the main job with no telephone
+    Talk(Box<talk::Arguments>),
     /// Search the folder of texts with a caller's question, and show what the model would be told
     Knowledge(knowledge::Arguments),
     /// Show the messages that callers have left, and take them off the box
@@ -87,24 +90,28 @@ impl Failure {
     }
 }
 
+/// How the program ends when the service cannot start.
+fn exit_of(error: &StartError) -> Exit {
+    match error {
+        StartError::Clips(_) | StartError::Secret(_) | StartError::InboundUsersFile { .. } => Exit::NoInput,
+        StartError::Voice(tts::Fault::Setup { .. }) => Exit::Config,
+        StartError::Voice(_) => Exit::Unavailable,
+        StartError::Http(_)
+        | StartError::Gemini(_)
+        | StartError::Chat(_)
+        | StartError::Sources(_)
+        | StartError::Recogniser(_)
+        | StartError::InboundUsers { .. }
+        | StartError::Tools(_)
+        | StartError::Webhook(_) => Exit::Config,
+        StartError::Voicemail(_) | StartError::Day(_) => Exit::CannotCreate,
+        StartError::Media(_) | StartError::Sip(_) | StartError::Status(_) => Exit::Os,
+    }
+}
+
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        let exit = match &error {
-            StartError::Clips(_) | StartError::Secret(_) | StartError::InboundUsersFile { .. } => Exit::NoInput,
-            StartError::Voice(tts::Fault::Setup { .. }) => Exit::Config,
-            StartError::Voice(_) => Exit::Unavailable,
-            StartError::Http(_)
-            | StartError::Gemini(_)
-            | StartError::Chat(_)
-            | StartError::Sources(_)
-            | StartError::Recogniser(_)
-            | StartError::InboundUsers { .. }
-            | StartError::Tools(_)
-            | StartError::Webhook(_) => Exit::Config,
-            StartError::Voicemail(_) | StartError::Day(_) => Exit::CannotCreate,
-            StartError::Media(_) | StartError::Sip(_) | StartError::Status(_) => Exit::Os,
-        };
-        Self::new(exit, error)
+        Self::new(exit_of(&error), error)
     }
 }
 
@@ -125,6 +132,7 @@ pub fn main() -> ExitCode {
             call::run(*arguments).await.map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })
         }),
         Command::Evaluate(arguments) => evaluate::run(arguments),
+        Command::Talk(arguments) => with_runtime(talk::run(*arguments)),
         Command::Knowledge(arguments) => knowledge::run(arguments),
         Command::Messages(arguments) => messages::run(arguments),
         Command::Simulator(arguments) => with_runtime(async {
