@@ -21,7 +21,7 @@ pub enum Direction {
 
 impl fmt::Display for Direction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Input => "input",
             Self::Output => "output",
         })
@@ -67,6 +67,9 @@ pub struct Device {
     pub shape: Option<Shape>,
 }
 
+/// ALSA's device that throws everything away: only for who names it.
+const CLOCKLESS: &str = "null";
+
 /// Which device is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Choice {
@@ -93,7 +96,8 @@ impl Choice {
     pub fn among(&self, devices: &[Device], direction: Direction) -> Result<Device, CardError> {
         let mut there = devices.iter().filter(|device| device.direction == direction);
         let Self::Named(name) = self else {
-            let default = there.clone().find(|device| device.default).or(there.next());
+            let default = there.clone().find(|device| device.default);
+            let default = default.or_else(|| there.find(|device| device.name != CLOCKLESS));
             return default.cloned().ok_or(CardError::NoDevice { direction });
         };
         if let Some(exact) = there.clone().find(|device| device.name == *name) {
@@ -313,6 +317,9 @@ mod tests {
         assert_eq!(chosen("USB", Input).unwrap().name, "usb mic");
         assert!(matches!(chosen("hw", Output), Err(CardError::Ambiguous { names, .. }) if names == "hw:0, hw:1"));
         assert!(matches!(chosen("usb", Output), Err(CardError::NotFound { .. })));
+        let null = [device("null", Input, false)];
+        assert_eq!(Choice::Default.among(&null, Input), Err(CardError::NoDevice { direction: Input }));
+        assert_eq!("null".parse::<Choice>().unwrap().among(&null, Input).unwrap().name, "null");
         assert_eq!(Choice::Default.among(&[], Input), Err(CardError::NoDevice { direction: Input }));
     }
 

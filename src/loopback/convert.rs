@@ -14,7 +14,7 @@ const FILTER: u32 = 48;
 /// … and where that is lower than the house's, to save time at the cost of the last kilohertz.
 const NARROW_FILTER: u32 = 40;
 /// The most by which a ratio is changed, either way.
-const MOST: f64 = 1.01;
+const MOST: f64 = 1.03;
 
 /// What a resampler is asked to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,10 +11,10 @@ const PROPORTIONAL: f64 = 0.24;
 const INTEGRAL: f64 = 0.0144;
 /// Memory of the mean over the callbacks, whose times jitter, in seconds.
 const SMOOTHED_OVER: f64 = 1.0;
-/// The most that a ratio is off 1: 0.6 %, a tenth of a semitone.
-const MOST: f64 = 0.006;
+/// The most that a ratio is off 1: a third of a semitone. Crystals are off by a hundredth of that; a sound server on a busy machine is not.
+const MOST: f64 = 0.020;
 /// The most that is taken for the difference of the clocks.
-const MOST_DRIFT: f64 = 0.002;
+const MOST_DRIFT: f64 = 0.015;
 /// A mean that is off by more than this, in seconds, is not waited for.
 const JUMP: f64 = 0.040;
 /// After so long without an observation nothing is known of the delay any more.
