@@ -1,4 +1,5 @@
-//! The service: builds what all calls share, takes calls as they come, tells systemd that it lives, and ends in order.
+//! The service: builds what all calls share, takes calls as they come, tells systemd that it lives, reads its configuration again when it is
+//! told to, and ends in order: it lets calls finish, and takes no new ones meanwhile.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -6,29 +7,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
-use crate::call::{self, Mailbox, Parts, prompt};
-use crate::chat::{self, Chat};
-use crate::config::{Config, Language, SecretError, Trunk, VoicePreset};
-use crate::context::{Sources, SourcesError};
-use crate::gemini::live::SpeechDialogue;
-use crate::gemini::{self, Gemini, SetupError};
+use crate::call::{self, Mailbox, Parts};
+use crate::chat;
+use crate::config::{Config, SecretError, Trunk};
+use crate::context::SourcesError;
+use crate::gemini::SetupError;
 use crate::hearing::EndOfTurn;
-use crate::http::{Http, HttpError};
+use crate::http::HttpError;
 use crate::limits::{Day, DayError};
 use crate::media::{MediaCounters, MediaThread, realtime};
-use crate::model::{Declining, FirstOf, LanguageModel};
 use crate::playout::SharedForecast;
-use crate::playout::clips::{ClipError, Clips};
-use crate::privacy::Secret;
+use crate::playout::clips::ClipError;
 use crate::recogniser;
 use crate::record::{self, CallRecord, CallsFile, Ledger};
 use crate::sip::{
@@ -36,9 +33,18 @@ use crate::sip::{
 };
 use crate::status::{Metrics, Readings, StatusError, StatusPage};
 use crate::timeline::TurnReport;
-use crate::tools::{self, ToolError, Toolbox};
-use crate::tts::{self, Cached, Loudness, Voices};
+use crate::tools::ToolError;
+use crate::tts;
 use crate::voicemail::{Poster, PosterError, Store, StoreError};
+
+mod answering;
+mod reload;
+mod supervisor;
+
+use answering::Answering;
+pub(crate) use answering::voice_key;
+pub use reload::ReloadError;
+use supervisor::{Supervisor, feed_watchdog};
 
 /// Reports of turns that may wait to be written.
 const REPORTS: usize = 256;
@@ -50,6 +56,9 @@ const REFUSALS: usize = 32;
 const REFUSAL: Duration = Duration::from_millis(50);
 /// How often what a call that ended by a fault left on the media thread is freed.
 const REAP: Duration = Duration::from_secs(1);
+/// How long calls may go on when the service is to end and they are let finish. The unit's TimeoutStopSec is longer by what
+/// [`FAREWELL`]s take.
+pub const DRAIN: Duration = Duration::from_secs(110);
 /// How long calls have to say goodbye when the service ends.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -134,7 +143,17 @@ pub struct Daemon {
     refusals: mpsc::Receiver<RefusedCall>,
     poster: Option<Poster>,
     status: Option<StatusPage>,
+    store: Option<Arc<Store>>,
+    file: Option<PathBuf>,
+    orders: Orders,
     stop: CancellationToken,
+}
+
+/// What a running service is told.
+#[derive(Clone, Default)]
+struct Orders {
+    reload: Arc<Notify>,
+    drain: CancellationToken,
 }
 
 impl Daemon {
@@ -149,29 +168,13 @@ impl Daemon {
     /// As [`Daemon::start`].
     pub async fn start_with(config: Config, end_of_turn: Option<Arc<dyn EndOfTurn>>) -> Result<Self, StartError> {
         let language = config.conversation.language;
-        let clips = Clips::open(&config.placeholder, config.voice.level_dbfs)?;
-        clips.check(language)?;
-        let key = gemini::key(&config.gemini)?;
-        let http = Http::new(config.gemini.connect)?;
-        let Voices { voice, cache } = tts::open(&config, voice_key(&config, key.as_ref())?, &http)?;
-        voice.check(language).await?;
-        if let Some(cache) = cache {
-            let texts = clips.iter().filter(|clip| clip.language == language).map(|clip| clip.text.clone());
-            let meanwhile = config.tools.values().filter_map(|tool| tool.say.clone());
-            let phrases = texts.chain(meanwhile).chain(config.voice.cache_phrases.iter().cloned());
-            keep_phrases(cache, language, phrases.collect());
-        }
-        let speech = gemini::live::from_config(&config, key.clone())?;
-        let model = model(&config, key, &http)?;
-        let sources = Arc::new(Sources::open(&config, &http).await?);
-        let recogniser = recogniser::from_config(&config, &http)?;
         let store = config.voicemail.enabled.then(|| Store::open(&config.voicemail)).transpose()?.map(Arc::new);
+        let answering = Answering::build(&config, store.clone()).await?;
         let saved = Arc::new(Notify::new());
         let poster = match &store {
-            Some(store) => Poster::new(&config.voicemail, store.clone(), saved.clone(), &http)?,
+            Some(store) => Poster::new(&config.voicemail, store.clone(), saved.clone(), &answering.http)?,
             None => None,
         };
-        let tools = Toolbox::new(&config, &http, store.clone(), search(&sources))?;
         let day = Day::open(config.limits.state_file.as_deref())?;
         let media = MediaThread::start(config.sip.max_calls).map_err(StartError::Media)?;
         if !media.counters().realtime.load(Relaxed) {
@@ -214,25 +217,23 @@ impl Daemon {
         let (report_in, report_out) = mpsc::channel(REPORTS);
         let (ledger, record_out) = Ledger::new(RECORDS, config.log.calls_file_numbers);
         info!(sip = %agent.local_addr(), calls = config.sip.max_calls, language = language.code(), "ready");
-        let speaks = format!("{} {:?}", config.live.model, config.live.voice);
-        let speech_loudness = Loudness::of(&config.voice, &speaks);
         let parts = Parts {
             media_address: agent.advertised_addr().ip(),
             bind_address,
             config,
-            clips,
-            speech: speech.map(|speech| Arc::new(speech) as Arc<dyn SpeechDialogue>),
-            speech_loudness,
-            model,
-            voice,
-            sources,
-            tools: Arc::new(tools),
-            voicemail: store.map(|store| Arc::new(Mailbox::new(store, saved))),
+            clips: answering.clips,
+            speech: answering.speech,
+            speech_loudness: answering.speech_loudness,
+            model: answering.model,
+            voice: answering.voice,
+            sources: answering.sources,
+            tools: answering.tools,
+            recogniser: answering.recogniser,
+            voicemail: store.clone().map(|store| Arc::new(Mailbox::new(store, saved))),
             day,
-            media,
+            media: Arc::new(media),
             forecast: SharedForecast::default(),
             end_of_turn,
-            recogniser,
             reports: report_in,
             records: ledger,
         };
@@ -245,6 +246,9 @@ impl Daemon {
             reports: report_out,
             records: record_out,
             refusals: refusal_out,
+            store,
+            file: None,
+            orders: Orders::default(),
             stop: CancellationToken::new(),
         })
     }
@@ -279,20 +283,36 @@ impl Daemon {
         self.stop.clone()
     }
 
-    /// Takes calls until SIGTERM or SIGINT.
+    /// The file that the configuration is read from again on SIGHUP.
+    #[must_use]
+    pub fn reload_from(self, file: PathBuf) -> Self {
+        Self { file: Some(file), ..self }
+    }
+
+    /// Takes calls until SIGTERM, which lets calls finish for [`DRAIN`], or SIGINT, which hangs up; so does a second SIGTERM. SIGHUP reads
+    /// the configuration again.
     ///
     /// # Errors
     /// As [`serve`](Self::serve).
     pub async fn serve_until_signal(self) -> Result<(), AgentEnded> {
-        let stop = self.stop.clone();
-        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-            (Ok(mut terminate), Ok(mut interrupt)) => {
+        let heard = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+        match heard {
+            [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] => {
+                let (stop, orders) = (self.stop.clone(), self.orders.clone());
                 tokio::spawn(async move {
-                    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-                    stop.cancel();
+                    loop {
+                        tokio::select! {
+                            _ = terminate.recv() => match orders.drain.is_cancelled() {
+                                false => orders.drain.cancel(),
+                                true => stop.cancel(),
+                            },
+                            _ = interrupt.recv() => stop.cancel(),
+                            _ = hangup.recv() => orders.reload.notify_one(),
+                        }
+                    }
                 });
             }
-            (Err(error), _) | (_, Err(error)) => warn!(%error, "signals are not heard; end the service with SIGKILL"),
+            _ => warn!("signals are not heard; end the service with SIGKILL"),
         }
         self.serve(|_| {}).await
     }
@@ -302,7 +322,20 @@ impl Daemon {
     /// # Errors
     /// When no calls can come any more, though nobody asked for the end.
     pub async fn serve(self, mut each: impl FnMut(&TurnReport) + Send + 'static) -> Result<(), AgentEnded> {
-        let Self { parts, agent, mut incoming, reports, records, refusals, poster, status, stop } = self;
+        let Self {
+            mut parts,
+            agent,
+            mut incoming,
+            reports,
+            records,
+            refusals,
+            poster,
+            status,
+            store,
+            file,
+            orders,
+            stop,
+        } = self;
         let metrics = Arc::new(Metrics::new(Readings {
             media: parts.media.counters().clone(),
             agent: Arc::downgrade(&agent),
@@ -322,14 +355,21 @@ impl Daemon {
         if let Some(status) = status {
             tokio::spawn(status.serve(metrics, stop.child_token()));
         }
-        let refusals = tokio::spawn(record_refusals(parts.clone(), refusals));
-        let watchdog = tokio::spawn(feed_watchdog(parts.clone()));
-        notify(&[NotifyState::Ready]);
+        let refusals = tokio::spawn(record_refusals(parts.records.clone(), refusals));
+        let watchdog = tokio::spawn(feed_watchdog(parts.media.counters().clone()));
+        let mut supervisor = Supervisor::default();
+        supervisor.ready(&agent);
         let mut calls = JoinSet::new();
+        let mut reload: Option<JoinHandle<_>> = None;
         let mut reap = tokio::time::interval(REAP);
-        loop {
+        let mut last_call: Option<tokio::time::Instant> = None;
+        while last_call.is_none() || !calls.is_empty() || agent.calls() > 0 {
+            let drained = async { tokio::time::sleep_until(last_call.unwrap_or_else(tokio::time::Instant::now)).await };
             tokio::select! {
-                _ = reap.tick() => parts.media.reap(),
+                _ = reap.tick() => {
+                    parts.media.reap();
+                    supervisor.say(&agent);
+                }
                 call = incoming.recv() => match call {
                     Some(call) => { calls.spawn(call::run(parts.clone(), agent.clone(), call, stop.child_token())); }
                     None => {
@@ -341,11 +381,36 @@ impl Daemon {
                     // The call's parts were dropped with it: its BYE is sent, its ports are free.
                     error!(%error, "a call ended by a fault of ours");
                 },
+                () = orders.reload.notified(), if reload.is_none() && last_call.is_none() => {
+                    if let Some(file) = file.clone() {
+                        supervisor.reloading();
+                        let (running, store) = (parts.clone(), store.clone());
+                        reload = Some(tokio::spawn(async move { reload::read(&file, &running, store).await }));
+                    }
+                }
+                outcome = async { reload.as_mut().expect("asked only while there is one").await }, if reload.is_some() => {
+                    reload = None;
+                    let (next, remark) = taken_up(outcome);
+                    parts = next.map_or(parts, Arc::new);
+                    supervisor.reloaded(&agent, remark);
+                }
+                () = orders.drain.cancelled(), if last_call.is_none() => {
+                    info!(calls = agent.calls(), "stopping: calls may finish, new ones are refused; another SIGTERM hangs up");
+                    last_call = Some(tokio::time::Instant::now() + DRAIN);
+                    agent.withdraw();
+                    supervisor.stopping(&agent);
+                }
+                () = drained, if last_call.is_some() => {
+                    warn!(calls = agent.calls(), "calls have not finished in time and are hung up");
+                    break;
+                }
                 () = stop.cancelled() => break,
             }
         }
-        let ended = if stop.is_cancelled() { Ok(()) } else { Err(AgentEnded) };
-        notify(&[NotifyState::Stopping]);
+        let ended = if stop.is_cancelled() || last_call.is_some() { Ok(()) } else { Err(AgentEnded) };
+        if last_call.is_none() {
+            supervisor.stopping(&agent);
+        }
         stop.cancel();
         // The trunks take their leave while calls say goodbye: whoever is killed meanwhile must not stay registered.
         let farewell = tokio::time::timeout(FAREWELL, async { while calls.join_next().await.is_some() {} });
@@ -358,31 +423,41 @@ impl Daemon {
             task.abort();
             let _ = task.await;
         }
+        if let Some(reload) = reload {
+            reload.abort();
+            let _ = reload.await;
+        }
         drop(parts);
         let _ = tokio::time::timeout(FAREWELL, async { tokio::join!(writer, keeper) }).await;
         ended
     }
 }
 
-/// The models of the configuration as one, each asked when those before it do not answer.
-fn model(config: &Config, key: Option<Secret>, http: &Http) -> Result<Arc<dyn LanguageModel>, StartError> {
-    let chat = Chat::new(&config.chat, chat::key(&config.chat)?, http)?;
-    let gemini = Gemini::with_prices(&config.gemini, &config.price, key, http);
-    let mut candidates = match (gemini, &chat) {
-        (Ok(gemini), _) => gemini.candidates(),
-        (Err(SetupError::NoKey), Some(_)) => {
-            warn!("there is no Gemini API key: only the model of [chat] is asked");
-            Vec::new()
+/// What a reload came to: what the next calls share, and what an administrator should know.
+fn taken_up(
+    outcome: Result<Result<(Parts, Vec<&'static str>), ReloadError>, JoinError>,
+) -> (Option<Parts>, Option<String>) {
+    match outcome {
+        Ok(Ok((parts, waiting))) if waiting.is_empty() => {
+            info!("the configuration was read again and holds for the next calls");
+            (Some(parts), None)
         }
-        (Err(error), _) => return Err(error.into()),
-    };
-    if let Some(chat) = chat {
-        let at = if config.chat.first { 0 } else { candidates.len() };
-        candidates.insert(at, chat.candidate());
+        Ok(Ok((parts, waiting))) => {
+            let waiting = waiting.join(", ");
+            warn!(
+                "the configuration was read again; what changed in {waiting} holds after `systemctl restart offhook`"
+            );
+            (Some(parts), Some(format!("{waiting} changed: restart to use it")))
+        }
+        Ok(Err(error)) => {
+            error!("the new configuration is not used, the old one goes on: {error}");
+            (None, Some("the new configuration was refused: see the log".to_owned()))
+        }
+        Err(error) => {
+            error!(%error, "the new configuration is not used, the old one goes on: reading it failed by a fault of ours");
+            (None, Some("the new configuration was refused: see the log".to_owned()))
+        }
     }
-    let language = config.conversation.language;
-    let models = FirstOf::new(candidates, gemini::patience(&config.gemini));
-    Ok(Arc::new(Declining::new(Arc::new(models), Arc::new(move |ask| prompt::refusal(ask, language)))))
 }
 
 fn inbound_users(path: &Path) -> Result<InboundUsers, StartError> {
@@ -391,28 +466,6 @@ fn inbound_users(path: &Path) -> Result<InboundUsers, StartError> {
         Ok(text) => InboundUsers::parse(&text).map_err(|source| StartError::InboundUsers { path, source }),
         Err(source) => Err(StartError::InboundUsersFile { path, source }),
     }
-}
-
-/// What the model searches the business's texts with; nothing where there are none.
-fn search(sources: &Arc<Sources>) -> Option<tools::Search> {
-    let sources = sources.has_knowledge().then(|| sources.clone())?;
-    Some(Arc::new(move |question: &str| sources.look_up(question).into_iter().collect()))
-}
-
-/// The key of the voice over the network; Gemini's voices take the key of its models, too.
-pub(crate) fn voice_key(config: &Config, gemini: Option<&Secret>) -> Result<Option<Secret>, SecretError> {
-    let gemini = gemini.filter(|_| config.network_voice.preset == Some(VoicePreset::Gemini));
-    Ok(config.network_voice.key()?.or_else(|| gemini.cloned()))
-}
-
-/// Fills the voice's cache, in the background.
-fn keep_phrases(cache: Cached, language: Language, phrases: Vec<String>) {
-    tokio::spawn(async move {
-        match cache.fill(language, &phrases).await {
-            Ok(there) => debug!(there, "phrases are kept"),
-            Err(fault) => warn!(%fault, "not all phrases could be kept; they are spoken when they are needed"),
-        }
-    });
 }
 
 /// The trunks of the configuration with their passwords.
@@ -424,39 +477,15 @@ fn trunks(config: &Config) -> Result<Vec<TrunkOptions>, SecretError> {
     config.trunk.iter().map(with_password).collect()
 }
 
-fn notify(state: &[NotifyState]) {
-    if let Err(error) = sd_notify::notify(state) {
-        warn!(%error, "systemd does not listen");
-    }
-}
-
-/// Tells systemd that the service lives, but only while the media thread ticks.
-async fn feed_watchdog(parts: Arc<Parts>) {
-    let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else { return };
-    let every = limit / 3;
-    let mut every = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
-    let mut seen = 0;
-    loop {
-        every.tick().await;
-        let wakes = parts.media.counters().wakes.load(Relaxed);
-        if wakes == seen {
-            error!("the media thread stands still: the watchdog is not fed");
-            continue;
-        }
-        seen = wakes;
-        notify(&[NotifyState::Watchdog]);
-    }
-}
-
 fn calls_file(config: &Config) -> Option<CallsFile> {
     let bytes_max = u64::from(config.log.calls_file_mb) * 1_000_000;
     Some(CallsFile::new(config.log.calls_file.clone()?, bytes_max))
 }
 
 /// Records the calls for which there was no room.
-async fn record_refusals(parts: Arc<Parts>, mut refusals: mpsc::Receiver<RefusedCall>) {
+async fn record_refusals(records: Ledger, mut refusals: mpsc::Receiver<RefusedCall>) {
     while let Some(refused) = refusals.recv().await {
-        call::record_refused(&parts, &refused);
+        call::record_refused(&records, &refused);
         tokio::time::sleep(REFUSAL).await;
     }
 }

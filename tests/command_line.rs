@@ -57,9 +57,20 @@ fn assert_says(said: &str, parts: &[&str]) {
 
 #[test]
 fn every_subcommand_explains_itself() {
-    for command in
-        ["", "demo", "run", "check", "doctor", "clips", "call", "evaluate", "knowledge", "messages", "simulator"]
-    {
+    for command in [
+        "",
+        "demo",
+        "run",
+        "check",
+        "doctor",
+        "clips",
+        "call",
+        "evaluate",
+        "knowledge",
+        "messages",
+        "simulator",
+        "completions",
+    ] {
         let arguments: Vec<_> = [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let output = run(&arguments);
         assert_eq!(output.status.code(), Some(0), "{command}");
@@ -275,7 +286,7 @@ async fn no_key_no_number_no_words_and_no_whole_message_are_in_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn systemd_is_told_ready_alive_and_stopping_and_sigterm_hangs_up_and_ends_with_0() {
+async fn systemd_is_told_ready_alive_and_stopping_and_a_second_sigterm_hangs_up_and_ends_with_0() {
     let simulator = simulator().await;
     let folder = tempfile::tempdir().unwrap();
     let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
@@ -301,8 +312,9 @@ async fn systemd_is_told_ready_alive_and_stopping_and_sigterm_hangs_up_and_ends_
     let mut call = caller.invite(&uri, sdp::make_offer(&media, &Codec::ALL, &MediaSecurity::OFF)).await.unwrap();
     let (mut dialog, _) = call.answered().await.unwrap();
     service.terminate();
+    while !heard().contains("STOPPING=1") {}
+    service.terminate();
     assert_eq!(dialog.ended().await, EndReason::ByPeer);
     let status = tokio::task::spawn_blocking(move || (service.ended(), service)).await.unwrap();
     assert_eq!(status.0.code(), Some(0), "{}", status.1.log);
-    while !heard().contains("STOPPING=1") {}
 }

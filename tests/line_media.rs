@@ -532,7 +532,7 @@ async fn parts(folder: &std::path::Path) -> Arc<Parts> {
         day: Day::open(None).unwrap(),
         voice: Arc::new(CommandSynthesizer::new(&config.voice).unwrap()),
         sources: Arc::default(),
-        media: MediaThread::start(1).unwrap(),
+        media: Arc::new(MediaThread::start(1).unwrap()),
         media_address: LOOPBACK,
         bind_address: LOOPBACK,
         forecast: SharedForecast::default(),

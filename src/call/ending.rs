@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::conversation::Ending;
 use crate::leg::quality::LineQuality;
 use crate::media::LineCounters;
-use crate::record::{Cause, Direction, Draft, DroppedOnRings, EndedBy, LineRecord, Opening, Outcome};
+use crate::record::{Cause, Direction, Draft, DroppedOnRings, EndedBy, Ledger, LineRecord, Opening, Outcome};
 use crate::sip::{ByeReason, EndReason, IncomingCall, RefusedCall, SipError};
 
 use super::media::Agreement;
@@ -27,7 +27,7 @@ pub(super) fn draft_of(parts: &Parts, call: &IncomingCall) -> Draft {
 }
 
 /// Records a call that signalling refused because there was no room for it.
-pub fn record_refused(parts: &Parts, call: &RefusedCall) {
+pub fn record_refused(records: &Ledger, call: &RefusedCall) {
     let opening = Opening {
         call: &call.id,
         trunk: call.trunk.as_deref(),
@@ -35,7 +35,7 @@ pub fn record_refused(parts: &Parts, call: &RefusedCall) {
         caller: &call.caller.user,
         called: &call.called,
     };
-    Draft::open(&parts.records, opening).unanswered(Outcome::Refused, EndedBy::Us, Cause::Busy, Some(call.status));
+    Draft::open(records, opening).unanswered(Outcome::Refused, EndedBy::Us, Cause::Busy, Some(call.status));
 }
 
 /// It was not answered, or not for long enough to be a call.

@@ -102,7 +102,7 @@ pub struct Parts {
     /// What the day has cost.
     pub day: Day,
     /// The media thread.
-    pub media: MediaThread,
+    pub media: Arc<MediaThread>,
     /// The address that SDP offers media on.
     pub media_address: IpAddr,
     /// The address that media sockets are bound to.

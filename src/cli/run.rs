@@ -15,10 +15,10 @@ pub struct Arguments {
     config: PathBuf,
 }
 
-/// Answers calls until SIGTERM or SIGINT.
+/// Answers calls until SIGTERM, which lets calls finish, or SIGINT. SIGHUP reads the configuration again.
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let config = super::check::load(&arguments.config)?;
-    let daemon = Daemon::start(config).await?;
+    let daemon = Daemon::start(config).await?.reload_from(arguments.config);
     daemon.serve_until_signal().await.map_err(|error| Failure::new(Exit::Software, error))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -240,6 +240,7 @@ impl UserAgent {
         locator.serve(&flows);
         flows.listen(listeners.into_iter().flatten().collect());
 
+        let closing = CancellationToken::new();
         let shared = Arc::new(Shared {
             layer: Arc::new(DialogLayer::new(endpoint.inner.clone())),
             routes: Default::default(),
@@ -250,7 +251,8 @@ impl UserAgent {
             pending: Default::default(),
             max_pending: max_pending(&options),
             busy: Default::default(),
-            closing: CancellationToken::new(),
+            leaving: closing.child_token(),
+            closing,
             stopped: CancellationToken::new(),
             contact: own_uri(&options.user, local),
             flows,
@@ -271,7 +273,7 @@ impl UserAgent {
             peers,
             resolver: resolver.clone(),
             has_public_address: options.public_address.is_some(),
-            closing: shared.closing.clone(),
+            closing: shared.leaving.clone(),
         };
         let trunks = trunk::start(&shared.trunks, parts);
         tokio::spawn(stop_when_closing(shared.clone(), socket.clone(), trunks, options.timers, token));
@@ -385,6 +387,11 @@ impl UserAgent {
         let by_address = address
             .is_ok_and(|address| place.is_some_and(|place| self.shared.peers.trunks_of(address).any(|at| at == place)));
         by_address || self.trunk(trunk).is_ok_and(|trunk| trunk.has_host(host))
+    }
+
+    /// Unregisters from the trunks and answers new calls with 503. Calls in progress go on, also what they place and hand over.
+    pub fn withdraw(&self) {
+        self.shared.leaving.cancel();
     }
 
     /// Ends every call (BYE, CANCEL or 503, whatever its state asks for) and stops listening.

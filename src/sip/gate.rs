@@ -68,7 +68,7 @@ fn refuse(shared: &Shared, transaction: Transaction, why: Counter, status: Statu
 
 impl Calls for Shared {
     fn closing(&self) -> bool {
-        self.closing.is_cancelled()
+        self.leaving.is_cancelled()
     }
 
     fn has_dialog(&self, call_id: &str, local_tag: &str) -> bool {
@@ -270,7 +270,7 @@ pub(super) fn new_call(shared: &Arc<Shared>, transaction: Transaction, door: Doo
     if shared.pending.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
         return refuse(transaction, Counter::Merged, StatusCode::LoopDetected);
     }
-    if shared.closing.is_cancelled() {
+    if shared.leaving.is_cancelled() {
         return refuse(transaction, Counter::Closing, StatusCode::ServiceUnavailable);
     }
     let peer = peer_of(&transaction);

@@ -58,6 +58,8 @@ pub(super) struct Shared {
     pub(super) busy: Mutex<RareWarning>,
     /// The order to end all calls.
     pub(super) closing: CancellationToken,
+    /// The order to leave the trunks and take no further calls; that to end all calls is one, too.
+    pub(super) leaving: CancellationToken,
     /// The stack has stopped: nothing is received and no timer runs any more.
     pub(super) stopped: CancellationToken,
     pub(super) contact: rsip::Uri,

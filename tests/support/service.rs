@@ -68,6 +68,12 @@ impl Service {
         }
     }
 
+    /// Its process.
+    #[allow(dead_code)]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to end, as systemd does.
     pub fn terminate(&self) {
         let kill = format!("kill -TERM {}", self.child.id());

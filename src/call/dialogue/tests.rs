@@ -26,7 +26,7 @@ async fn a_call_ends_even_if_the_media_thread_does_not_answer() {
         day: crate::limits::Day::open(None).unwrap(),
         voice: Arc::new(CommandSynthesizer::new(&config.voice).unwrap()),
         sources: Arc::default(),
-        media: MediaThread::start(1).unwrap(),
+        media: Arc::new(MediaThread::start(1).unwrap()),
         forecast: crate::playout::SharedForecast::default(),
         end_of_turn: None,
         recogniser: None,
