@@ -19,6 +19,7 @@ mod clips;
 mod demo;
 mod doctor;
 mod evaluate;
+mod journal;
 mod knowledge;
 mod messages;
 mod run;
@@ -155,16 +156,19 @@ fn with_runtime(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result
         .block_on(work)
 }
 
-/// Logs to standard error. `rsipstack` writes whole messages, credentials included, at INFO: whatever is asked for, it never gets below
-/// WARN.
+/// Logs to standard error, or to the journal behind it with fields to choose by. `rsipstack` writes whole messages, credentials included, at
+/// INFO: whatever is asked for, it never gets below WARN.
 fn log_to_stderr(level: &str) {
     let asked = std::env::var("OFFHOOK_LOG").unwrap_or_else(|_| level.to_owned());
     let quiet = filter_fn(|metadata| !metadata.target().starts_with("rsipstack") || *metadata.level() <= Level::WARN);
+    let filter = EnvFilter::try_new(asked).unwrap_or_else(|_| EnvFilter::new("info"));
+    if let Some(journal) = journal::Journal::behind_stderr() {
+        return tracing_subscriber::registry().with(filter).with(journal.with_filter(quiet)).init();
+    }
     let to_stderr = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .with_filter(quiet);
-    let filter = EnvFilter::try_new(asked).unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::registry().with(filter).with(to_stderr).init();
 }
