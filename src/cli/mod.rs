@@ -16,6 +16,7 @@ use crate::tts;
 mod call;
 mod check;
 mod clips;
+mod completions;
 mod demo;
 mod doctor;
 mod evaluate;
@@ -58,6 +59,11 @@ enum Command {
     Messages(messages::Arguments),
     /// Stand in for the cloud: Gemini's wire format, with delays and faults to order
     Simulator(simulator::Args),
+    /// Print what a shell needs to complete these commands
+    Completions(completions::Arguments),
+    /// Write the pages for man(1) into a folder
+    #[command(hide = true)]
+    Manual(completions::ManualArguments),
 }
 
 /// How a program ends, by sysexits(3).
@@ -136,6 +142,8 @@ pub fn main() -> ExitCode {
         Command::Talk(arguments) => with_runtime(talk::run(*arguments)),
         Command::Knowledge(arguments) => knowledge::run(arguments),
         Command::Messages(arguments) => messages::run(arguments),
+        Command::Completions(arguments) => completions::run(arguments),
+        Command::Manual(arguments) => completions::manual(arguments),
         Command::Simulator(arguments) => with_runtime(async {
             let served = simulator::run(arguments).await;
             served.map(|()| ExitCode::SUCCESS).map_err(|error| Failure::new(Exit::Os, error))
