@@ -1,22 +1,34 @@
-//! The systemd unit that is shipped, by systemd's own judgement.
+//! The units that are shipped, and what else systemd reads, by systemd's own judgement.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/offhook.service");
+use offhook::daemon::DRAIN;
 
-fn systemd_analyze(arguments: &[&str]) -> Output {
-    let output = Command::new("systemd-analyze").args(arguments).output();
-    output.unwrap_or_else(|error| panic!("systemd-analyze does not run ({error}): apt-get install systemd"))
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd");
+const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/offhook.service");
+const UNITS: [&str; 4] =
+    ["offhook.service", "offhook-config.service", "offhook-health.service", "offhook-health.timer"];
+
+fn ran(program: &str, arguments: &[&str]) -> Output {
+    let output = Command::new(program).args(arguments).output();
+    output.unwrap_or_else(|error| panic!("{program} does not run ({error}): apt-get install systemd"))
 }
 
-/// The unit with the program of this build in it, since systemd also looks whether the program is there.
-fn unit(folder: &Path, change: impl FnOnce(String) -> String) -> String {
-    let text = std::fs::read_to_string(UNIT).unwrap();
-    let here = text.replace("ExecStart=/usr/bin/offhook ", concat!("ExecStart=", env!("CARGO_BIN_EXE_offhook"), " "));
-    assert_ne!(here, text, "the unit starts /usr/bin/offhook");
-    let file = folder.join("offhook.service");
-    std::fs::write(&file, change(here)).unwrap();
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(FOLDER).join(name)).unwrap()
+}
+
+/// A unit with the program of this build in it, since systemd also looks whether the program is there, and without manual pages, which are
+/// not installed here.
+fn unit(folder: &Path, name: &str, change: impl FnOnce(String) -> String) -> String {
+    let text = read(name);
+    let here = text.replace("=/usr/bin/offhook ", concat!("=", env!("CARGO_BIN_EXE_offhook"), " "));
+    assert!(here != text || name.ends_with(".timer"), "{name} starts /usr/bin/offhook");
+    let here: Vec<_> = here.lines().filter(|line| !line.starts_with("Documentation=")).collect();
+    let file = folder.join(name);
+    fs::write(&file, change(here.join("\n") + "\n")).unwrap();
     file.to_str().unwrap().to_owned()
 }
 
@@ -27,33 +39,92 @@ fn complaints(output: &Output) -> String {
 }
 
 #[test]
-fn systemd_finds_nothing_wrong_with_the_unit() {
+fn systemd_finds_nothing_wrong_with_the_units() {
     let folder = tempfile::tempdir().unwrap();
-    let output = systemd_analyze(&["verify", &unit(folder.path(), |text| text)]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(complaints(&output), "");
+    let files: Vec<_> = UNITS.iter().map(|name| unit(folder.path(), name, |text| text)).collect();
+    for file in files {
+        let output = ran("systemd-analyze", &["verify", &file]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(complaints(&output), "");
+    }
 }
 
 #[test]
 fn systemd_would_find_a_key_that_does_not_exist() {
     let folder = tempfile::tempdir().unwrap();
-    let misspelt = unit(folder.path(), |text| text.replace("WatchdogSec=", "WatchdogSeconds="));
-    let output = systemd_analyze(&["verify", &misspelt]);
+    let misspelt = unit(folder.path(), "offhook.service", |text| text.replace("WatchdogSec=", "WatchdogSeconds="));
+    let output = ran("systemd-analyze", &["verify", &misspelt]);
     assert!(complaints(&output).contains("WatchdogSeconds"), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-#[test]
-fn the_unit_is_little_exposed() {
-    let folder = tempfile::tempdir().unwrap();
-    let unit = unit(folder.path(), |text| text);
-    // In tenths; systemd calls up to 4.9 "OK" and up to 2.4 "SAFE". What remains is the network, which it lives by.
-    let output = systemd_analyze(&["security", "--offline=true", "--threshold=20", "--no-pager", &unit]);
+/// In tenths, as systemd counts: up to 4.9 is "OK". What remains is the network, which it lives by.
+fn is_exposed_at_most(tenths: &str, file: &str) {
+    let threshold = format!("--threshold={tenths}");
+    let output = ran("systemd-analyze", &["security", "--offline=true", &threshold, "--no-pager", file]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[test]
+fn the_unit_is_little_exposed_with_sound_and_real_time_and_less_without_sound() {
+    let folder = tempfile::tempdir().unwrap();
+    is_exposed_at_most("15", &unit(folder.path(), "offhook.service", |text| text));
+    for (drop_in, tenths) in [("no-audio.conf", "13"), ("lan-only.conf.example", "14")] {
+        let with = |text: String| {
+            text.replace("[Install]", &format!("{}\n[Install]", read(&format!("offhook.service.d/{drop_in}"))))
+        };
+        let file = unit(folder.path(), "offhook.service", with);
+        let output = ran("systemd-analyze", &["verify", &file]);
+        assert_eq!(complaints(&output), "", "{drop_in}");
+        is_exposed_at_most(tenths, &file);
+    }
+    is_exposed_at_most("17", &unit(folder.path(), "offhook-config.service", |text| text));
+    is_exposed_at_most("15", &unit(folder.path(), "offhook-health.service", |text| text));
+}
+
+#[test]
+fn every_manual_page_that_a_unit_names_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = ran(env!("CARGO_BIN_EXE_offhook"), &["manual", folder.path().to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    for unit in UNITS {
+        for page in read(unit).lines().filter_map(|line| line.strip_prefix("Documentation=man:")) {
+            let page = folder.path().join(page.replace("(1)", ".1"));
+            assert!(fs::read_to_string(&page).unwrap().contains(".SH DESCRIPTION"), "{}", page.display());
+        }
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let output = ran(env!("CARGO_BIN_EXE_offhook"), &["completions", shell]);
+        assert!(String::from_utf8_lossy(&output.stdout).contains("simulator"), "{shell}");
+    }
+}
+
+#[test]
+fn a_stop_waits_for_calls_as_long_as_the_program_lets_them_go_on() {
+    let text = read("offhook.service");
+    let seconds = text.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap().parse::<u64>().unwrap();
+    assert!(seconds >= 120 && seconds >= DRAIN.as_secs() + 8, "{seconds}");
+}
+
+#[test]
+fn the_user_and_the_folders_are_made_as_systemd_reads_them() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("etc")).unwrap();
+    let at = format!("--root={}", root.path().display());
+    let output = ran("systemd-sysusers", &[&at, &format!("{FOLDER}/sysusers.d/offhook.conf")]);
+    assert!(output.status.success(), "{output:?}");
+    let passwd = fs::read_to_string(root.path().join("etc/passwd")).unwrap();
+    assert!(passwd.starts_with("offhook:") && passwd.contains("nologin"), "{passwd}");
+    let groups = fs::read_to_string(root.path().join("etc/group")).unwrap();
+    assert!(groups.lines().any(|line| line.starts_with("audio:") && line.ends_with(":offhook")), "{groups}");
+    let output = ran("systemd-tmpfiles", &["--create", &at, &format!("{FOLDER}/tmpfiles.d/offhook.conf")]);
+    assert!(output.status.success(), "{output:?}");
+    let secrets = fs::metadata(root.path().join("etc/offhook/secrets.d")).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&secrets.permissions()) & 0o777, 0o700);
+}
+
+#[test]
 fn the_unit_waits_for_ready_feeds_a_watchdog_and_does_not_restart_what_cannot_mend() {
-    let text = std::fs::read_to_string(UNIT).unwrap();
+    let text = fs::read_to_string(UNIT).unwrap();
     let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
     assert_eq!(value("Type="), Some("notify"));
     assert!(value("WatchdogSec=").is_some() && value("LimitRTPRIO=").is_some());
@@ -63,15 +134,15 @@ fn the_unit_waits_for_ready_feeds_a_watchdog_and_does_not_restart_what_cannot_me
 
 #[test]
 fn the_key_is_looked_for_under_the_name_that_systemd_gives_it() {
-    let text = std::fs::read_to_string(UNIT).unwrap();
+    let text = fs::read_to_string(UNIT).unwrap();
     let loaded = text.lines().find_map(|line| line.strip_prefix("LoadCredential=")).unwrap();
     // A folder's files get its ID and an underscore before their names (systemd.exec(5)).
     let id = loaded.strip_suffix(":/etc/offhook/secrets.d").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join(format!("{id}_gemini.key"));
-    std::fs::write(&key, "").unwrap();
+    fs::write(&key, "").unwrap();
     let config = folder.path().join("offhook.toml");
-    std::fs::write(&config, "[sip]\nlisten = \"127.0.0.1:0\"\n").unwrap();
+    fs::write(&config, "[sip]\nlisten = \"127.0.0.1:0\"\n").unwrap();
     let mut run = Command::new(env!("CARGO_BIN_EXE_offhook"));
     run.args(["run", "--config"]).arg(config).env("CREDENTIALS_DIRECTORY", folder.path()).env_remove("GEMINI_API_KEY");
     let output = run.output().unwrap();
