@@ -14,8 +14,8 @@ use tokio::io::unix::AsyncFd;
 use crate::conversation::Generation;
 use crate::hearing::{Heard, Hint};
 use crate::leg::{Dtmf, LegMedia};
-use crate::pcm::Frame;
 use crate::pcm::tone::Ringback;
+use crate::pcm::{Frame, SILENCE};
 use crate::playout::{Arming, PlayableClip, Played, SpeechFrame};
 
 use super::bridge::{Bridge, Join, Joins, bridge};
@@ -129,8 +129,12 @@ pub struct Ports {
 pub(super) fn rings(counters: Arc<LineCounters>) -> io::Result<(Inside, Ports)> {
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let (command_in, command_out) = HeapRb::new(COMMANDS).split();
+    let nothing = Event { at: Instant::now(), what: Occurrence::Stopped };
     let (event_in, event_out) = HeapRb::new(EVENTS).split();
+    let (event_in, event_out) = touched(event_in, event_out, nothing);
     let (heard_in, heard_out) = HeapRb::new(HEARD).split();
+    let (heard_in, heard_out) =
+        touched(heard_in, heard_out, HeardFrame { first_sample: 0, samples: SILENCE, wide: false });
     let (speech_in, speech_out) = HeapRb::new(SPEECH).split();
     let (bridge, joins) = bridge();
     // SAFETY: the descriptor is an open eventfd, and the `Arc` inside the `AsyncFd` keeps it open and its number the same.
@@ -148,6 +152,13 @@ pub(super) fn rings(counters: Arc<LineCounters>) -> io::Result<(Inside, Ports)> 
             joins,
         },
     ))
+}
+
+/// An empty ring that was gone through once: the media thread writes into it for the first time without waiting for a page of memory.
+fn touched<T: Copy>(mut to: HeapProd<T>, mut from: HeapCons<T>, nothing: T) -> (HeapProd<T>, HeapCons<T>) {
+    to.push_iter(std::iter::repeat(nothing));
+    from.clear();
+    (to, from)
 }
 
 impl Ports {
