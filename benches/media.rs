@@ -11,7 +11,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -27,9 +27,14 @@ use serde_json::Value;
 #[path = "support/processes.rs"]
 #[allow(dead_code)]
 mod processes;
-use processes::{Appliance, Process, call, cost, start};
+use processes::{Appliance, OFFHOOK, Process, call, cost, start, start_as};
+#[path = "support/heap.rs"]
+mod heap;
 
-fn main() {
+fn main() -> ExitCode {
+    if let Some(code) = heap::run_as_offhook() {
+        return code;
+    }
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     if arguments.iter().any(|argument| argument == "--burn") {
         loop {
@@ -49,8 +54,11 @@ fn main() {
         calls(folder.path(), 200, Duration::from_secs(20));
     }
     if part("cost") {
-        [1, 8, 32].into_iter().for_each(|calls| costs(folder.path(), calls));
+        for codec in ["pcmu", "g722"] {
+            [1, 8, 32].into_iter().for_each(|calls| costs(folder.path(), codec, calls));
+        }
     }
+    ExitCode::SUCCESS
 }
 
 /// The box, for as many calls as wanted, and the model behind it.
@@ -61,6 +69,11 @@ fn appliance(folder: &Path, calls: usize) -> (Appliance, Process) {
 
 /// The same, and where it tells its state.
 fn appliance_with_status(folder: &Path, calls: usize) -> (Appliance, Process, SocketAddr) {
+    appliance_as(Command::new(OFFHOOK), folder, calls)
+}
+
+/// The same as another program that is `offhook`.
+fn appliance_as(program: Command, folder: &Path, calls: usize) -> (Appliance, Process, SocketAddr) {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let status = free.expect("loopback has a free port");
     let (simulator, url) = start(&["simulator"], "listening on ", false);
@@ -70,7 +83,7 @@ fn appliance_with_status(folder: &Path, calls: usize) -> (Appliance, Process, So
          [rtp]\nport_min = 20000\nport_max = 21999\n[gemini]\nbase_url = \"{url}\"\n[conversation]\nspeculation = false\n[status]\nlisten = \"{status}\"\n"
     );
     std::fs::write(&config, text).expect("the temporary folder takes a file");
-    let (process, address) = start(&["run", "--config", &config.display().to_string()], "ready sip=", true);
+    let (process, address) = start_as(program, &["run", "--config", &config.display().to_string()], "ready sip=", true);
     (Appliance { process, uri: format!("sip:echo@{address}"), timeline: PathBuf::new() }, simulator, status)
 }
 
@@ -268,36 +281,67 @@ fn calls(folder: &Path, many: usize, length: Duration) {
     );
 }
 
-/// What a call costs while its caller speaks: hearing, buffer, codec, everything.
-fn costs(folder: &Path, many: usize) {
-    let (appliance, _simulator) = appliance(folder, many.max(8));
+/// What a call costs while its caller speaks: hearing, buffer, codec, everything. All callers begin and end at the same time, so that all requests
+/// leave at once.
+fn costs(folder: &Path, codec: &'static str, many: usize) {
+    let heap_file = folder.join(format!("heap-{codec}-{many}"));
+    let (appliance, _simulator, _) = appliance_as(heap::offhook(&heap_file), folder, many.max(8));
     let uri = appliance.uri.replace("echo@", "620@");
+    let pid = appliance.process.id();
     // The first calls find caches empty.
-    call(&uri, &["--dtmf", "1", "--answer-wait-ms", "500"]);
-    let idle = cost(appliance.process.id());
+    call(&uri, &["--codec", codec, "--dtmf", "1", "--answer-wait-ms", "500"]);
+    std::thread::sleep(Duration::from_secs(1));
+    let memory = || [cost(pid).1, heap::in_use(&heap_file)];
+    let (idle, processor, faults) = (memory(), cost(pid).0, page_faults(pid));
     let began = Instant::now();
-    let text = "I would like to know whether you are open on Friday afternoon and how I find you from the station please because I \
-                have never been there before and I do not know the town at all so it would be kind if you told me the way from the \
-                station and where I can leave my car when I come by car and whether there is anything to eat nearby for my children";
-    let report = call(
-        &uri,
-        &["--say", text, "--answer-wait-ms", "300", "--answer-quiet-ms", "100", "--calls", &many.to_string()],
-    );
-    let (seconds, now) = (began.elapsed().as_secs_f64(), cost(appliance.process.id()));
+    let calls = many.to_string();
+    let arguments = ["--codec", codec, "--say", LONG, "--answer-wait-ms", "300", "--answer-quiet-ms", "100"];
+    let placed = std::thread::spawn(move || call(&uri, &[&arguments[..], &["--calls", &calls]].concat()));
+    let (mut talking, mut peak) = (idle, idle);
+    while !placed.is_finished() {
+        let used = memory();
+        for (most, used) in peak.iter_mut().zip(used) {
+            *most = most.max(used);
+        }
+        if began.elapsed() < TALKING {
+            talking = used;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let report = placed.join().expect("the calls give a report");
+    let (used, faults) = (cost(pid).0 - processor, page_faults(pid) - faults);
     let up: f64 =
         report["calls"].as_array().into_iter().flatten().filter_map(|call| call["duration_ms"].as_f64()).sum::<f64>()
             / 1e3;
-    row(
-        &format!("{many} calls whose caller speaks: percent of a core a call ({seconds:.0} s)"),
-        "0.5",
-        format!("{:.2}", (now.0 - idle.0) / up * 100.0),
-    );
-    row(
-        &format!("{many} calls: resident memory a call at the peak, MB"),
-        "1",
-        format!("{:.2}", (now.2 - idle.1) / many as f64),
-    );
+    let what = format!("{many} calls in {codec} whose caller speaks");
+    row(&format!("{what}: percent of a core a call"), "0.5", format!("{:.2}", used / up * 100.0));
+    for (when, used) in [("15 s into it", talking), ("at the peak", peak)] {
+        let [resident, heap] = [0, 1].map(|n| (used[n] - idle[n]) / many as f64);
+        row(&format!("{what}: memory a call {when}, MB"), "1", format!("{resident:.2} resident, {heap:.2} of heap"));
+    }
+    row(&format!("{what}: page faults of the media thread a call"), "", format!("{:.1}", faults / many as f64));
+    row(&format!("{what}: calls that failed"), "0", report["failed"].as_array().map_or(0, Vec::len));
 }
+
+/// How often the media thread of the box had to wait for a page of memory.
+fn page_faults(pid: u32) -> f64 {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    let media = stats.filter(|stat| stat.contains("(offhook-media)"));
+    let faults = media.filter_map(|stat| {
+        let fields: Vec<f64> = stat.rsplit(')').next()?.split_whitespace().map(|n| n.parse().unwrap_or(0.0)).collect();
+        // minflt and majflt, proc(5)
+        Some(fields.get(7)? + fields.get(9)?)
+    });
+    faults.sum()
+}
+
+/// About 20 s.
+const LONG: &str = "I would like to know whether you are open on Friday afternoon and how I find you from the station please because I \
+    have never been there before and I do not know the town at all so it would be kind if you told me the way from the \
+    station and where I can leave my car when I come by car and whether there is anything to eat nearby for my children";
+/// When everybody speaks, and nobody has finished.
+const TALKING: Duration = Duration::from_secs(15);
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)

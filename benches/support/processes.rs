@@ -27,7 +27,11 @@ impl Drop for Process {
 
 /// Starts `offhook` and waits for the line that holds `mark`; returns what follows it up to white space.
 pub fn start(arguments: &[&str], mark: &str, on_stderr: bool) -> (Process, String) {
-    let mut command = Command::new(OFFHOOK);
+    start_as(Command::new(OFFHOOK), arguments, mark, on_stderr)
+}
+
+/// The same with a program that is `offhook` in another way.
+pub fn start_as(mut command: Command, arguments: &[&str], mark: &str, on_stderr: bool) -> (Process, String) {
     command.args(arguments).env("OFFHOOK_LOG", "info");
     if on_stderr {
         command.stderr(Stdio::piped())
