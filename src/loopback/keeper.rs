@@ -1,4 +1,4 @@
-//! Opens both devices, watches them, and takes them up again when they are back. Without a clock or thread of its own: see [`super::keep`].
+//! Opens both devices, watches them, and takes them up again when they are back. Without a clock or thread of its own: see [`super::Keeping`].
 //!
 //! What the user must mend is told once, and what may pass is tried again every second. ALSA reads its configuration once in a process: a card
 //! that comes back is found again by name, but a changed `asound.conf` wants a restart.
