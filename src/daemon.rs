@@ -56,8 +56,8 @@ const REFUSALS: usize = 32;
 const REFUSAL: Duration = Duration::from_millis(50);
 /// How often what a call that ended by a fault left on the media thread is freed.
 const REAP: Duration = Duration::from_secs(1);
-/// How long calls may go on when the service is to end and they are let finish. The unit's TimeoutStopSec is longer by what
-/// [`FAREWELL`]s take.
+/// How long calls may go on when the service is to end and they are let finish. The unit's TimeoutStopSec is longer by what their
+/// farewells take.
 pub const DRAIN: Duration = Duration::from_secs(110);
 /// How long calls have to say goodbye when the service ends.
 const FAREWELL: Duration = Duration::from_secs(3);
