@@ -356,6 +356,7 @@ impl Daemon {
             tokio::spawn(status.serve(metrics, stop.child_token()));
         }
         let refusals = tokio::spawn(record_refusals(parts.records.clone(), refusals));
+        let mut clips = tokio::spawn(parts.clips.clone().watch(parts.config.clone()));
         let watchdog = tokio::spawn(feed_watchdog(parts.media.counters().clone()));
         let mut supervisor = Supervisor::default();
         supervisor.ready(&agent);
@@ -391,7 +392,11 @@ impl Daemon {
                 outcome = async { reload.as_mut().expect("asked only while there is one").await }, if reload.is_some() => {
                     reload = None;
                     let (next, remark) = taken_up(outcome);
-                    parts = next.map_or(parts, Arc::new);
+                    if let Some(next) = next {
+                        parts = Arc::new(next);
+                        clips.abort();
+                        clips = tokio::spawn(parts.clips.clone().watch(parts.config.clone()));
+                    }
                     supervisor.reloaded(&agent, remark);
                 }
                 () = orders.drain.cancelled(), if last_call.is_none() => {
@@ -419,7 +424,7 @@ impl Daemon {
         if let Some(poster) = poster {
             poster.abort();
         }
-        for task in [watchdog, refusals] {
+        for task in [watchdog, refusals, clips] {
             task.abort();
             let _ = task.await;
         }

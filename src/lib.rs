@@ -37,6 +37,7 @@ pub mod limits;
 pub mod tools;
 // speaking
 pub mod playout;
+pub mod clips;
 pub mod leg;
 pub mod media;
 // ways in besides SIP

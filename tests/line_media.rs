@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use offhook::call::{self, Parts, Unanswered};
+use offhook::clips::Library;
 use offhook::codec::{Codec, HouseDecoder};
 use offhook::config::{Answering, Keepalive, Policy, Trunk, TrunkMode};
 use offhook::gemini::Gemini;
@@ -525,7 +526,7 @@ async fn parts(folder: &std::path::Path) -> Arc<Parts> {
     (config.rtp.port_min, config.rtp.port_max) = (0, 0);
     config.gemini.base_url = "http://127.0.0.1:9".into();
     Arc::new(Parts {
-        clips: Clips::open(&config.placeholder, config.voice.level_dbfs).unwrap(),
+        clips: Arc::new(Library::new(Clips::configured(&config).unwrap())),
         model: Arc::new(Gemini::new(&config.gemini, None, &Http::new(config.gemini.connect).unwrap()).unwrap()),
         tools: Arc::new(Toolbox::new(&config, &Http::new(config.gemini.connect).unwrap(), None, None).unwrap()),
         voicemail: None,

@@ -15,6 +15,7 @@ use crate::leg::LegMedia;
 use crate::limits::Allowance;
 use crate::media::{self, Event, Occurrence, Ports};
 use crate::model::{self, Ask, Content};
+use crate::playout::clips::Clips;
 use crate::playout::{ClipKind, Forecast, Occasion, PlaceholderPolicy, Played};
 use crate::sdp;
 use crate::timeline::{Mark, TurnOutcome, TurnTimeline};
@@ -47,6 +48,8 @@ const LET_GO: Duration = Duration::from_millis(500);
 /// The driver of one call's conversation.
 pub(super) struct Dialogue {
     parts: Arc<Parts>,
+    /// Those that there were when the call began.
+    clips: Arc<Clips>,
     call: String,
     briefing: Briefing,
     ports: Ports,
@@ -103,11 +106,13 @@ impl Dialogue {
     ) -> Self {
         let config = &parts.config;
         let system = prompt::system_instruction(config);
+        let clips = parts.clips.current();
         let mut conversation = Conversation::new(Limits::from(config));
         let speech = Speech::open(Instant::now(), &parts, &work);
         // A model that speaks is told of an end once.
         conversation.speculate(config.conversation.speculation && !speech.is_there());
         Self {
+            clips,
             conversation,
             speech,
             recordings: Recordings::new(config),
@@ -383,7 +388,7 @@ impl Dialogue {
             Played::ClipStarted { kind: kind @ ClipKind::Placeholder, index, at } => {
                 self.placeholders.clip_started(kind, index, at);
                 let language = self.parts.config.conversation.language;
-                let clip = self.parts.clips.placeholders(language).get(usize::from(index));
+                let clip = self.clips.placeholders(language).get(usize::from(index));
                 self.acknowledged = clip.map(|clip| clip.text.clone()).filter(|text| !text.is_empty());
                 if let Some(timeline) = &mut self.timeline {
                     timeline.mark(Mark::PlaceholderStart, at);

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
+use crate::clips::Library;
 use crate::config::Config;
 use crate::context::{Briefing, Sources};
 use crate::conversation::{Generation, Outcome, Seq};
@@ -22,7 +23,6 @@ use crate::limits::Day;
 use crate::media::{Join, Keys, LineCounters, MediaThread, Ports};
 use crate::model::{self, LanguageModel};
 use crate::playout::SharedForecast;
-use crate::playout::clips::Clips;
 use crate::privacy::redact_number;
 use crate::recogniser::{Recogniser, Recognition};
 use crate::record::{Cause, Draft, EndedBy, Kind, Ledger};
@@ -78,7 +78,7 @@ pub struct Parts {
     /// The configuration.
     pub config: Config,
     /// Greetings, placeholders, apologies.
-    pub clips: Clips,
+    pub clips: Arc<Library>,
     /// How quick the answers of all calls have been.
     pub forecast: SharedForecast,
     /// Judges whether a caller has finished, besides silence.

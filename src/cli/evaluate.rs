@@ -131,7 +131,7 @@ fn json(report: &impl serde::Serialize) -> String {
 
 /// A progress bar on standard error, if that is a terminal.
 #[derive(Default)]
-struct Bar {
+pub(super) struct Bar {
     /// What is shown: the work and how many of its 40 parts are done.
     shown: Mutex<(String, usize)>,
 }
@@ -139,7 +139,8 @@ struct Bar {
 impl Bar {
     const WIDTH: usize = 40;
 
-    fn show(&self, what: &str, done: usize, all: usize) {
+    /// Shows how much of the work is done; all of it takes the bar away.
+    pub(super) fn show(&self, what: &str, done: usize, all: usize) {
         let mut stderr = std::io::stderr();
         if !stderr.is_terminal() {
             return;

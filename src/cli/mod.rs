@@ -45,7 +45,7 @@ enum Command {
     Check(check::Arguments),
     /// Look at everything between this box and a caller, and say what to do about what is wrong
     Doctor(doctor::Arguments),
-    /// List the clips of a folder, and find where each may be cut without cutting a word
+    /// List, check, render and import what is said without asking anybody: greetings, placeholders, apologies
     Clips(clips::Arguments),
     /// Place a call as a test phone, and measure what a caller hears
     Call(Box<call::Args>),
@@ -71,6 +71,10 @@ enum Command {
 pub enum Exit {
     /// The other side is not there, or refuses.
     Unavailable = 69,
+    /// The command line is wrong.
+    Usage = 64,
+    /// What a file holds cannot be used.
+    Data = 65,
     /// A file that was named cannot be read.
     NoInput = 66,
     /// Something failed inside.
@@ -133,7 +137,7 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => with_runtime(demo::run(arguments)),
         Command::Run(arguments) => with_runtime(run::run(arguments)),
         Command::Check(arguments) => check::run(arguments),
-        Command::Clips(arguments) => clips::run(arguments),
+        Command::Clips(arguments) => with_runtime(clips::run(arguments)),
         Command::Doctor(arguments) => with_runtime(doctor::run(arguments)),
         Command::Call(arguments) => with_runtime(async {
             call::run(*arguments).await.map_err(|error| Failure { code: error.exit_code(), message: error.to_string() })

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::Codec;
 
+mod clips;
 mod context;
 mod ladder;
 mod limits;
@@ -31,6 +32,7 @@ mod trunk;
 mod validate;
 mod voice;
 
+pub use clips::OwnClips;
 pub use context::{Crm, Knowledge};
 pub use ladder::{Ladder, Remedy, Voicemail};
 pub use limits::Limits;
@@ -121,6 +123,8 @@ pub struct Config {
     pub hearing: Hearing,
     /// The clip that bridges the wait.
     pub placeholder: Placeholder,
+    /// Clips that somebody has made for this box.
+    pub clips: OwnClips,
     /// The language model.
     pub gemini: Gemini,
     /// A model that hears and speaks by itself.

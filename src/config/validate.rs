@@ -84,6 +84,7 @@ pub(super) fn complaints(config: &Config) -> Vec<Complaint> {
     super::ladder::complaints(&mut found, config);
     super::limits::complaints(&mut found, config);
     super::log::complaints(&mut found, config);
+    super::clips::complaints(&mut found, config);
     found.0
 }
 

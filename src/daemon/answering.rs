@@ -7,6 +7,7 @@ use tracing::{debug, warn};
 
 use crate::call::prompt;
 use crate::chat::{self, Chat};
+use crate::clips::Library;
 use crate::config::{Config, Language, SecretError, VoicePreset};
 use crate::context::Sources;
 use crate::gemini::live::SpeechDialogue;
@@ -25,7 +26,7 @@ use super::StartError;
 /// Everything of a call that is neither line nor media.
 pub(super) struct Answering {
     pub(super) http: Http,
-    pub(super) clips: Clips,
+    pub(super) clips: Arc<Library>,
     pub(super) voice: Arc<dyn Synthesizer>,
     pub(super) model: Arc<dyn LanguageModel>,
     pub(super) speech: Option<Arc<dyn SpeechDialogue>>,
@@ -39,8 +40,7 @@ impl Answering {
     /// Checks everything that can be checked before a call.
     pub(super) async fn build(config: &Config, store: Option<Arc<Store>>) -> Result<Self, StartError> {
         let language = config.conversation.language;
-        let clips = Clips::open(&config.placeholder, config.voice.level_dbfs)?;
-        clips.check(language)?;
+        let clips = Clips::configured(config)?;
         let key = gemini::key(&config.gemini)?;
         let http = Http::new(config.gemini.connect)?;
         let Voices { voice, cache } = tts::open(config, voice_key(config, key.as_ref())?, &http)?;
@@ -62,7 +62,7 @@ impl Answering {
             speech: speech.map(|speech| Arc::new(speech) as Arc<dyn SpeechDialogue>),
             tools: Arc::new(tools),
             http,
-            clips,
+            clips: Arc::new(Library::new(clips)),
             voice,
             model,
             sources,

@@ -152,7 +152,7 @@ pub struct Report {
 
 /// Makes the corpus, hears it and counts. Blocks, for minutes.
 pub fn evaluate(options: &Options, progress: Progress) -> Result<Report, EvaluationError> {
-    let clips = Clips::open(&options.config.placeholder, options.config.voice.level_dbfs)?;
+    let clips = Clips::configured(&options.config)?;
     let limits = Limits::from(&options.config.hearing);
     let voices = Voices::default();
     let babble = corpus::babble(options.seed, &voices)?;

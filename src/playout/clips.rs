@@ -3,11 +3,11 @@
 //! A set is a folder with `manifest.toml` and WAV files; one set is built into the program. Where a clip may be cut is what its
 //! manifest says, or else what is stored beside the file if that is of the same recording, or else found when it is loaded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::config::{self, Language};
@@ -18,16 +18,20 @@ use super::cuts::Stored;
 use super::played::PlayableClip;
 use super::shaped::Shaped;
 
+pub use super::shaped::{MAX_CLIP, Prepared};
+
 /// Larger files are refused; a quarter of an hour at 16 kHz is below.
 const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// What describes a set, in its folder.
 const MANIFEST: &str = "manifest.toml";
+/// What complaints call the set that is built into the program.
+const BUILT_IN: &str = "the built-in set";
 /// The level at which cut points are looked for when they are to be stored; where the pauses are does not depend on it much.
-const FINDING_DBFS: f32 = -20.0;
+pub(super) const FINDING_DBFS: f32 = -20.0;
 
 /// What a clip is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum ClipKind {
     /// Played when a call is answered.
@@ -47,6 +51,18 @@ pub enum ClipKind {
 impl ClipKind {
     /// All of them.
     const ALL: [Self; 6] = [Self::Greeting, Self::Placeholder, Self::Still, Self::Prompt, Self::Apology, Self::Goodbye];
+
+    /// As the manifest writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Greeting => "greeting",
+            Self::Placeholder => "placeholder",
+            Self::Still => "still",
+            Self::Prompt => "prompt",
+            Self::Apology => "apology",
+            Self::Goodbye => "goodbye",
+        }
+    }
 
     /// Whether it bridges a wait, and gives way to whatever ends it.
     pub fn is_placeholder(self) -> bool {
@@ -85,7 +101,7 @@ impl Clip {
 #[derive(Debug, Error)]
 pub enum ClipError {
     /// A file cannot be read.
-    #[error("cannot read the clip file {path}: {cause}; check `placeholder.clips` and `placeholder.clip`, and that the user offhook may read it", path = .path.display())]
+    #[error("cannot read the clip file {path}: {cause}; check `placeholder.clips`, `placeholder.clip` and `clips.folder`, and that the user offhook may read it", path = .path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -144,37 +160,78 @@ pub enum ClipError {
     },
 }
 
-#[derive(Deserialize)]
+/// What describes a set.
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
+pub struct Manifest {
+    /// The clips, in the order in which they are chosen.
     #[serde(default)]
-    clip: Vec<Entry>,
+    pub clip: Vec<Entry>,
 }
 
 /// A clip as the manifest describes it. The fields behind `cut_points_ms` are for people.
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
-    name: String,
-    file: PathBuf,
-    language: Language,
-    kind: ClipKind,
-    text: String,
+pub struct Entry {
+    /// Its name in logs and timelines.
+    pub name: String,
+    /// Its file, from the manifest's folder.
+    pub file: PathBuf,
+    /// The language that is spoken.
+    pub language: Language,
+    /// What it is for.
+    pub kind: ClipKind,
+    /// What is said.
+    pub text: String,
     /// Set by hand; otherwise they are in the file beside, or found.
-    cut_points_ms: Option<Vec<u64>>,
-    #[serde(rename = "phonemes")]
-    _phonemes: Option<String>,
-    #[serde(rename = "voice")]
-    _voice: Option<String>,
-    #[serde(rename = "made")]
-    _made: Option<String>,
-    #[serde(rename = "licence")]
-    _licence: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut_points_ms: Option<Vec<u64>>,
+    /// How a synthetic voice was told to say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phonemes: Option<String>,
+    /// Who speaks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub voice: Option<String>,
+    /// How it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made: Option<String>,
+    /// Who may use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
     /// Pauses that were put between words.
-    #[serde(rename = "pauses")]
-    _pauses: Option<usize>,
-    #[serde(rename = "duration_ms")]
-    _duration_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pauses: Option<usize>,
+    /// Its length.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+}
+
+impl Manifest {
+    /// The file that describes the set in a folder.
+    pub fn path(folder: &Path) -> PathBuf {
+        folder.join(MANIFEST)
+    }
+
+    /// What describes the set in a folder.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not a manifest.
+    pub fn read(folder: &Path) -> Result<Self, ClipError> {
+        parse_manifest(folder, &read_manifest(folder)?)
+    }
+
+    /// What describes the built-in set.
+    pub fn built_in() -> Self {
+        parse_manifest(Path::new(""), built_in::MANIFEST).expect("a test loads the built-in clips")
+    }
+}
+
+/// The bytes of a file of the built-in set.
+///
+/// # Errors
+/// When there is none of that name.
+pub fn built_in_file(file: &Path) -> std::io::Result<Vec<u8>> {
+    built_in::read(file)
 }
 
 /// The clips of all languages.
@@ -182,6 +239,7 @@ struct Entry {
 pub struct Clips {
     set: String,
     clips: HashMap<(Language, ClipKind), Vec<Clip>>,
+    own: HashSet<(Language, ClipKind)>,
 }
 
 impl Clips {
@@ -197,9 +255,47 @@ impl Clips {
         }
     }
 
+    /// Everything that the configuration asks for: its set, and in place of each kind that somebody has made clips of his own for, those.
+    ///
+    /// # Errors
+    /// When a file cannot be read or used, or a clip is missing that a call needs.
+    pub fn configured(config: &config::Config) -> Result<Self, ClipError> {
+        let level_dbfs = config.voice.level_dbfs;
+        let clips = Self::open(&config.placeholder, level_dbfs)?;
+        let clips = match config.clips.set_folder().filter(|folder| Manifest::path(folder).exists()) {
+            Some(folder) => clips.overlaid(Self::load(&folder, level_dbfs)?),
+            None => clips,
+        };
+        clips.check(config.conversation.language)?;
+        Ok(clips)
+    }
+
+    /// This set, where `own` takes the place of all clips of a language and kind that it has some of: a caller hears one voice.
+    pub fn overlaid(mut self, own: Self) -> Self {
+        self.own.extend(own.clips.keys());
+        self.clips.extend(own.clips);
+        self
+    }
+
+    /// Whether the clips of a language and kind are somebody's own.
+    pub fn is_own(&self, language: Language, kind: ClipKind) -> bool {
+        self.own.contains(&(language, kind))
+    }
+
+    /// Whether what is not somebody's own was built into the program.
+    pub fn is_built_in(&self) -> bool {
+        self.set == BUILT_IN
+    }
+
+    /// Whether nobody plays anything of it.
+    pub fn is_unused(&self) -> bool {
+        let unused = |clip: &Clip| Arc::strong_count(&clip.frames) == 1 && Arc::strong_count(&clip.cuts) == 1;
+        self.iter().all(unused)
+    }
+
     /// The set built into the program.
     pub fn embedded(level_dbfs: f32) -> Self {
-        Self::from_manifest("the built-in set", Path::new(""), built_in::MANIFEST, level_dbfs, built_in::read)
+        Self::from_manifest(BUILT_IN, Path::new(""), built_in::MANIFEST, level_dbfs, built_in::read)
             .expect("a test loads the built-in clips")
     }
 
@@ -255,7 +351,7 @@ impl Clips {
             let clip = shaped.clip(entry.name, entry.language, entry.kind, entry.text, cuts.as_deref());
             clips.entry((clip.language, clip.kind)).or_default().push(clip);
         }
-        Ok(Self { set: set.to_owned(), clips })
+        Ok(Self { set: set.to_owned(), clips, own: HashSet::new() })
     }
 
     /// All clips, by language, kind, and the manifest's order.
@@ -342,7 +438,7 @@ fn stored_cuts(
     Ok((stored.samples == samples).then_some(stored.cut_points_ms))
 }
 
-fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+pub(super) fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
     let metadata = std::fs::metadata(path)?;
     if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
         return Err(std::io::Error::other(format!("not a regular file of at most {MAX_FILE_BYTES} bytes")));

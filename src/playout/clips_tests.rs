@@ -86,7 +86,7 @@ fn no_cut_point_of_a_built_in_clip_lies_within_a_word() {
             last = cut;
         }
         let entry = manifest.clip.iter().find(|entry| entry.name == clip.name).unwrap();
-        if let Some(made) = entry._pauses {
+        if let Some(made) = entry.pauses {
             assert_eq!(pauses, made, "{}", clip.name);
         } else {
             assert!(pauses < clip.text.split_whitespace().count(), "{}", clip.name);
@@ -111,8 +111,8 @@ fn the_manifest_of_the_built_in_set_describes_its_files_and_each_of_them() {
         let sound = wav::read(&built_in::read(&entry.file).unwrap()).unwrap();
         let length = pcm::duration(sound.samples.len() as u64).as_millis() as u64;
         assert_eq!(sound.rate, RATE);
-        assert!(entry._duration_ms.unwrap().abs_diff(length) <= 1, "{}: {length} ms", entry.name);
-        let made = [&entry._voice, &entry._made, &entry._licence];
+        assert!(entry.duration_ms.unwrap().abs_diff(length) <= 1, "{}: {length} ms", entry.name);
+        let made = [&entry.voice, &entry.made, &entry.licence];
         assert!(made.iter().all(|field| field.as_deref().is_some_and(|text| !text.is_empty())), "{}", entry.name);
     }
 }
@@ -211,4 +211,40 @@ fn where_an_installers_clip_may_be_cut_is_found_written_beside_it_and_may_be_cha
     std::fs::write(path("a.cuts.toml"), "samples = many").unwrap();
     let error = Clips::load(folder.path(), -20.0).unwrap_err().to_string();
     assert!(error.contains("a.cuts.toml") && error.contains("--write-cuts"), "{error}");
+}
+
+#[test]
+fn own_clips_take_the_place_of_all_of_their_kind_and_language_and_of_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = folder.path().join("default");
+    std::fs::create_dir(&set).unwrap();
+    let mut config = config::Config::default();
+    config.clips.folder = Some(folder.path().to_owned());
+    assert_eq!(Clips::configured(&config).unwrap().placeholders(Language::En).len(), 10, "nothing of one's own yet");
+    std::fs::write(set.join("manifest.toml"), MANIFEST).unwrap();
+    std::fs::write(set.join("a.wav"), tone_wav(16000, -10.0)).unwrap();
+    let clips = Clips::configured(&config).unwrap();
+    let names: Vec<_> = clips.placeholders(Language::En).iter().map(|clip| clip.name.as_str()).collect();
+    assert_eq!(names, ["a"]);
+    assert!(clips.is_own(Language::En, ClipKind::Placeholder) && !clips.is_own(Language::Ru, ClipKind::Placeholder));
+    assert_eq!(clips.placeholders(Language::Ru).len(), 10);
+    assert_eq!(clips.greeting(Language::En).unwrap().name, "en-greeting");
+    config.clips.set = "another".into();
+    assert_eq!(Clips::configured(&config).unwrap().placeholders(Language::En).len(), 10, "another persona's");
+}
+
+#[test]
+fn what_is_prepared_is_tight_level_and_known_again_with_its_cut_points() {
+    let word = tone::sine(500.0, -30.0, 8000).iter().map(|s| s + 500).collect::<Vec<_>>();
+    let sound = [&vec![500; 3000][..], &word, &vec![500; 3200], &word, &vec![500; 9000]].concat();
+    let prepared = Prepared::new(Path::new("x.ogg"), wav::Sound { rate: RATE, samples: sound }).unwrap();
+    let made = wav::read(&prepared.wav).unwrap();
+    assert_eq!(made.rate, RATE);
+    assert!((level::active_dbfs(&made.samples).unwrap() + 20.0).abs() < 1.0);
+    assert!(made.samples.iter().position(|s| s.unsigned_abs() > shape::EDGE).unwrap() <= 320);
+    assert!(prepared.duration.as_millis().abs_diff(1210) < 10, "{:?}", prepared.duration);
+    let stored = Stored::parse(&prepared.cuts).unwrap();
+    assert!(stored.samples == made.samples.len() && stored.cut_points_ms.len() > 3, "{stored:?}");
+    let again = Shaped::new(Path::new("x.wav"), &prepared.wav, -20.0).unwrap();
+    assert_eq!(again.found(), stored);
 }

@@ -6,6 +6,7 @@ mod cuts;
 mod fade;
 mod forecast;
 mod hold;
+pub mod inspection;
 pub mod mixer;
 mod placeholder;
 mod played;

@@ -8,11 +8,11 @@ use crate::config::Language;
 use crate::pcm::{self, FRAME_SAMPLES, Frame, RATE, SILENCE, level, resample, wav};
 use crate::tts::shape::{self, Gain};
 
-use super::clips::{Clip, ClipError, ClipKind};
+use super::clips::{Clip, ClipError, ClipKind, FINDING_DBFS};
 use super::cuts::{self, Stored};
 
 /// Longer clips are refused: nobody can get a word in.
-const MAX_CLIP: Duration = Duration::from_secs(60);
+pub const MAX_CLIP: Duration = Duration::from_secs(60);
 
 /// A file's sound, as the line wants it.
 pub(super) struct Shaped {
@@ -29,8 +29,13 @@ pub(super) struct Shaped {
 impl Shaped {
     /// Shapes the content of a WAV file; `path` is for complaints.
     pub fn new(path: &Path, bytes: &[u8], level_dbfs: f32) -> Result<Self, ClipError> {
+        let sound = wav::read(bytes).map_err(|cause| ClipError::Wav { path: path.to_owned(), cause })?;
+        Self::of(path, sound, level_dbfs)
+    }
+
+    /// Shapes a sound; `path` is for complaints.
+    pub fn of(path: &Path, mut sound: wav::Sound, level_dbfs: f32) -> Result<Self, ClipError> {
         let unusable = |note: String| ClipError::Sound { path: path.to_owned(), note };
-        let mut sound = wav::read(bytes).map_err(|cause| ClipError::Wav { path: path.to_owned(), cause })?;
         if sound.samples.len() as u64 > MAX_CLIP.as_secs() * u64::from(sound.rate) {
             return Err(unusable(format!("longer than {} s", MAX_CLIP.as_secs())));
         }
@@ -86,6 +91,32 @@ impl Shaped {
         let cuts: Arc<[u32]> = cuts.into_iter().filter(|&cut| cut < end).chain([end]).collect();
         let frames = self.frames.clone();
         Clip { name, language, kind, text, frames, voiced_samples: self.samples, cuts }
+    }
+}
+
+/// A sound made into a clip, as its two files hold it.
+#[derive(Debug)]
+pub struct Prepared {
+    /// A WAV file at the house's rate: without direct current, silence trimmed, level matched.
+    pub wav: Vec<u8>,
+    /// Where it may be cut.
+    pub cuts: String,
+    /// Its length.
+    pub duration: Duration,
+}
+
+impl Prepared {
+    /// Makes a clip of a sound; `path` is for complaints.
+    ///
+    /// # Errors
+    /// When it is silent or too long.
+    pub fn new(path: &Path, sound: wav::Sound) -> Result<Self, ClipError> {
+        let shaped = Shaped::of(path, sound, FINDING_DBFS)?;
+        let wav = wav::write(RATE, 1, &shaped.frames.concat()[..shaped.samples]);
+        let duration = pcm::duration(shaped.samples as u64);
+        // Found in what is stored, as whoever loads it would find them.
+        let cuts = Shaped::new(path, &wav, FINDING_DBFS)?.found().write();
+        Ok(Self { wav, cuts, duration })
     }
 }
 

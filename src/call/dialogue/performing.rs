@@ -16,7 +16,7 @@ impl Dialogue {
             Command::SayGoodbye => self.play(ClipKind::Goodbye, Input::GoodbyeEnded),
             Command::ArmPlaceholder { turn } => {
                 let occasion = Occasion { first_reply: turn == 1, after_barge_in: self.cut_off, closing: false };
-                let clips = &self.parts.clips;
+                let clips = &self.clips;
                 let arming = self.placeholders.arm(occasion, clips.placeholders(language), clips.stills(language));
                 self.ports.command(media::Command::Arm(arming));
             }
@@ -80,7 +80,7 @@ impl Dialogue {
     /// Plays a clip; where there is none, it is over at once.
     fn play(&mut self, kind: ClipKind, over: Input) {
         let language = self.parts.config.conversation.language;
-        let clips = &self.parts.clips;
+        let clips = &self.clips;
         let clip = match kind {
             ClipKind::Greeting => clips.greeting(language),
             ClipKind::Prompt => clips.prompt(language),

@@ -24,7 +24,7 @@ impl Dialogue {
     /// Tells the caller that somebody is still there, in other words than the last time.
     pub(super) fn bridge(&mut self) {
         let language = self.parts.config.conversation.language;
-        let clips = &self.parts.clips;
+        let clips = &self.clips;
         let all = match clips.stills(language) {
             [] => clips.placeholders(language),
             stills => stills,

@@ -1,6 +1,7 @@
 //! The driver without its counterparts.
 
 use super::*;
+use crate::clips::Library;
 use crate::config::{self, Config};
 use crate::gemini::Gemini;
 use crate::hearing::Endpointer;
@@ -8,7 +9,6 @@ use crate::http::Http;
 use crate::leg::testing::Nobody;
 use crate::media::{Line, MediaThread};
 use crate::playout::Mixer;
-use crate::playout::clips::Clips;
 use crate::tts::CommandSynthesizer;
 
 #[tokio::test(start_paused = true)]
@@ -19,7 +19,7 @@ async fn a_call_ends_even_if_the_media_thread_does_not_answer() {
     };
     let ip = std::net::IpAddr::from([127, 0, 0, 1]);
     let parts = Parts {
-        clips: Clips::open(&config.placeholder, config.voice.level_dbfs).unwrap(),
+        clips: Arc::new(Library::new(Clips::configured(&config).unwrap())),
         model: Arc::new(Gemini::new(&config.gemini, None, &Http::new(config.gemini.connect).unwrap()).unwrap()),
         tools: Arc::new(tools::Toolbox::new(&config, &Http::new(config.gemini.connect).unwrap(), None, None).unwrap()),
         voicemail: None,
