@@ -15,7 +15,7 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::call::{self, Mailbox, Parts};
+use crate::call::{self, GreetingDesk, Mailbox, Parts};
 use crate::chat;
 use crate::config::{Config, SecretError, Trunk};
 use crate::context::SourcesError;
@@ -170,6 +170,7 @@ impl Daemon {
         let language = config.conversation.language;
         let store = config.voicemail.enabled.then(|| Store::open(&config.voicemail)).transpose()?.map(Arc::new);
         let answering = Answering::build(&config, store.clone()).await?;
+        let greeting_desk = GreetingDesk::of(&config)?.map(Arc::new);
         let saved = Arc::new(Notify::new());
         let poster = match &store {
             Some(store) => Poster::new(&config.voicemail, store.clone(), saved.clone(), &answering.http)?,
@@ -222,6 +223,7 @@ impl Daemon {
             bind_address,
             config,
             clips: answering.clips,
+            greeting_desk,
             speech: answering.speech,
             speech_loudness: answering.speech_loudness,
             model: answering.model,

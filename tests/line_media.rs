@@ -527,6 +527,7 @@ async fn parts(folder: &std::path::Path) -> Arc<Parts> {
     config.gemini.base_url = "http://127.0.0.1:9".into();
     Arc::new(Parts {
         clips: Arc::new(Library::new(Clips::configured(&config).unwrap())),
+        greeting_desk: None,
         model: Arc::new(Gemini::new(&config.gemini, None, &Http::new(config.gemini.connect).unwrap()).unwrap()),
         tools: Arc::new(Toolbox::new(&config, &Http::new(config.gemini.connect).unwrap(), None, None).unwrap()),
         voicemail: None,

@@ -39,6 +39,7 @@ mod briefing;
 mod dialogue;
 mod echo;
 mod ending;
+mod greeting;
 mod incoming;
 mod keypad;
 mod listening;
@@ -58,6 +59,7 @@ mod transfer;
 use bridge::Near;
 use dialogue::Dialogue;
 pub use ending::record_refused;
+pub use greeting::GreetingDesk;
 pub use local::{Local, LocalEnd, talk};
 pub use mailbox::Mailbox;
 use media::{StartedLeg, StartedMedia};
@@ -79,6 +81,8 @@ pub struct Parts {
     pub config: Config,
     /// Greetings, placeholders, apologies.
     pub clips: Arc<Library>,
+    /// Where the greeting is recorded by telephone.
+    pub greeting_desk: Option<Arc<GreetingDesk>>,
     /// How quick the answers of all calls have been.
     pub forecast: SharedForecast,
     /// Judges whether a caller has finished, besides silence.
@@ -147,6 +151,10 @@ pub async fn run(parts: Arc<Parts>, agent: Arc<UserAgent>, incoming: IncomingCal
                 Ok(up) => echo::echo(&parts, up, &mut draft, stop).await,
                 Err(error) => not_answered(&mut draft, &error),
             }
+            return;
+        }
+        if let Some(desk) = parts.greeting_desk.as_ref().filter(|desk| desk.is_for(&incoming.called)) {
+            greeting::take(&parts, desk, incoming, &mut draft, stop).await;
             return;
         }
         warm(&parts);

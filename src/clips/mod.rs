@@ -1,8 +1,9 @@
-//! Clips of one's own: read from any recording, kept in a folder, and swapped while calls go on.
+//! Clips of one's own: read from any recording, kept in a folder, swapped while calls go on, and recorded by telephone.
 //!
 //! A set is a folder as [`playout::clips`](crate::playout::clips) reads it; what is put into it is whole or not there, whenever the power fails
 //! and whoever reads meanwhile.
 
+pub mod by_phone;
 mod library;
 mod own;
 mod recording;

@@ -14,6 +14,7 @@ use crate::codec::Codec;
 
 mod clips;
 mod context;
+mod greeting;
 mod ladder;
 mod limits;
 mod live;
@@ -34,6 +35,7 @@ mod voice;
 
 pub use clips::OwnClips;
 pub use context::{Crm, Knowledge};
+pub use greeting::GreetingByPhone;
 pub use ladder::{Ladder, Remedy, Voicemail};
 pub use limits::Limits;
 pub use live::Live;
@@ -125,6 +127,8 @@ pub struct Config {
     pub placeholder: Placeholder,
     /// Clips that somebody has made for this box.
     pub clips: OwnClips,
+    /// How the greeting is recorded by telephone.
+    pub greeting_by_phone: GreetingByPhone,
     /// The language model.
     pub gemini: Gemini,
     /// A model that hears and speaks by itself.

@@ -37,6 +37,14 @@ pub enum SecretError {
         /// The file.
         path: PathBuf,
     },
+    /// There is none.
+    #[error("there is no {what}; {remedy}")]
+    Absent {
+        /// What it is.
+        what: String,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// It has characters in it that it cannot have.
     #[error("the {what} from {origin} is not {form}; copy it again from where it was given to you")]
     Malformed {

@@ -85,6 +85,7 @@ pub(super) fn complaints(config: &Config) -> Vec<Complaint> {
     super::limits::complaints(&mut found, config);
     super::log::complaints(&mut found, config);
     super::clips::complaints(&mut found, config);
+    super::greeting::complaints(&mut found, config);
     found.0
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::call::Parts;
+use crate::call::{GreetingDesk, Parts};
 use crate::config::{self, Config, ConfigError};
 use crate::voicemail::Store;
 
@@ -61,9 +61,11 @@ pub(super) async fn read(
     let mut config = config::load(file)?;
     let waiting = kept(&mut config, &running.config);
     let answering = Answering::build(&config, store).await?;
+    let greeting_desk = GreetingDesk::of(&config).map_err(StartError::from)?.map(Arc::new);
     let parts = Parts {
         config,
         clips: answering.clips,
+        greeting_desk,
         speech: answering.speech,
         speech_loudness: answering.speech_loudness,
         model: answering.model,

@@ -42,6 +42,8 @@ words! {
         Conversation => "conversation",
         /// The caller heard what he said: the echo number.
         Echo => "echo",
+        /// A greeting was to be recorded: the number of `[greeting_by_phone]`.
+        Greeting => "greeting",
     }
 }
 
@@ -104,6 +106,8 @@ words! {
         SessionExpired => "session_expired",
         /// Signalling gave up.
         Signalling => "signalling",
+        /// The caller did not know the PIN.
+        WrongPin => "wrong_pin",
         /// The service was stopped.
         Stopped => "stopped",
         /// A fault of this box.

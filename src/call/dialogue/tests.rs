@@ -20,6 +20,7 @@ async fn a_call_ends_even_if_the_media_thread_does_not_answer() {
     let ip = std::net::IpAddr::from([127, 0, 0, 1]);
     let parts = Parts {
         clips: Arc::new(Library::new(Clips::configured(&config).unwrap())),
+        greeting_desk: None,
         model: Arc::new(Gemini::new(&config.gemini, None, &Http::new(config.gemini.connect).unwrap()).unwrap()),
         tools: Arc::new(tools::Toolbox::new(&config, &Http::new(config.gemini.connect).unwrap(), None, None).unwrap()),
         voicemail: None,
