@@ -138,7 +138,7 @@ async fn attend(parts: &Arc<Parts>, desk: &Arc<GreetingDesk>, up: Up, draft: &mu
     let ended: Result<EndReason, ByeReason> = loop {
         if let Some(why) = attending.carry_out() {
             let cause = match why {
-                Why::Done => Cause::Message,
+                Why::Done => Cause::Goodbye,
                 Why::WrongPin => Cause::WrongPin,
                 Why::Idle => Cause::Silence,
                 Why::TooLong => Cause::TooLong,

@@ -124,7 +124,7 @@ impl Configuration {
 /// Which set of one's own is meant.
 #[derive(Debug, clap::Args)]
 struct Own {
-    /// The configuration that names the folder, [clips] folder
+    /// The configuration that names the folder
     #[arg(long, value_name = "FILE", required_unless_present = "folder")]
     config: Option<PathBuf>,
     /// The folder of sets, in place of the configuration's

@@ -33,6 +33,12 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
     if let Some(file) = &config.sip.inbound_users_file {
         checks.push(file_only("inbound users".into(), file));
     }
+    let by_phone = &config.greeting_by_phone;
+    if by_phone.number.is_some() {
+        let remedy =
+            "write it into a file and name that in [greeting_by_phone] pin_file, or into the credential greeting.pin";
+        checks.push(one("greeting PIN".into(), by_phone.pin(), by_phone.pin_file.as_deref(), remedy.into(), true));
+    }
     let needed = !config.gemini.base_url.starts_with("http:");
     let remedy =
         "write it into a file and name that in [gemini] api_key_file, or into the credential gemini.key".to_owned();
