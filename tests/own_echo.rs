@@ -5,14 +5,21 @@ use std::time::Duration;
 #[path = "support/returning.rs"]
 mod returning;
 
-use returning::{CutIn, FarEnd, LINES, Sounds, call};
+use returning::{CutIn, FarEnd, LINES, Sounds, Way, call};
 
 /// The way back that is worst, and how long it may take.
 const LOUDEST_DB: f32 = 12.0;
 const DELAYS_MS: [u64; 5] = [20, 60, 120, 200, 350];
 
 fn far(delay_ms: u64, loss_db: f32, cut_in: CutIn) -> FarEnd {
-    FarEnd { delay: Duration::from_millis(delay_ms), loss_db: Some(loss_db), greeted: true, cut_in, shift: 31 }
+    FarEnd {
+        way: Way::Hybrid,
+        delay: Duration::from_millis(delay_ms),
+        loss_db: Some(loss_db),
+        greeted: true,
+        cut_in,
+        shift: 31,
+    }
 }
 
 fn within(after: Option<Duration>, ms: u64) -> bool {
