@@ -156,6 +156,7 @@ impl Canceller {
         let mut sums = [0.0f32; 3];
         // A delay is never shorter than a frame: see `search`.
         let first = KEPT - delay - (TAPS - 1);
+        let mut power = energy(&self.sent[first..first + TAPS]);
         for (n, (left, &heard)) in left.iter_mut().zip(&heard).enumerate() {
             let window: &[f32; TAPS] = self.sent[first + n..].first_chunk().unwrap_or(&[0.0; TAPS]);
             *left = heard - dot(&self.used, window);
@@ -163,12 +164,14 @@ impl Canceller {
             sums[0] += heard * heard;
             sums[1] += error * error;
             sums[2] += *left * *left;
-            let power = dot(window, window);
-            if power > FLOOR * 8.0 {
+            let [old, new] = [first + n, first + n + TAPS].map(|at| self.sent.get(at).copied().unwrap_or(0.0));
+            let at_present = power;
+            power = (power + new * new - old * old).max(0.0);
+            if at_present > FLOOR * 8.0 {
                 let most = self.usual_error * ERROR_BOUND;
                 let bounded = error.clamp(-most, most);
                 self.usual_error += (bounded.abs() - self.usual_error) * ERROR_SHARE;
-                let step = STEP * bounded / (power + FLOOR * TAPS as f32 / 8.0);
+                let step = STEP * bounded / (at_present + FLOOR * TAPS as f32 / 8.0);
                 for (tap, &sent) in self.learning.iter_mut().zip(window) {
                     *tap += step * sent;
                 }
@@ -297,4 +300,96 @@ fn dot(a: &[f32; TAPS], b: &[f32; TAPS]) -> f32 {
         }
     }
     sums.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seeded syllables of noise with little treble, as a voice has.
+    fn voice(seed: u64, frames: usize) -> Vec<Frame> {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (mut level, mut low) = (0.0, 0.0);
+        (0..frames)
+            .map(|index| {
+                if index % 4 == 0 {
+                    level = [300.0, 3000.0, 9000.0, 15_000.0][random.usize(..4)];
+                }
+                std::array::from_fn(|_| {
+                    low += 0.4 * ((random.f32() * 2.0 - 1.0) * level - low);
+                    low as i16
+                })
+            })
+            .collect()
+    }
+
+    /// Powers of what was heard and of what was left over the frames of a range.
+    fn cancel(sent: &[Frame], delay: usize, caller: impl Fn(usize) -> i16, over: std::ops::Range<usize>) -> [f32; 2] {
+        let flat = sent.as_flattened();
+        let mut canceller = Canceller::new();
+        let mut powers = [0.0; 2];
+        for (index, frame) in sent.iter().enumerate() {
+            let heard: Frame = std::array::from_fn(|n| {
+                let at = index * FRAME_SAMPLES + n;
+                let back = |later: usize| at.checked_sub(delay + later).map_or(0.0, |from| f32::from(flat[from]));
+                (0.2 * back(0) - 0.1 * back(3) + 0.05 * back(40)) as i16 + caller(at)
+            });
+            let left = canceller.cancel(&heard);
+            canceller.send(frame);
+            if over.contains(&index) {
+                for (power, frame) in powers.iter_mut().zip([heard, left]) {
+                    *power += energy(&frame.map(f32::from));
+                }
+            }
+        }
+        powers
+    }
+
+    #[test]
+    fn an_echo_is_gone_after_a_second_whatever_its_delay() {
+        let sent = voice(1, 100);
+        for delay in [160, 483, 960, 1600, 2801, 3900] {
+            let [heard, left] = cancel(&sent, delay, |_| 0, 60..100);
+            assert!(left < heard / 100.0, "{delay}: {heard} {left}");
+        }
+    }
+
+    #[test]
+    fn sound_that_is_no_echo_passes_as_it_is() {
+        let (sent, caller) = (voice(2, 100), voice(3, 100));
+        let mut canceller = Canceller::new();
+        for (index, frame) in sent.iter().enumerate() {
+            let left = canceller.cancel(&caller[index]);
+            let differ = left.iter().zip(&caller[index]).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            assert!(differ <= 1, "{index}: {differ}");
+            if index < 50 {
+                canceller.send(frame);
+            }
+        }
+    }
+
+    #[test]
+    fn a_caller_who_speaks_over_it_is_kept_and_does_not_bring_the_echo_back() {
+        let (sent, caller) = (voice(4, 160), voice(5, 160));
+        let caller = caller.as_flattened();
+        let over = 100 * FRAME_SAMPLES..115 * FRAME_SAMPLES;
+        let speaks = |at: usize| if over.contains(&at) { caller[at] / 2 } else { 0 };
+        let [alone, kept] = cancel(&sent, 960, speaks, 100..115);
+        assert!(kept > alone / 2.0, "{alone} {kept}");
+        let [heard, left] = cancel(&sent, 960, speaks, 118..160);
+        assert!(left < heard / 50.0, "{heard} {left}");
+    }
+
+    #[test]
+    fn the_loudest_and_the_softest_sound_do_no_harm() {
+        let mut canceller = Canceller::new();
+        for value in [i16::MIN, i16::MAX, 0, 1] {
+            for index in 0..60 {
+                let frame = std::array::from_fn(|n| if (n + index) % 7 < 3 { value } else { !value });
+                canceller.cancel(&frame);
+                canceller.send(&frame);
+            }
+        }
+        assert!(canceller.used.iter().chain(&canceller.learning).all(|tap| tap.is_finite()));
+    }
 }
