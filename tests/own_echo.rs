@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 #[path = "support/returning.rs"]
+#[allow(dead_code)]
 mod returning;
 
 use returning::{CutIn, FarEnd, LINES, Sounds, Way, call};
