@@ -4,13 +4,15 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use serde::Serialize;
 
 use crate::clips::{About, OwnClips, OwnError, RecordingError, read_recording, spoken};
 use crate::config::{Config, Language};
 use crate::http::Http;
-use crate::pcm::{self, RATE, level, wav};
+use crate::loopback::{self, Audition, CardError, Choice};
+use crate::pcm::{self, PTIME, RATE, level, wav};
 use crate::playout::ClipKind;
 use crate::playout::clips::{Clip, ClipError, Clips, Entry, MAX_CLIP, Manifest, Prepared, built_in_file};
 use crate::playout::inspection::{Inspection, inspect};
@@ -42,13 +44,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Write a clip as the caller hears it into a WAV file
+    /// Play a clip as the caller hears it, through a loudspeaker or into a WAV file
     Play {
         /// Its name, as `list` shows it
         id: String,
-        /// The file to write
-        #[arg(long, value_name = "FILE")]
-        to: PathBuf,
+        /// A WAV file to write, in place of a loudspeaker
+        #[arg(long, value_name = "FILE", conflicts_with = "output")]
+        to: Option<PathBuf>,
+        /// The loudspeaker, as `offhook talk --list` shows it
+        #[arg(long, value_name = "DEVICE", default_value = "default")]
+        output: Choice,
         #[command(flatten)]
         configuration: Configuration,
     },
@@ -164,12 +169,15 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             list(&clips, json);
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Play { id, to, configuration }) => {
+        Some(Command::Play { id, to, output, configuration }) => {
             let clips = Clips::configured(&configuration.load()?)?;
             let clip = clips.iter().find(|clip| clip.name == id).ok_or_else(|| {
                 Failure::new(Exit::NoInput, format!("there is no clip {id}; `offhook clips list` shows all of them"))
             })?;
-            write(&to, &wav::write(RATE, 1, &sound(clip)))
+            match to {
+                Some(to) => write(&to, &wav::write(RATE, 1, &sound(clip))),
+                None => play(&output, sound(clip)),
+            }
         }
         Some(Command::Check { folder, configuration }) => check_all(folder.as_deref(), &configuration.load()?),
         Some(Command::Render { own, lang, text, id, kind }) => {
@@ -273,6 +281,25 @@ fn list(clips: &Clips, json: bool) {
 
 fn sound(clip: &Clip) -> Vec<i16> {
     clip.frames.concat()[..clip.voiced_samples].to_vec()
+}
+
+/// Plays it through a loudspeaker.
+fn play(output: &Choice, sound: Vec<i16>) -> Result<ExitCode, Failure> {
+    let heard = || -> Result<(), CardError> {
+        let mut card = loopback::cards()?;
+        let began = Instant::now();
+        let mut audition = Audition::open(card.as_mut(), output, sound, began)?;
+        let mut due = began;
+        while audition.tick(Instant::now())? {
+            due += PTIME;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        Ok(())
+    };
+    heard().map(|()| ExitCode::SUCCESS).map_err(|error| Failure {
+        code: ExitCode::from(error.exit_status()),
+        message: error.to_string(),
+    })
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<ExitCode, Failure> {

@@ -17,6 +17,7 @@
 
 use std::sync::Arc;
 
+pub mod audition;
 pub mod capture;
 pub mod card;
 pub mod convert;
@@ -41,6 +42,7 @@ pub mod virtual_card;
 #[cfg(test)]
 mod tests;
 
+pub use audition::Audition;
 pub use card::{Card, CardError, Choice, Device, Direction, Shape};
 pub use desk::{Desk, Keys};
 pub use duplex::Duplex;
