@@ -408,7 +408,7 @@ async fn simulator(arguments: &Arguments) -> Result<Option<Simulator>, Problem> 
         .map_err(|error| Problem::new(Exit::Os, format!("the simulator cannot listen on loopback: {error}")))
 }
 
-/// The configuration without anything that a service on the same machine may have: trunks, ports, files that it writes.
+/// The configuration without anything that a service on the same machine may have: trunks, ports, files that it writes, secrets of the line.
 fn config(arguments: &Arguments, simulator: Option<&Simulator>) -> Result<Config, Problem> {
     let mut config = match &arguments.config {
         Some(path) => config::load(path).map_err(|error| {
@@ -422,6 +422,11 @@ fn config(arguments: &Arguments, simulator: Option<&Simulator>) -> Result<Config
     let sip = &mut config.sip;
     sip.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     (sip.listen_tcp, sip.listen_tls, sip.public_address) = (None, None, None);
+    sip.inbound_users_file = None;
+    config.greeting_by_phone.number = None;
+    (config.voicemail.enabled, config.voicemail.always) = (false, false);
+    (config.log.calls_file, config.log.timeline_file) = (None, None);
+    config.limits.state_file = None;
     if arguments.config.is_some() {
         return Ok(config);
     }

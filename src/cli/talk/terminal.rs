@@ -112,7 +112,7 @@ impl Drop for Screen {
 /// A peak as a bar and in dBFS.
 fn bar(peak: u16) -> String {
     let dbfs = 20.0 * (f32::from(peak.max(1)) / 32768.0).log10();
-    let signs = ((dbfs + 60.0) / 60.0 * SIGNS as f32).clamp(0.0, SIGNS as f32) as usize;
+    let signs = ((dbfs + 60.0) / 60.0 * SIGNS as f32).round().clamp(0.0, SIGNS as f32) as usize;
     format!("[{:<SIGNS$}] {:>4.0} dBFS", "#".repeat(signs), dbfs.max(-90.0))
 }
 
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn a_level_is_shown_from_nothing_to_full_scale() {
         assert_eq!(bar(0), format!("[{}]  -90 dBFS", " ".repeat(SIGNS)));
-        assert!(bar(32767).starts_with(&format!("[{}]", "#".repeat(SIGNS - 1))));
+        assert!(bar(32767).starts_with(&format!("[{}]", "#".repeat(SIGNS))));
         assert!(bar(1036).contains("-30 dBFS") && bar(1036).matches('#').count() == SIGNS / 2);
     }
 
