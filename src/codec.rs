@@ -143,12 +143,24 @@ pub struct TelephoneEvents {
     pub payload_type: u8,
     /// Units of their durations a second: the clock rate of the codec, unless the far side knows no other than 8000.
     pub clock_rate: u32,
+    /// Another payload type, whose durations count 8000 a second, that the far side may use as well.
+    pub narrow: Option<u8>,
+}
+
+impl TelephoneEvents {
+    /// The clock rate that durations of this payload type count, if it is one of theirs.
+    pub fn clock_rate_of(self, payload_type: u8) -> Option<u32> {
+        if payload_type == self.payload_type {
+            return Some(self.clock_rate);
+        }
+        (self.narrow == Some(payload_type)).then_some(8000)
+    }
 }
 
 impl From<u8> for TelephoneEvents {
     /// Of the clock rate that all had before Opus.
     fn from(payload_type: u8) -> Self {
-        Self { payload_type, clock_rate: 8000 }
+        Self { payload_type, clock_rate: 8000, narrow: None }
     }
 }
 

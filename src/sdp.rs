@@ -359,7 +359,13 @@ fn choose(
         if srtp.is_none() && plain.is_some() {
             continue;
         }
-        let telephone_event = events_of(media, codec.clock_rate()).or_else(|| events_of(media, 8000));
+        let narrow = events_of(media, 8000);
+        let telephone_event = match events_of(media, codec.clock_rate()) {
+            Some(events) if events.clock_rate != 8000 => {
+                Some(TelephoneEvents { narrow: narrow.map(|narrow| narrow.payload_type), ..events })
+            }
+            _ => narrow,
+        };
         let line = n + 1;
         let address = address_of(description, media, line)?;
         let remote = SocketAddr::new(address, media.port);
@@ -415,7 +421,7 @@ fn events_of(media: &Media, clock_rate: u32) -> Option<TelephoneEvents> {
     let encoding = format!("telephone-event/{clock_rate}");
     let mut payload_types = media.fmt.split_ascii_whitespace().filter_map(|fmt| fmt.parse::<u8>().ok());
     let payload_type = payload_types.find(|&pt| DYNAMIC.contains(&pt) && is_mapped(media, pt, &encoding))?;
-    Some(TelephoneEvents { payload_type, clock_rate })
+    Some(TelephoneEvents { payload_type, clock_rate, narrow: None })
 }
 
 /// Telephone events for the clock rate of each codec; those in use stay what they are.
@@ -431,7 +437,7 @@ fn offered_events(codecs: &[Codec], agreed: Option<&Negotiated>) -> Vec<Telephon
                 || codecs.iter().any(|codec| codec.payload_type() == *pt)
         };
         let free = std::iter::once(usual).chain(DYNAMIC).find(|pt| !taken(pt));
-        events.extend(free.map(|payload_type| TelephoneEvents { payload_type, clock_rate }));
+        events.extend(free.map(|payload_type| TelephoneEvents { payload_type, clock_rate, narrow: None }));
     }
     events
 }
@@ -570,11 +576,15 @@ fn audio(local: &LocalMedia, proto: &str, codecs: &[Codec], events: &[TelephoneE
             media.attributes.push(Attribute::with_value("fmtp", parameters));
         }
     }
-    for TelephoneEvents { payload_type, clock_rate } in events {
+    for TelephoneEvents { payload_type, clock_rate, .. } in events {
         media.attributes.push(Attribute::with_value("rtpmap", format!("{payload_type} telephone-event/{clock_rate}")));
         media.attributes.push(Attribute::with_value("fmtp", format!("{payload_type} 0-15")));
     }
     media.attributes.push(Attribute::with_value("ptime", PTIME.as_millis()));
+    if codecs.iter().any(|codec| matches!(codec, Codec::Opus(_))) {
+        // Longer ones would not fit.
+        media.attributes.push(Attribute::with_value("maxptime", 60));
+    }
     media
 }
 

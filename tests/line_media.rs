@@ -265,7 +265,7 @@ async fn a_call_without_an_offer_is_offered_all_codecs_and_greeted_when_the_ack_
     let house = House::open(|config, _| config.conversation.greeting = true).await;
     let mut phone = Phone::new(&house).await;
     let offer = phone.asks("INVITE", "").await;
-    assert!(offer.starts_with("SIP/2.0 200") && offer.contains(" RTP/AVP 9 0 8 101\r\n"), "{offer}");
+    assert!(offer.starts_with("SIP/2.0 200") && offer.contains(" RTP/AVP 9 111 0 8 101 110\r\n"), "{offer}");
     assert!(offer.contains("a=sendrecv"), "{offer}");
     pass(300).await;
     assert!(phone.voice().heard.is_empty(), "nobody has said where to send to");

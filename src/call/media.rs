@@ -106,7 +106,10 @@ impl BoundMedia {
 
     fn placed_leg(self, parts: &Parts, agreed: &Negotiated) -> Result<(StartedLeg, Place), Unanswered> {
         let jitter = parts.config.rtp.jitter;
-        let (leg, outlets) = RtpLeg::new(self.rtp, agreed, jitter, Instant::now()).map_err(Unanswered::Ports)?;
+        let (mut leg, outlets) = RtpLeg::new(self.rtp, agreed, jitter, Instant::now()).map_err(Unanswered::Ports)?;
+        if let Some(opus) = self.exchange.opus() {
+            leg.prepare(opus);
+        }
         let (rtcp_in, rtcp_out) = watch::channel(RtcpMedia::from(agreed));
         let rtcp = RtcpLink::new(self.rtcp, rtcp_out, outlets).map_err(Unanswered::Ports)?;
         let agreement = Agreement { exchange: self.exchange, _lease: self.lease, rtcp: rtcp_in };

@@ -296,10 +296,9 @@ fn play(output: &Choice, sound: Vec<i16>) -> Result<ExitCode, Failure> {
         }
         Ok(())
     };
-    heard().map(|()| ExitCode::SUCCESS).map_err(|error| Failure {
-        code: ExitCode::from(error.exit_status()),
-        message: error.to_string(),
-    })
+    heard()
+        .map(|()| ExitCode::SUCCESS)
+        .map_err(|error| Failure { code: ExitCode::from(error.exit_status()), message: error.to_string() })
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<ExitCode, Failure> {

@@ -132,8 +132,18 @@ impl Encoder {
     /// An encoder that has said nothing, for all codecs that need no preparation, and for `codec`. Allocates for Opus; in an encoder that was
     /// not made for it nothing is said in it.
     pub fn new(codec: Codec) -> Self {
-        let opus = if let Codec::Opus(format) = codec { opus::Encoder::new(format) } else { None };
-        Self { opus, ..Self::default() }
+        let mut encoder = Self::default();
+        encoder.prepare(codec);
+        encoder
+    }
+
+    /// Makes what encoding `codec` takes. Allocates for Opus.
+    pub fn prepare(&mut self, codec: Codec) {
+        if let Codec::Opus(format) = codec
+            && self.opus.is_none()
+        {
+            self.opus = opus::Encoder::new(format);
+        }
     }
 
     /// Encodes the next sound, at most [`LONGEST_SOUND`] samples at 16 kHz, into `payload`, as far as it has room; returns how many bytes were

@@ -18,10 +18,12 @@ const BIT_RATES: std::ops::RangeInclusive<u32> = 6_000..=510_000;
 const COMPLEXITY: i32 = 5;
 /// The loss that redundancy is made for, in percent, where the far side can use it.
 const EXPECTED_LOSS: i32 = 5;
-/// Concealment comes in steps of 2.5 ms.
-const STEP: usize = RATE as usize / 400;
+/// Concealment comes in steps of 10 ms: it is offered in less, but the part of Opus that speech is in makes no less, and throws the rest away.
+const STEP: usize = RATE as usize / 100;
 /// The longest piece that it makes at once: 60 ms.
-const LONGEST: usize = 24 * STEP;
+const LONGEST: usize = 6 * STEP;
+/// Samples of the frames that [`Encoder::encode`] takes: 10, 20, 40 and 60 ms.
+pub const FRAMES: [usize; 4] = [STEP, 2 * STEP, 4 * STEP, 6 * STEP];
 
 /// What is agreed on about Opus, from the far side's description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,7 +103,7 @@ impl Decoder {
         self.0.decode(payload, out, false).unwrap_or(0).min(out.len())
     }
 
-    /// Fills `out`, whole steps of 2.5 ms, in place of payloads that did not come. `next` is the first that did: what it tells of the one
+    /// Fills `out`, whole steps of 10 ms, in place of payloads that did not come. `next` is the first that did: what it tells of the one
     /// before it is used, where it does.
     pub fn conceal(&mut self, next: Option<&[u8]>, out: &mut [i16]) {
         let told = next.map_or(0, |next| (units(next) / (CLOCK_RATE / RATE)) as usize);

@@ -61,8 +61,8 @@ pub struct Packets {
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
     latest: Option<LegReport>,
-    /// What the far side told last, and how many packets we had sent then.
-    told: Option<(Report, u32)>,
+    /// What the far side told last, the jitter in it, and how many packets we had sent then.
+    told: Option<(Report, Duration, u32)>,
     round_trips: (Duration, u32),
     buffer: BufferGathering,
 }
@@ -84,7 +84,7 @@ impl Gathering {
     /// What the far side says of us.
     pub fn told(&mut self, report: Report) {
         if let Some(latest) = &self.latest {
-            self.told = Some((report, latest.sent.packets));
+            self.told = Some((report, report.jitter_time(latest.sent.clock_rate), latest.sent.packets));
         }
         if let Some(round_trip) = report.round_trip {
             self.round_trips.0 += round_trip;
@@ -107,11 +107,9 @@ impl Gathering {
             let missing = latest.counters.jitter.lost + latest.counters.jitter.late;
             Some(side(source.expected.into(), missing, source.jitter_time(), latest.depth))
         });
-        let clock_rate = self.latest.as_ref().map_or(8000, |latest| latest.sent.clock_rate);
-        let said = self.told.map(|(report, sent)| {
-            let jitter = report.jitter_time(clock_rate);
-            side(sent.into(), report.cumulative_lost.into(), jitter, THEIR_BUFFER)
-        });
+        let said = self
+            .told
+            .map(|(report, jitter, sent)| side(sent.into(), report.cumulative_lost.into(), jitter, THEIR_BUFFER));
         let counts = self.latest.as_ref().map(|latest| {
             let jitter = latest.counters.jitter;
             Packets {

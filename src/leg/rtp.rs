@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use ringbuf::traits::{Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 
+use crate::codec::Codec;
 use crate::pcm::half_band::Halver;
 use crate::pcm::keypad::KeyTones;
 use crate::pcm::{self, Frame, PTIME, SILENCE, telephone};
@@ -169,6 +170,12 @@ impl RtpLeg {
             send_errors: Arc::default(),
         };
         Ok((leg, outlets))
+    }
+
+    /// Makes what `codec` takes, should it be agreed on later. Allocates for Opus.
+    pub fn prepare(&mut self, codec: Codec) {
+        self.receiver.prepare(codec);
+        self.sender.prepare(codec);
     }
 
     /// Packets that the kernel would not send, or that must not be sent because the key is used up.

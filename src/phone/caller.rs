@@ -367,8 +367,10 @@ mod tests {
     use crate::phone::testing::voice;
     use crate::phone::turn::measure;
 
-    const AGREED: Agreed =
-        Agreed { codec: Codec::Pcmu, events: Some(TelephoneEvents { payload_type: 101, clock_rate: 8000 }) };
+    const AGREED: Agreed = Agreed {
+        codec: Codec::Pcmu,
+        events: Some(TelephoneEvents { payload_type: 101, clock_rate: 8000, narrow: None }),
+    };
 
     /// Answers each packet by a function of how many frames the caller has been silent after speaking.
     fn call(turns: Vec<Utterance>, mut bot: impl FnMut(u32, &PacketView<'_>) -> Option<Vec<i16>>) -> (Instant, Talked) {

@@ -4,7 +4,7 @@
 //! |     event     |E|R| volume    |          duration             |
 //! ```
 //!
-//! Only events 0–15. Long events in several segments (§2.5.1.3, more than 8 s) count as one digit per segment. The marker bit is not
+//! Only events 0–15. A long press in several segments (§2.5.1.3) is one digit; we send none so long. The marker bit is not
 //! relied on, since gateways forget it.
 
 use std::time::{Duration, Instant};
@@ -13,6 +13,8 @@ use crate::pcm::{self, Frame, PTIME, telephone, tone};
 
 /// Without a further packet for so long the digit is over, even if its end was lost.
 const END_BY_SILENCE: Duration = Duration::from_millis(120);
+/// Longest duration that a segment can say.
+const SEGMENT: u32 = 0xffff;
 /// The digits in the order of their events.
 pub(crate) const DIGITS: &[u8; 16] = b"0123456789*#ABCD";
 const QUEUE: usize = 32;
@@ -32,9 +34,12 @@ pub struct Dtmf {
 
 #[derive(Debug, Clone, Copy)]
 struct Pressed {
+    /// Of its last segment.
     timestamp: u32,
     event: u8,
+    /// Of its last segment, and of those before it.
     duration: u16,
+    before: u32,
     last: Instant,
     /// Already reported; the rest of its packets are repetitions.
     ended: bool,
@@ -78,13 +83,23 @@ impl DtmfDetector {
                 pressed.duration = pressed.duration.max(duration);
                 pressed.last = now;
             }
+            // The next segment of a long press (§2.5.1.3): the one before was as long as can be said.
+            Some(pressed)
+                if pressed.event == event
+                    && !pressed.ended
+                    && recent(pressed, now)
+                    && timestamp == pressed.timestamp.wrapping_add(SEGMENT) =>
+            {
+                pressed.before += SEGMENT;
+                (pressed.timestamp, pressed.duration, pressed.last) = (timestamp, duration, now);
+            }
             // A straggler of the digit before.
             Some(pressed) if (timestamp.wrapping_sub(pressed.timestamp) as i32) < 0 && recent(pressed, now) => {
                 return true;
             }
             _ => {
                 self.end();
-                self.pressed = Some(Pressed { timestamp, event, duration, last: now, ended: false });
+                self.pressed = Some(Pressed { timestamp, event, duration, before: 0, last: now, ended: false });
             }
         }
         if flags & 0x80 != 0 {
@@ -116,7 +131,10 @@ impl DtmfDetector {
             && !std::mem::replace(&mut pressed.ended, true)
         {
             let digit = char::from(DIGITS[usize::from(pressed.event)]);
-            self.digits.push(Dtmf { digit, duration: pcm::duration_at(self.clock_rate, u64::from(pressed.duration)) });
+            self.digits.push(Dtmf {
+                digit,
+                duration: pcm::duration_at(self.clock_rate, u64::from(pressed.before) + u64::from(pressed.duration)),
+            });
         }
     }
 }
@@ -128,7 +146,7 @@ fn recent(pressed: &Pressed, now: Instant) -> bool {
 /// Makes the payloads of telephone-event packets, one a tick, with a pause of two ticks between digits. Allocates nothing.
 #[derive(Debug, Default)]
 pub struct DtmfGenerator {
-    waiting: Queue<(u8, u16)>,
+    waiting: Queue<(u8, Duration)>,
     sending: Option<Sending>,
     pause: u8,
 }
@@ -139,6 +157,7 @@ struct Sending {
     timestamp: u32,
     duration: u16,
     until: u16,
+    clock_rate: u32,
     ends_left: u8,
 }
 
@@ -166,15 +185,13 @@ impl EventPacket {
 }
 
 impl DtmfGenerator {
-    /// Queues a digit of `duration` (at least 20 ms, at most 8 s, and what can be counted in `clock_rate` units a second); false when it is no
-    /// digit or 32 of them wait already.
-    pub fn dial(&mut self, digit: char, duration: Duration, clock_rate: u32) -> bool {
+    /// Queues a digit of `duration` (at least 20 ms, at most 8 s, and what can be counted on the clock); false when it is no digit or 32 of
+    /// them wait already.
+    pub fn dial(&mut self, digit: char, duration: Duration) -> bool {
         let Some(event) = DIGITS.iter().position(|&d| char::from(d) == digit.to_ascii_uppercase()) else {
             return false;
         };
-        let duration = duration.clamp(PTIME, Duration::from_secs(8));
-        let units = pcm::samples_at(clock_rate, duration).min(u64::from(u16::MAX)) as u16;
-        self.waiting.push((event as u8, units))
+        self.waiting.push((event as u8, duration.clamp(PTIME, Duration::from_secs(8))))
     }
 
     /// Whether digits wait or are being sent.
@@ -182,20 +199,28 @@ impl DtmfGenerator {
         self.sending.is_some() || !self.waiting.is_empty()
     }
 
-    /// What the tick with `timestamp`, `step` units after the last one, sends in place of speech; `None` when no digit is due.
-    pub fn tick(&mut self, timestamp: u32, step: u16) -> Option<EventPacket> {
+    /// What the tick with `timestamp` sends in place of speech, counted in `clock_rate` units a second; `None` when no digit is due.
+    pub fn tick(&mut self, timestamp: u32, clock_rate: u32) -> Option<EventPacket> {
+        let units = |time| pcm::samples_at(clock_rate, time).min(u64::from(u16::MAX)) as u16;
         let mut marker = false;
         if self.sending.is_none() {
             if self.pause > 0 {
                 self.pause -= 1;
                 return None;
             }
-            let (event, until) = self.waiting.pop()?;
+            let (event, duration) = self.waiting.pop()?;
             marker = true;
-            self.sending = Some(Sending { event, timestamp, duration: 0, until, ends_left: END_PACKETS });
+            let until = units(duration);
+            self.sending = Some(Sending { event, timestamp, duration: 0, until, clock_rate, ends_left: END_PACKETS });
         }
         let sending = self.sending.as_mut()?;
-        sending.duration = sending.duration.saturating_add(step).min(sending.until);
+        if sending.clock_rate != clock_rate {
+            // Agreed anew while it is pressed.
+            let same = |duration: u16| units(pcm::duration_at(sending.clock_rate, u64::from(duration)));
+            (sending.duration, sending.until) = (same(sending.duration), same(sending.until));
+            sending.clock_rate = clock_rate;
+        }
+        sending.duration = sending.duration.saturating_add(units(PTIME)).min(sending.until);
         let ended = sending.duration == sending.until;
         let [high, low] = sending.duration.to_be_bytes();
         let flags = if ended { 0x80 | VOLUME } else { VOLUME };
@@ -307,14 +332,14 @@ mod tests {
         let mut detector = DtmfDetector::default();
         assert!(!detector.handle_packet(Instant::now(), 0, &[1, 2, 3]));
         assert!(!detector.handle_packet(Instant::now(), 0, &payload(16, true, 800)));
-        assert!(!DtmfGenerator::default().dial('x', TICK, 8000));
+        assert!(!DtmfGenerator::default().dial('x', TICK));
     }
 
     #[test]
     fn a_dialled_digit_keeps_its_timestamp_grows_and_ends_three_times() {
         let mut generator = DtmfGenerator::default();
-        assert!(generator.dial('#', Duration::from_millis(60), 8000));
-        let packets: Vec<_> = (0..6u32).filter_map(|n| generator.tick(5000 + n * 160, 160)).collect();
+        assert!(generator.dial('#', Duration::from_millis(60)));
+        let packets: Vec<_> = (0..6u32).filter_map(|n| generator.tick(5000 + n * 160, 8000)).collect();
         assert!(packets.iter().all(|p| p.timestamp == 5000 && p.payload[0] == 11));
         let shape: Vec<_> = packets
             .iter()
@@ -329,11 +354,11 @@ mod tests {
         let (mut generator, mut detector, mut now) =
             (DtmfGenerator::default(), DtmfDetector::default(), Instant::now());
         for digit in "0123456789*#abcd".chars() {
-            assert!(generator.dial(digit, Duration::from_millis(100), 8000));
+            assert!(generator.dial(digit, Duration::from_millis(100)));
         }
         let mut heard = String::new();
         for n in 0..300u32 {
-            if let Some(packet) = generator.tick((u32::MAX - 4000).wrapping_add(n * 160), 160).filter(|_| n % 3 != 0) {
+            if let Some(packet) = generator.tick((u32::MAX - 4000).wrapping_add(n * 160), 8000).filter(|_| n % 3 != 0) {
                 detector.handle_packet(now, packet.timestamp, &packet.payload);
             }
             detector.handle_timeout(now);
@@ -341,5 +366,30 @@ mod tests {
             now += TICK;
         }
         assert_eq!(heard, "0123456789*#ABCD");
+    }
+    #[test]
+    fn a_long_press_in_segments_is_one_digit_as_long_as_all_of_them() {
+        let (mut detector, start) = (DtmfDetector::new(48_000), Instant::now());
+        for n in 1..=100u32 {
+            let units = n * 960;
+            let (segment, duration) = (units / SEGMENT, units % SEGMENT);
+            let [high, low] = (duration as u16).to_be_bytes();
+            let flags = if n == 100 { 0x80 } else { 0 };
+            let payload = [5, flags, high, low];
+            assert!(detector.handle_packet(start + PTIME * n, 7000 + segment * SEGMENT, &payload));
+        }
+        let pressed = detector.poll().unwrap();
+        assert_eq!((pressed.digit, pressed.duration, detector.poll()), ('5', Duration::from_secs(2), None));
+    }
+
+    #[test]
+    fn a_digit_goes_on_as_long_as_it_was_to_be_over_a_change_of_clock() {
+        let mut generator = DtmfGenerator::default();
+        assert!(generator.dial('5', Duration::from_millis(100)));
+        let durations: Vec<u16> = (0..7u32)
+            .filter_map(|n| generator.tick(0, if n < 2 { 8000 } else { 48_000 }))
+            .map(|packet| u16::from_be_bytes([packet.payload[2], packet.payload[3]]))
+            .collect();
+        assert_eq!(durations, [160, 320, 2880, 3840, 4800, 4800, 4800]);
     }
 }

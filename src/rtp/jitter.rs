@@ -600,17 +600,27 @@ impl JitterBuffer {
         let Some(slot) = self.packets.waiting(sequence) else { return 0 };
         let (units, Kind::Speech(codec)) = (slot.units, slot.kind) else { return 0 };
         let samples = self.samples(i64::from(units));
+        // A packet of Opus that says nothing but its length: the sender is silent, and may send no more for a while.
+        let pauses = matches!(codec, Codec::Opus(_)) && slot.payload().len() <= 2;
         let out = self.strip.push(samples, Origin::Received);
         let decoded = self.decoder.decode(codec, slot.payload(), out);
-        out[decoded..].fill(0);
         let samples = out.len();
+        if decoded < samples {
+            // It looked like one of its codec and was none.
+            if self.decoder.concealable(codec, samples) == Some(samples) {
+                self.decoder.conceal(None, out);
+            } else {
+                out[decoded..].fill(0);
+            }
+            self.strip.made_up(samples);
+        }
         self.codec = codec;
         self.position += i64::from(units);
         self.ptime_units = units;
         self.waited = 0;
         self.starved = 0;
         self.passed = false;
-        self.paused = false;
+        self.paused = pauses;
         self.told = false;
         self.finish(sequence);
         samples

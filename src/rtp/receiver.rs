@@ -76,6 +76,8 @@ pub struct ReceiverCounters {
 #[derive(Debug)]
 pub struct Receiver {
     codec: Codec,
+    /// Opus, as it was agreed on before or may be agreed on yet: it is heard when the far side still or already sends it.
+    opus: Option<Codec>,
     telephone_event: Option<TelephoneEvents>,
     /// What SDP says.
     announced: SocketAddr,
@@ -101,10 +103,10 @@ impl Receiver {
     /// Expects `codec`, and telephone events as negotiated, from `remote`; the jitter buffer begins with `jitter`. Only one that was made for
     /// Opus hears it.
     pub fn new(codec: Codec, telephone_event: Option<TelephoneEvents>, remote: SocketAddr, jitter: Duration) -> Self {
-        let mut buffers = [telephone::RATE, pcm::RATE].map(|rate| JitterBuffer::new(jitter, rate, codec.clock_rate()));
-        buffers[usize::from(codec.is_wide())].prepare(codec);
-        Self {
+        let buffers = [telephone::RATE, pcm::RATE].map(|rate| JitterBuffer::new(jitter, rate, codec.clock_rate()));
+        let mut receiver = Self {
             codec,
+            opus: None,
             telephone_event,
             announced: remote,
             latched: None,
@@ -116,8 +118,18 @@ impl Receiver {
             wide: codec.is_wide(),
             doubler: Doubler::default(),
             elsewhere: 0,
-            dtmf: telephone_event.map_or_else(DtmfDetector::default, |events| DtmfDetector::new(events.clock_rate)),
+            dtmf: DtmfDetector::default(),
             counters: ReceiverCounters::default(),
+        };
+        receiver.prepare(codec);
+        receiver
+    }
+
+    /// Makes what `codec` takes, should it be agreed on later. Allocates for Opus.
+    pub fn prepare(&mut self, codec: Codec) {
+        self.jitter[usize::from(codec.is_wide())].prepare(codec);
+        if matches!(codec, Codec::Opus(_)) {
+            self.opus = Some(codec);
         }
     }
 
@@ -137,11 +149,11 @@ impl Receiver {
     /// A new answer changed codec or payload type of telephone events. What still comes in the old codec is heard; what waits
     /// is, too, unless the new one has another rate.
     pub fn renegotiate(&mut self, codec: Codec, telephone_event: Option<TelephoneEvents>) {
+        if matches!(codec, Codec::Opus(_)) {
+            self.opus = Some(codec);
+        }
         self.codec = codec;
         self.telephone_event = telephone_event;
-        if let Some(events) = telephone_event {
-            self.dtmf.set_clock_rate(events.clock_rate);
-        }
     }
 
     /// When the last packet that was taken arrived.
@@ -211,7 +223,8 @@ impl Receiver {
         if payload_type == self.codec.payload_type() || ours {
             return Some(self.codec);
         }
-        Codec::from_payload_type(payload_type).filter(|_| self.latched == Some(from))
+        let opus = self.opus.filter(|opus| opus.payload_type() == payload_type);
+        opus.or_else(|| Codec::from_payload_type(payload_type)).filter(|_| self.latched == Some(from))
     }
 
     /// Takes a datagram that came from `from` at `arrival`.
@@ -221,7 +234,8 @@ impl Receiver {
             self.counters.malformed += 1;
             return Received::Malformed;
         };
-        let event = self.telephone_event.is_some_and(|events| events.payload_type == packet.payload_type);
+        let event_clock = self.telephone_event.and_then(|events| events.clock_rate_of(packet.payload_type));
+        let event = event_clock.is_some();
         let codec = self.codec_of(packet.payload_type, from).filter(|_| !event);
         if codec.is_none() && !event && packet.payload_type != COMFORT_NOISE {
             self.counters.unknown_payload += 1;
@@ -239,6 +253,7 @@ impl Receiver {
         self.last_heard = Some(arrival);
         if event {
             self.buffer_mut().insert(packet.sequence, packet.timestamp, Content::Event, arrival);
+            self.dtmf.set_clock_rate(event_clock.unwrap_or(telephone::RATE));
             if !self.dtmf.handle_packet(arrival, packet.timestamp, packet.payload) {
                 self.counters.bad_events += 1;
             }

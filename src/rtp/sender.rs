@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::dtmf::{DtmfGenerator, EventPacket};
 use super::jitter::MAX_PAYLOAD_BYTES;
 use super::packet::{PacketView, write_packet};
-use crate::codec::{Codec, Encoder, LONGEST_SOUND, TelephoneEvents};
+use crate::codec::{Codec, Encoder, LONGEST_SOUND, TelephoneEvents, opus};
 use crate::pcm::{self, FRAME_SAMPLES, Frame, PTIME};
 
 /// Room that any packet of [`Sender`] fits into.
@@ -148,6 +148,11 @@ impl Sender {
         (samples as u64 * u64::from(self.codec.clock_rate()) / u64::from(pcm::RATE)) as u32
     }
 
+    /// Makes what `codec` takes, should it be agreed on later. Allocates for Opus.
+    pub fn prepare(&mut self, codec: Codec) {
+        self.encoder.prepare(codec);
+    }
+
     /// Our synchronization source.
     pub fn ssrc(&self) -> u32 {
         self.figures.ssrc
@@ -164,7 +169,7 @@ impl Sender {
     pub fn packet(&mut self, frame: &Frame, marker: bool, out: &mut [u8]) -> usize {
         let timestamp = self.figures.timestamp;
         let event_clock = self.telephone_event.map_or(TONE_CLOCK, |events| events.clock_rate);
-        let event = self.dtmf.tick(timestamp, pcm::samples_at(event_clock, PTIME) as u16);
+        let event = self.dtmf.tick(timestamp, event_clock);
         self.skip();
         if self.waiting.timestamp.wrapping_add(self.units(self.waiting.length)) != timestamp {
             // Ticks were skipped, or an event took their place.
@@ -193,8 +198,11 @@ impl Sender {
             due => due.min(whole),
         };
         if due > 0 {
-            // Opus cannot end early.
-            let length = if matches!(self.codec, Codec::Opus(_)) { whole } else { due };
+            // Opus has frames of some lengths only.
+            let length = match self.codec {
+                Codec::Opus(_) => opus::FRAMES.into_iter().find(|&frame| frame >= due).unwrap_or(whole),
+                _ => due,
+            };
             let mut sound = [0; LONGEST_SOUND];
             let (timestamp, marker) = self.waiting.take(&mut sound[..length], self.units(due));
             let mut payload = [0; MAX_PAYLOAD_BYTES];
@@ -250,8 +258,7 @@ impl Sender {
 
     /// Queues a digit; false when it is none, or when too many wait.
     pub fn dial(&mut self, digit: char, duration: Duration) -> bool {
-        let clock_rate = self.telephone_event.map_or(TONE_CLOCK, |events| events.clock_rate);
-        self.dtmf.dial(digit, duration, clock_rate)
+        self.dtmf.dial(digit, duration)
     }
 
     /// Whether digits wait or are being sent.
@@ -414,8 +421,13 @@ mod tests {
     #[test]
     fn over_a_change_of_clock_the_numbers_go_on_and_a_digit_is_counted_on_the_clock_that_was_agreed_for_it() {
         let opus = Codec::ALL[1];
-        let mut sender =
-            Sender::starting_at(opus, Some(TelephoneEvents { payload_type: 110, clock_rate: 48_000 }), 7, 0, 0);
+        let mut sender = Sender::starting_at(
+            opus,
+            Some(TelephoneEvents { payload_type: 110, clock_rate: 48_000, narrow: None }),
+            7,
+            0,
+            0,
+        );
         assert_eq!(ticks(&mut sender, "x")[0][0].0, 0);
         assert!(sender.dial('9', Duration::from_millis(40)));
         let mut out = [0; MAX_PACKET_BYTES];

@@ -19,15 +19,15 @@ pub struct OfferAnswer {
     /// Our last description, with the version that it was sent with.
     described: Option<Vec<u8>>,
     agreed: Option<Negotiated>,
-    /// The first thing agreed on was Opus.
-    opus: bool,
+    /// What the call is made for, in Opus: the first thing agreed on, or an offer of ours that it stands in.
+    opus: Option<Codec>,
 }
 
 impl OfferAnswer {
     /// A call with nothing agreed yet; `local` is our side of the media, `codecs` what we offer, most wanted first, `security` what may be
     /// agreed about SRTP.
     pub fn new(local: LocalMedia, codecs: &[Codec], security: MediaSecurity) -> Self {
-        Self { local, codecs: codecs.to_vec(), security, described: None, agreed: None, opus: false }
+        Self { local, codecs: codecs.to_vec(), security, described: None, agreed: None, opus: None }
     }
 
     /// What both sides agreed on last.
@@ -59,9 +59,13 @@ impl OfferAnswer {
     pub fn offer(&mut self) -> Vec<u8> {
         let mut codecs = self.takeable();
         if let Some(agreed) = &self.agreed {
-            codecs.retain(|codec| !codec.is_kind_of(agreed.codec));
+            // A payload type is one thing only: events keep theirs.
+            let events = agreed.telephone_event.map(|events| events.payload_type);
+            codecs.retain(|codec| !codec.is_kind_of(agreed.codec) && Some(codec.payload_type()) != events);
             codecs.insert(0, agreed.codec);
         }
+        // The answer may take it, and before it another may have been heard in early media.
+        self.opus = self.opus.or(codecs.iter().copied().find(|codec| matches!(codec, Codec::Opus(_))));
         let (agreed, security) = (self.agreed, self.security);
         self.describe(|local| Ok(make_offer_with(local, &codecs, agreed.as_ref(), &security)))
             .expect("an offer of ours needs nothing from the peer")
@@ -87,16 +91,21 @@ impl OfferAnswer {
     }
 
     fn agree(&mut self, agreed: Negotiated) {
-        if self.agreed.is_none() {
-            self.opus = matches!(agreed.codec, Codec::Opus(_));
+        if matches!(agreed.codec, Codec::Opus(_)) {
+            self.opus = Some(agreed.codec);
         }
         self.agreed = Some(agreed);
+    }
+
+    /// Opus, if the leg of this call has to be made for it: agreed on, or still to be answered.
+    pub fn opus(&self) -> Option<Codec> {
+        self.opus
     }
 
     /// What may be agreed on now. A call that began without Opus does not change over to it: what decodes and encodes it is made with the
     /// call, since the media thread can make nothing.
     fn takeable(&self) -> Vec<Codec> {
-        let began_without = self.agreed.is_some() && !self.opus;
+        let began_without = self.agreed.is_some() && self.opus.is_none();
         self.codecs.iter().copied().filter(|codec| !(began_without && matches!(codec, Codec::Opus(_)))).collect()
     }
 
@@ -215,7 +224,7 @@ mod tests {
         assert_eq!(call.answered(answer.as_bytes()).unwrap().codec, Codec::Pcma);
         // Asked again within the call, the codec in use comes first; that is another description.
         let again = String::from_utf8(call.offer()).unwrap();
-        assert!(again.contains("o=- 42 2 ") && again.contains("RTP/AVP 8 9 0 101\r\n"), "{again}");
+        assert!(again.contains("o=- 42 2 ") && again.contains("RTP/AVP 8 9 111 0 101 110\r\n"), "{again}");
         assert_eq!(String::from_utf8(call.offer()).unwrap(), again);
         assert_eq!(
             call.answered(answer.replace("sendrecv", "sendonly").as_bytes()).unwrap().direction,
@@ -241,8 +250,29 @@ mod tests {
         // What decodes it was not made for this one.
         let mut second = call();
         assert_eq!(answered(&mut second, OFFER).1, Codec::Pcma);
+        assert_eq!((first.opus(), second.opus()), (Some(agreed.codec), None));
         assert_eq!(second.answer(WITH_OPUS.as_bytes()).unwrap().1.codec, Codec::Pcma);
         assert!(!String::from_utf8(second.offer()).unwrap().contains("opus"));
+    }
+
+    #[test]
+    fn opus_that_we_offered_may_be_taken_after_early_media_in_another_codec() {
+        let mut call = call();
+        call.offer();
+        assert_eq!(call.opus(), Codec::named("opus"));
+        assert_eq!(call.answered(OFFER.as_bytes()).unwrap().codec, Codec::Pcma);
+        let answer = OFFER.replace(" 8 0 101", " 111 101") + "a=rtpmap:111 opus/48000/2\r\n";
+        assert_eq!(call.answered(answer.as_bytes()).unwrap().codec.name(), "opus");
+    }
+
+    #[test]
+    fn a_payload_type_that_the_peer_has_for_events_is_offered_for_nothing_else() {
+        let mut call = call();
+        let opus = OFFER.replace(" 8 0 101", " 96 101") + "a=rtpmap:96 opus/48000/2\r\n";
+        call.answer(opus.as_bytes()).unwrap();
+        call.answer(OFFER.replace("101", "111").as_bytes()).unwrap();
+        let ours = String::from_utf8(call.offer()).unwrap();
+        assert_eq!(ours.matches("rtpmap:111 ").count(), 1, "{ours}");
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn the_offers_first_codec_that_we_speak_is_chosen() {
 #[test]
 fn telephone_events_keep_the_offers_payload_type_at_the_clock_rate_of_the_codec() {
     let (text, negotiated) = answer(PJSUA).unwrap();
-    let at_its_clock = TelephoneEvents { payload_type: 120, clock_rate: 48_000 };
+    let at_its_clock = TelephoneEvents { payload_type: 120, clock_rate: 48_000, narrow: Some(121) };
     assert_eq!((negotiated.codec.name(), negotiated.telephone_event), ("opus", Some(at_its_clock)));
     assert!(text.contains("m=audio 16384 RTP/AVP 96 120\r\n") && text.contains("a=fmtp:120 0-15\r\n"), "{text}");
     // Many know no other clock for them than 8000, whatever the codec.

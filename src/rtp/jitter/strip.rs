@@ -118,6 +118,11 @@ impl Strip {
         &mut self.samples[begin..self.end]
     }
 
+    /// The last `length` samples were made up, after all.
+    pub(super) fn made_up(&mut self, length: usize) {
+        self.origins[self.end - length..self.end].fill(Origin::Concealed);
+    }
+
     /// Takes the next samples out; there must be enough.
     pub(super) fn pop(&mut self, out: &mut [i16]) -> Share {
         let length = out.len().min(self.len());

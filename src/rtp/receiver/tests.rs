@@ -1,7 +1,7 @@
 //! The receiver in virtual time, fed by [`Sender`].
 
 use super::*;
-use crate::codec::{Encoder, HouseDecoder};
+use crate::codec::{Encoder, HouseDecoder, TelephoneEvents};
 use crate::pcm::level::rms_dbfs;
 use crate::pcm::tone::{share_of, sine};
 use crate::pcm::{FRAME_SAMPLES, PTIME, SILENCE};
@@ -349,4 +349,37 @@ fn a_peer_that_sends_another_codec_of_its_answer_is_followed_and_a_stranger_is_n
     receiver.renegotiate(Codec::Pcma, None);
     let late = packet(&mut peer, &frames[0]);
     assert_eq!(receiver.datagram(&late, address(1), start + PTIME * 60), Received::UnknownPayload);
+}
+
+#[test]
+fn what_is_under_way_in_opus_is_heard_and_keys_count_in_either_payload_type_of_events() {
+    let opus = Codec::named("opus").unwrap();
+    let events = TelephoneEvents { payload_type: 110, clock_rate: 48_000, narrow: Some(101) };
+    let mut receiver = Receiver::new(opus, Some(events), address(1), JITTER);
+    let mut peer = Sender::starting_at(opus, Some(events), 9, 0, 0);
+    let (start, frames) = (Instant::now(), tone(500.0, 80));
+    let mut keys = Vec::new();
+    for (n, frame) in frames.iter().enumerate() {
+        let now = start + PTIME * n as u32;
+        match n {
+            // Keys at either clock.
+            10 => assert!(peer.dial('1', Duration::from_millis(100))),
+            25 => peer.renegotiate(opus, Some(101.into())),
+            26 => assert!(peer.dial('2', Duration::from_millis(100))),
+            // We change over with our answer, and the peer when it has it.
+            50 => receiver.renegotiate(Codec::Pcma, Some(101.into())),
+            55 => peer.renegotiate(Codec::Pcma, Some(101.into())),
+            _ => {}
+        }
+        let received = receiver.datagram(&packet(&mut peer, frame), address(1), now);
+        assert!([Received::Speech, Received::Digit].contains(&received), "tick {n}: {received:?}");
+        let mut out = [1; FRAME_SAMPLES];
+        receiver.pull(now + Duration::from_millis(5), &mut out);
+        keys.extend(std::iter::from_fn(|| receiver.poll_dtmf()));
+        let heard = (45..55).contains(&n) || n > 60;
+        assert!(!heard || share_of(500.0, &out) > 0.95, "tick {n}: {}", share_of(500.0, &out));
+        assert_eq!(receiver.is_wide(), n < 55, "tick {n}");
+    }
+    let told: Vec<_> = keys.iter().map(|key| (key.digit, key.duration)).collect();
+    assert_eq!(told, [('1', Duration::from_millis(100)), ('2', Duration::from_millis(100))]);
 }
