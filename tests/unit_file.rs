@@ -1,15 +1,15 @@
 //! The units that are shipped, and what else systemd reads, by systemd's own judgement.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use offhook::daemon::DRAIN;
 
+const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd");
 const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/offhook.service");
-const UNITS: [&str; 4] =
-    ["offhook.service", "offhook-config.service", "offhook-health.service", "offhook-health.timer"];
+const UNITS: [&str; 3] = ["offhook.service", "offhook-health.service", "offhook-health.timer"];
 
 fn ran(program: &str, arguments: &[&str]) -> Output {
     let output = Command::new(program).args(arguments).output();
@@ -77,8 +77,46 @@ fn the_unit_is_little_exposed_with_sound_and_real_time_and_less_without_sound() 
         assert_eq!(complaints(&output), "", "{drop_in}");
         is_exposed_at_most(tenths, &file);
     }
-    is_exposed_at_most("17", &unit(folder.path(), "offhook-config.service", |text| text));
     is_exposed_at_most("15", &unit(folder.path(), "offhook-health.service", |text| text));
+}
+
+/// The files of a folder of the source and of those in it.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn every_command_line_of_a_unit_is_one_that_the_program_knows() {
+    let mut units = Vec::new();
+    for file in files(Path::new(FOLDER)) {
+        let text = fs::read_to_string(&file).unwrap();
+        for line in text.lines().filter(|line| line.starts_with("Exec")) {
+            let Some((_, arguments)) = line.split_once("=/usr/bin/offhook ") else { continue };
+            let arguments: Vec<_> = arguments.split(' ').chain(["--help"]).collect();
+            let output = ran(env!("CARGO_BIN_EXE_offhook"), &arguments);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{}: {line}: {said}", file.display());
+            units.push(file.file_name().unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    units.sort();
+    assert_eq!(units, ["offhook-health.service", "offhook.service"], "each service starts the program");
+}
+
+#[test]
+fn every_unit_that_a_card_or_an_image_enables_is_shipped() {
+    let card = fs::read_to_string(Path::new(SOURCE).join("firmware-config/card/user-data")).unwrap();
+    let image = fs::read_to_string(Path::new(SOURCE).join("firmware-config/image/layer/offhook.yaml")).unwrap();
+    let in_card = card.lines().filter(|line| line.contains("[systemctl,"));
+    let in_image = image.lines().filter(|line| line.contains("/enable-units "));
+    let words = in_card.chain(in_image).flat_map(|line| line.split([' ', ',', '[', ']']));
+    let named: Vec<_> = words.filter(|word| word.starts_with("offhook")).collect();
+    assert!(named.len() >= 2, "{named:?}");
+    for name in named {
+        let file = if name.contains('.') { name.to_owned() } else { format!("{name}.service") };
+        assert!(UNITS.contains(&file.as_str()), "{name}");
+    }
 }
 
 #[test]
