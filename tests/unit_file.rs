@@ -86,6 +86,20 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
+/// The line of the manual that puts the key in its place, with a sudo that, like the real one, passes no variables on.
+#[test]
+fn the_documented_line_writes_the_key_that_the_installer_has() {
+    let manual = fs::read_to_string(Path::new(SOURCE).join("docs/appliance.md")).unwrap();
+    let line = manual.lines().find(|line| line.contains("\"$KEY\"")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("gemini.key");
+    let line = line.replace("/etc/offhook/secrets.d/gemini.key", key.to_str().unwrap());
+    let script = format!("sudo() {{ env -i PATH=\"$PATH\" \"$@\"; }}\n{line}");
+    let output = Command::new("sh").args(["-c", &script]).env("KEY", "AIza-a $key").output().unwrap();
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    assert_eq!(fs::read_to_string(&key).unwrap(), "AIza-a $key");
+}
+
 #[test]
 fn every_command_line_of_a_unit_is_one_that_the_program_knows() {
     let mut units = Vec::new();
