@@ -33,8 +33,13 @@ fn within(promised: Duration) -> Duration {
     promised * if load > 1.5 * cores as f64 { 3 } else { 1 }
 }
 
+/// The command line that installs a package on a machine.
+fn to_install(package: &Path) -> String {
+    format!("dpkg --install /root/{} 2>&1", package.file_name().unwrap().to_str().unwrap())
+}
+
 fn install(machine: &Machine, package: &Path) -> String {
-    machine.run(&format!("dpkg --install /root/{} 2>&1", package.file_name().unwrap().to_str().unwrap()))
+    machine.run(&to_install(package))
 }
 
 fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -206,7 +211,7 @@ fn an_upgrade_waits_for_the_call_and_a_purge_leaves_nothing() {
         runtime().block_on(async {
             let phone = phone().await;
             let mut dialog = ring(&phone).await.unwrap();
-            let mut upgrade = machine.command("dpkg --install /root/offhook_0.1.0-2_amd64.deb");
+            let mut upgrade = machine.command(&to_install(&packages()[1]));
             let mut upgrade = upgrade.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             let until = Instant::now() + PATIENCE;
             while !machine.property("StatusText").contains("1 call to finish") {

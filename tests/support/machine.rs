@@ -43,13 +43,19 @@ pub fn root() -> &'static Path {
     })
 }
 
+/// The architecture of this machine, by Debian's name: what is built here is for it.
+fn architecture() -> String {
+    let output = Command::new("dpkg").arg("--print-architecture").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
 /// The package of the program of this build, in two versions.
 pub fn packages() -> &'static [PathBuf; 2] {
     static PACKAGES: OnceLock<[PathBuf; 2]> = OnceLock::new();
     PACKAGES.get_or_init(|| {
-        let (program, out) = (Path::new(env!("CARGO_BIN_EXE_offhook")), folder());
+        let (program, out, architecture) = (Path::new(env!("CARGO_BIN_EXE_offhook")), folder(), architecture());
         ["0.1.0-1", "0.1.0-2"].map(|version| {
-            let arguments = [Path::new("amd64"), program, &out];
+            let arguments = [Path::new(&architecture), program, &out];
             PathBuf::from(script("packaging/deb", &arguments, &[("VERSION", version), ("QUICKLY", "yes")]))
         })
     })
