@@ -58,6 +58,16 @@ fn installed() -> Machine {
 }
 
 #[test]
+fn a_machine_that_cannot_boot_says_why_at_once() {
+    let empty = tempfile::tempdir().unwrap();
+    let before = Instant::now();
+    let panic = std::panic::catch_unwind(|| Machine::boot_from(empty.path())).err().expect("there is nothing to boot");
+    assert!(before.elapsed() < PATIENCE / 2, "{:?}", before.elapsed());
+    let said = panic.downcast_ref::<String>().unwrap();
+    assert!(said.starts_with("no machine boots here") && said.contains("etc/systemd/system"), "{said}");
+}
+
+#[test]
 fn what_is_installed_answers_within_its_times_from_a_tight_sandbox() {
     let machine = Machine::boot();
     machine.give_key();

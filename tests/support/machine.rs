@@ -14,6 +14,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Where the packaged configuration answers.
 const SIP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5060);
 
+/// What a boot has to say, in its working folder.
+const SAID: &str = "said";
+
 const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Machines are measured: one at a time.
@@ -70,16 +73,26 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots one, until systemd says that it is up.
+    /// Boots one, until systemd says that it is up, with the packages in its `/root`.
     pub fn boot() -> Self {
         let (root, packages) = (root(), packages());
+        let machine = Self::boot_from(root);
+        for package in packages {
+            std::fs::copy(package, machine.path("/root").join(package.file_name().unwrap())).unwrap();
+        }
+        machine
+    }
+
+    /// Boots one from a root of one's own, until systemd says that it is up.
+    pub fn boot_from(root: &Path) -> Self {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let work = tempfile::tempdir_in(folder()).unwrap();
+        let said = std::fs::File::create(work.path().join(SAID)).unwrap();
         let boot = Command::new(Path::new(SOURCE).join("tests/appliance/boot"))
             .args([root, work.path()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
+            .stderr(said)
             .spawn()
             .unwrap();
         let mut machine = Self { boot, init: 0, work, _alone: alone };
@@ -89,6 +102,7 @@ impl Machine {
             std::fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|name| name.trim() == "systemd")
         };
         while machine.init == 0 {
+            machine.must_live();
             assert!(Instant::now() < until, "systemd does not start");
             let started = std::fs::read_to_string(&children).unwrap_or_default();
             machine.init = started.split(' ').filter_map(|word| word.parse().ok()).find(is_init).unwrap_or(0);
@@ -99,14 +113,22 @@ impl Machine {
             match String::from_utf8_lossy(&state.stdout).trim() {
                 "running" => break,
                 "degraded" => panic!("{}", machine.run("systemctl --failed --no-pager")),
-                _ => assert!(Instant::now() < until, "{state:?}"),
+                _ if Instant::now() < until => machine.must_live(),
+                _ => panic!("{state:?}"),
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        for package in packages {
-            std::fs::copy(package, machine.path("/root").join(package.file_name().unwrap())).unwrap();
-        }
         machine
+    }
+
+    /// A boot that has ended, as without the right to mount or to make a control group, is a failure with its own words.
+    fn must_live(&mut self) {
+        if let Some(status) = self.boot.try_wait().unwrap() {
+            let said = std::fs::read_to_string(self.work.path().join(SAID)).unwrap_or_default();
+            panic!(
+                "no machine boots here, which needs root, its right to mount, and a cgroup2 that can be written ({status}): {said}"
+            );
+        }
     }
 
     /// A path on the machine as it is seen from here.
@@ -185,7 +207,6 @@ impl Drop for Machine {
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
-        let _ = &self.work;
     }
 }
 
