@@ -1,7 +1,8 @@
 //! The package on a machine that boots: installed, started, killed, hung, upgraded in the middle of a call, removed; with the figures that an
 //! installer is promised. And what is shipped for a Raspberry Pi, by the programs that read it.
 //!
-//! Needs root, and a Debian mirror the first time.
+//! Needs root, and a Debian mirror the first time. With `OFFHOOK_TIMES=1`, on an idle machine, the figures are asked for as promised,
+//! otherwise three times as much is granted.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,7 +16,7 @@ use offhook::sip::{Dialog, SipError, UserAgent, UserAgentOptions};
 
 #[path = "support/machine.rs"]
 mod machine;
-use machine::{Machine, PATIENCE, answers, packages, root};
+use machine::{Machine, PATIENCE, alone, answers, packages, root};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Measured so often, of which the best counts: what else the machine does is no fault of the service.
@@ -25,12 +26,13 @@ fn best(mut measure: impl FnMut() -> Duration) -> Duration {
     (0..TRIES).map(|_| measure()).min().unwrap()
 }
 
-/// What is promised, on a machine that has no more to do than it can; three times that on one that has.
+/// Asks for the promised times themselves.
+const TIMES: &str = "OFFHOOK_TIMES";
+
+/// What is promised where that is asked for, on a machine with nothing else to do; otherwise three times that, which finds a service that
+/// waits for something, and not a builder with much to do.
 fn within(promised: Duration) -> Duration {
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap();
-    let load: f64 = load.split(' ').next().unwrap().parse().unwrap();
-    let cores = std::thread::available_parallelism().unwrap().get();
-    promised * if load > 1.5 * cores as f64 { 3 } else { 1 }
+    promised * if std::env::var_os(TIMES).is_some() { 1 } else { 3 }
 }
 
 /// The command line that installs a package on a machine.
@@ -186,7 +188,7 @@ fn killed_hung_or_crashing_again_and_again_it_comes_back() {
         before = (next, Instant::now());
     }
     println!("50 crashes, at most {longest:?} apart");
-    assert!(longest <= Duration::from_secs(5), "{longest:?}");
+    assert!(longest <= within(Duration::from_secs(5)), "{longest:?}");
     answers(&socket);
 }
 
@@ -267,8 +269,9 @@ fn an_upgrade_waits_for_the_call_and_a_purge_leaves_nothing() {
 
 #[test]
 fn lintian_finds_no_error_in_the_package() {
-    let output =
-        Command::new("lintian").args(["--allow-root", "--fail-on", "error,warning"]).arg(&packages()[0]).output();
+    let package = &packages()[0];
+    let _alone = alone();
+    let output = Command::new("lintian").args(["--allow-root", "--fail-on", "error,warning"]).arg(package).output();
     let output = output.unwrap_or_else(|error| panic!("lintian does not run ({error}): apt-get install lintian"));
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
@@ -303,6 +306,7 @@ fn read_by(line: &str) -> (bool, String) {
         "mount --bind -o ro {source}/firmware-config {root}/mnt && mount -t proc proc {root}/proc && mount -t tmpfs tmpfs {root}/tmp && \
          exec chroot {root} env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 sh -c '{line}'"
     );
+    let _alone = alone();
     let unshare = ["--mount", "--pid", "--fork", "--net", "--propagation", "private", "sh", "-c", &inside];
     let output = Command::new("unshare").args(unshare).output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

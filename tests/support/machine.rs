@@ -19,8 +19,14 @@ const SAID: &str = "said";
 
 const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Machines are measured: one at a time.
+/// Machines are measured: one at a time, and nothing heavy beside them.
 static ALONE: Mutex<()> = Mutex::new(());
+
+/// For as long as it is kept no machine runs. What is made once, root and packages, is to be made before: whoever has a machine waits for
+/// nothing.
+pub fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn folder() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("appliance");
@@ -85,7 +91,7 @@ impl Machine {
 
     /// Boots one from a root of one's own, until systemd says that it is up.
     pub fn boot_from(root: &Path) -> Self {
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         let work = tempfile::tempdir_in(folder()).unwrap();
         let said = std::fs::File::create(work.path().join(SAID)).unwrap();
         let boot = Command::new(Path::new(SOURCE).join("tests/appliance/boot"))
