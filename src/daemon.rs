@@ -169,7 +169,7 @@ impl Daemon {
     pub async fn start_with(config: Config, end_of_turn: Option<Arc<dyn EndOfTurn>>) -> Result<Self, StartError> {
         let language = config.conversation.language;
         let store = config.voicemail.enabled.then(|| Store::open(&config.voicemail)).transpose()?.map(Arc::new);
-        let answering = Answering::build(&config, store.clone()).await?;
+        let answering = Answering::build(&config, store.clone(), None).await?;
         let greeting_desk = GreetingDesk::of(&config)?.map(Arc::new);
         let saved = Arc::new(Notify::new());
         let poster = match &store {

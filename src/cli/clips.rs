@@ -408,14 +408,19 @@ fn put(own: &OwnClips, about: &About, prepared: &Prepared) -> Result<ExitCode, F
     Ok(ExitCode::SUCCESS)
 }
 
+fn exit_of(error: &ClipError) -> Exit {
+    match error {
+        ClipError::Write { .. } => Exit::CannotCreate,
+        ClipError::Manifest { .. } | ClipError::Wav { .. } | ClipError::Sound { .. } | ClipError::Cuts { .. } => {
+            Exit::Data
+        }
+        ClipError::Read { .. } | ClipError::Missing { .. } => Exit::NoInput,
+    }
+}
+
 impl From<ClipError> for Failure {
     fn from(error: ClipError) -> Self {
-        let exit = match error {
-            ClipError::Write { .. } => Exit::CannotCreate,
-            ClipError::Sound { .. } => Exit::Data,
-            _ => Exit::NoInput,
-        };
-        Self::new(exit, error)
+        Self::new(exit_of(&error), error)
     }
 }
 
@@ -428,11 +433,36 @@ impl From<RecordingError> for Failure {
 
 impl From<OwnError> for Failure {
     fn from(error: OwnError) -> Self {
-        let exit = match error {
+        let exit = match &error {
             OwnError::Write { .. } | OwnError::Full { .. } => Exit::CannotCreate,
             OwnError::Name { .. } => Exit::Usage,
-            OwnError::Clips(_) | OwnError::Unknown { .. } => Exit::NoInput,
+            OwnError::Clips(error) => exit_of(error),
+            OwnError::Unknown { .. } => Exit::NoInput,
         };
         Self::new(exit, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_holds_and_that_it_cannot_be_read_end_differently_whoever_reads_it() {
+        let (path, note) = (PathBuf::from("manifest.toml"), String::from("line 3"));
+        let gone = || ClipError::Read { path: path.clone(), cause: std::io::ErrorKind::NotFound.into() };
+        let wrong = || ClipError::Manifest { path: path.clone(), note: note.clone() };
+        let wav = wav::read(b"no sound").unwrap_err();
+        for (error, exit) in [
+            (gone(), Exit::NoInput),
+            (wrong(), Exit::Data),
+            (ClipError::Cuts { path: path.clone(), note: note.clone() }, Exit::Data),
+            (ClipError::Sound { path: path.clone(), note: note.clone() }, Exit::Data),
+            (ClipError::Wav { path: path.clone(), cause: wav }, Exit::Data),
+        ] {
+            assert_eq!(Failure::from(error).code, ExitCode::from(exit as u8));
+        }
+        assert_eq!(Failure::from(OwnError::from(wrong())).code, ExitCode::from(Exit::Data as u8));
+        assert_eq!(Failure::from(OwnError::from(gone())).code, ExitCode::from(Exit::NoInput as u8));
     }
 }

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::playout::clips::{ClipError, Clips, Manifest};
 
 /// How often the folders are looked at.
@@ -29,6 +29,35 @@ impl Library {
     /// Begins with these.
     pub fn new(clips: Clips) -> Self {
         Self { current: RwLock::new(Arc::new(clips)), retired: Mutex::default() }
+    }
+
+    /// Begins with what `config` asks for. Blocks.
+    ///
+    /// # Errors
+    /// When a file cannot be read or used, or a clip is missing that a call needs.
+    pub fn open(config: &Config) -> Result<Self, ClipError> {
+        let loaded = match Clips::configured(config) {
+            // Somebody writes: the manifest that was read names a sound that is gone.
+            Err(error) if is_gone(&error) => Clips::configured(config),
+            loaded => loaded,
+        };
+        loaded.map(Self::new)
+    }
+
+    /// The same for a box that has none yet: clips of one's own that cannot be used are told of, and it begins without them. Blocks.
+    ///
+    /// # Errors
+    /// When it cannot begin without them either.
+    pub fn open_at_start(config: &Config) -> Result<Self, ClipError> {
+        Self::open(config).or_else(|error| {
+            if config.clips.folder.is_none() {
+                return Err(error);
+            }
+            let without = Config { clips: config::OwnClips::default(), ..config.clone() };
+            let library = Self::new(Clips::configured(&without)?);
+            error!(%error, "the clips of [clips] cannot be used: calls are answered without them");
+            Ok(library)
+        })
     }
 
     /// The clips of a call that begins now, for as long as it lasts.
@@ -81,8 +110,7 @@ impl Library {
             let loaded = tokio::task::spawn_blocking(move || Clips::configured(&loading)).await;
             match loaded {
                 // Somebody writes: the manifest that was read names a sound that is gone.
-                Ok(Err(ClipError::Read { cause, .. }))
-                    if cause.kind() == std::io::ErrorKind::NotFound && stamp(&config) != there => {}
+                Ok(Err(error)) if is_gone(&error) && stamp(&config) != there => {}
                 Ok(Err(error)) => {
                     warn!(%error, "the clips have changed and cannot be used: calls go on with those before");
                     seen = there;
@@ -101,6 +129,11 @@ impl Library {
             }
         }
     }
+}
+
+/// Whether a file is not there that a manifest names.
+fn is_gone(error: &ClipError) -> bool {
+    matches!(error, ClipError::Read { cause, .. } if cause.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// What tells one state of the watched files from another: device, file, change in nanoseconds, size.
@@ -138,6 +171,17 @@ mod tests {
         clips.greeting(Language::En).unwrap().name.clone()
     }
 
+    /// Lets the folders be looked at until something holds.
+    async fn looked_until(mut holds: impl FnMut() -> bool) {
+        for _ in 0..100 {
+            if holds() {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        panic!("it does not hold after 100 looks");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_is_put_is_the_next_calls_and_a_call_in_progress_keeps_its_own() {
         let folder = tempfile::tempdir().unwrap();
@@ -150,9 +194,7 @@ mod tests {
         let playing = call.greeting(Language::En).unwrap().playable(0);
         tokio::time::sleep(LOOK * 2).await;
         put(&own, "mine");
-        while greeting(&library.current()) != "mine" {
-            tokio::time::sleep(LOOK).await;
-        }
+        looked_until(|| greeting(&library.current()) == "mine").await;
         assert_eq!(greeting(&call), "en-greeting");
         drop(call);
         library.reap();
@@ -164,6 +206,27 @@ mod tests {
         tokio::time::sleep(LOOK * 4).await;
         assert_eq!(greeting(&library.current()), "mine", "what is wrong changes nothing");
         watching.abort();
+    }
+
+    #[test]
+    fn a_box_whose_own_clips_are_broken_starts_without_them_and_nothing_else_may_be_broken() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.clips.folder = Some(folder.path().to_owned());
+        let own = OwnClips::of(&config.clips).unwrap();
+        put(&own, "mine");
+        assert_eq!(greeting(&Library::open_at_start(&config).unwrap().current()), "mine");
+        let sound = own.folder().join(&own.manifest().unwrap().clip[0].file);
+        for broken in [Some("no sound"), None] {
+            match broken {
+                Some(text) => std::fs::write(&sound, text).unwrap(),
+                None => std::fs::remove_file(&sound).unwrap(),
+            }
+            assert!(Library::open(&config).is_err());
+            assert_eq!(greeting(&Library::open_at_start(&config).unwrap().current()), "en-greeting");
+        }
+        config.placeholder.clips = Some(folder.path().join("nothing"));
+        assert!(Library::open_at_start(&config).is_err());
     }
 
     #[test]

@@ -14,7 +14,6 @@ use crate::gemini::live::SpeechDialogue;
 use crate::gemini::{self, Gemini, SetupError};
 use crate::http::Http;
 use crate::model::{Declining, FirstOf, LanguageModel};
-use crate::playout::clips::Clips;
 use crate::privacy::Secret;
 use crate::recogniser::{self, Recogniser};
 use crate::tools::{self, Toolbox};
@@ -37,10 +36,19 @@ pub(super) struct Answering {
 }
 
 impl Answering {
-    /// Checks everything that can be checked before a call.
-    pub(super) async fn build(config: &Config, store: Option<Arc<Store>>) -> Result<Self, StartError> {
+    /// Checks everything that can be checked before a call. Where `running` answers already, nothing of what the configuration asks for may
+    /// be missing; a box that starts does so without its own clips, too.
+    pub(super) async fn build(
+        config: &Config,
+        store: Option<Arc<Store>>,
+        running: Option<&Library>,
+    ) -> Result<Self, StartError> {
         let language = config.conversation.language;
-        let clips = Clips::configured(config)?;
+        let library = match running {
+            Some(_) => Library::open(config)?,
+            None => Library::open_at_start(config)?,
+        };
+        let clips = library.current();
         let key = gemini::key(&config.gemini)?;
         let http = Http::new(config.gemini.connect)?;
         let Voices { voice, cache } = tts::open(config, voice_key(config, key.as_ref())?, &http)?;
@@ -62,7 +70,7 @@ impl Answering {
             speech: speech.map(|speech| Arc::new(speech) as Arc<dyn SpeechDialogue>),
             tools: Arc::new(tools),
             http,
-            clips: Arc::new(Library::new(clips)),
+            clips: Arc::new(library),
             voice,
             model,
             sources,

@@ -60,7 +60,7 @@ pub(super) async fn read(
 ) -> Result<(Parts, Vec<&'static str>), ReloadError> {
     let mut config = config::load(file)?;
     let waiting = kept(&mut config, &running.config);
-    let answering = Answering::build(&config, store).await?;
+    let answering = Answering::build(&config, store, Some(&running.clips)).await?;
     let greeting_desk = GreetingDesk::of(&config).map_err(StartError::from)?.map(Arc::new);
     let parts = Parts {
         config,
