@@ -21,14 +21,28 @@ const RETIRED: usize = 8;
 /// The clips, as they are at the moment.
 #[derive(Debug)]
 pub struct Library {
-    current: RwLock<Arc<Clips>>,
+    current: RwLock<Held>,
+    /// Held by whoever loads, so that nobody puts an older state in place of a newer one.
+    renewing: Mutex<()>,
     retired: Mutex<Vec<Arc<Clips>>>,
 }
 
+/// A set, and how its folders were before it was read.
+#[derive(Debug)]
+struct Held {
+    clips: Arc<Clips>,
+    stamp: Stamp,
+}
+
 impl Library {
-    /// Begins with these.
+    /// Begins with these, which come from no folder.
     pub fn new(clips: Clips) -> Self {
-        Self { current: RwLock::new(Arc::new(clips)), retired: Mutex::default() }
+        Self::holding(clips, Stamp::new())
+    }
+
+    fn holding(clips: Clips, stamp: Stamp) -> Self {
+        let current = RwLock::new(Held { clips: Arc::new(clips), stamp });
+        Self { current, renewing: Mutex::default(), retired: Mutex::default() }
     }
 
     /// Begins with what `config` asks for. Blocks.
@@ -36,12 +50,8 @@ impl Library {
     /// # Errors
     /// When a file cannot be read or used, or a clip is missing that a call needs.
     pub fn open(config: &Config) -> Result<Self, ClipError> {
-        let loaded = match Clips::configured(config) {
-            // Somebody writes: the manifest that was read names a sound that is gone.
-            Err(error) if is_gone(&error) => Clips::configured(config),
-            loaded => loaded,
-        };
-        loaded.map(Self::new)
+        let (stamp, loaded) = load(config);
+        Ok(Self::holding(loaded?, stamp))
     }
 
     /// The same for a box that has none yet: clips of one's own that cannot be used are told of, and it begins without them. Blocks.
@@ -49,43 +59,57 @@ impl Library {
     /// # Errors
     /// When it cannot begin without them either.
     pub fn open_at_start(config: &Config) -> Result<Self, ClipError> {
-        Self::open(config).or_else(|error| {
+        let (stamp, loaded) = load(config);
+        let clips = loaded.or_else(|error| {
             if config.clips.folder.is_none() {
                 return Err(error);
             }
             let without = Config { clips: config::OwnClips::default(), ..config.clone() };
-            let library = Self::new(Clips::configured(&without)?);
+            let clips = Clips::configured(&without)?;
             error!(%error, "the clips of [clips] cannot be used: calls are answered without them");
-            Ok(library)
-        })
+            Ok(clips)
+        })?;
+        Ok(Self::holding(clips, stamp))
     }
 
     /// The clips of a call that begins now, for as long as it lasts.
     pub fn current(&self) -> Arc<Clips> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clips.clone()
     }
 
-    /// The clips of calls that begin from now on; gives them back while too many older sets are still played from.
-    ///
-    /// # Errors
-    /// The clips themselves.
-    pub fn swap(&self, clips: Clips) -> Result<(), Clips> {
+    /// The clips of calls that begin from now on, with the state of their folders before they were read; `false` while too many older sets
+    /// are still played from.
+    fn swap(&self, clips: Clips, stamp: Stamp) -> bool {
         self.reap();
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         if retired.len() >= RETIRED {
-            return Err(clips);
+            return false;
         }
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        retired.push(std::mem::replace(&mut *current, Arc::new(clips)));
-        Ok(())
+        let held = Held { clips: Arc::new(clips), stamp };
+        retired.push(std::mem::replace(&mut *current, held).clips);
+        true
+    }
+
+    /// Takes up what the folders of `config` hold, unless that is what is held already. Blocks.
+    fn renew(&self, config: &Config) -> Result<Renewed, ClipError> {
+        let _one_at_a_time = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = stamp(config);
+        if self.holds(&there) {
+            return Ok(Renewed::Same);
+        }
+        let clips = Clips::configured(config)?;
+        Ok(if self.swap(clips, there) { Renewed::Changed } else { Renewed::Full })
+    }
+
+    fn holds(&self, there: &Stamp) -> bool {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).stamp == *there
     }
 
     /// Takes up at once what the folders of `config` hold, if it can be used. Blocks.
     pub fn take_up(&self, config: &Config) {
-        if let Ok(clips) = Clips::configured(config) {
-            // What finds no room is found by whoever watches, later.
-            let _ = self.swap(clips);
-        }
+        // What cannot be used or finds no room is found by whoever watches, later.
+        let _ = self.renew(config);
     }
 
     /// Frees what nobody plays from any more.
@@ -94,40 +118,56 @@ impl Library {
         retired.retain(|clips| Arc::strong_count(clips) > 1 || !clips.is_unused());
     }
 
-    /// Takes up what changes in the folders of `config`, as long as it is polled. A set with something wrong in it is told of, once, and the
-    /// one before stays.
+    /// Takes up what changes in the folders of `config`, and what has changed since the clips were read, as long as it is polled. A set with
+    /// something wrong in it is told of, once, and the one before stays.
     pub async fn watch(self: Arc<Self>, config: Config) {
         let config = Arc::new(config);
-        let mut seen = stamp(&config);
+        let mut refused = None;
         loop {
             tokio::time::sleep(LOOK).await;
             self.reap();
             let there = stamp(&config);
-            if there == seen {
+            if self.holds(&there) || refused.as_ref() == Some(&there) {
                 continue;
             }
-            let loading = config.clone();
-            let loaded = tokio::task::spawn_blocking(move || Clips::configured(&loading)).await;
-            match loaded {
+            let (library, loading) = (self.clone(), config.clone());
+            match tokio::task::spawn_blocking(move || library.renew(&loading)).await {
+                Ok(Ok(Renewed::Same)) => {}
+                Ok(Ok(Renewed::Changed)) => info!("the clips have changed: calls that begin now have the new ones"),
+                Ok(Ok(Renewed::Full)) => {
+                    warn!("the clips have changed too often: the new ones wait until older ones are over");
+                }
                 // Somebody writes: the manifest that was read names a sound that is gone.
                 Ok(Err(error)) if is_gone(&error) && stamp(&config) != there => {}
                 Ok(Err(error)) => {
                     warn!(%error, "the clips have changed and cannot be used: calls go on with those before");
-                    seen = there;
+                    refused = Some(there);
                 }
-                Ok(Ok(clips)) => match self.swap(clips) {
-                    Ok(()) => {
-                        info!("the clips have changed: calls that begin now have the new ones");
-                        seen = there;
-                    }
-                    Err(_) => warn!("the clips have changed too often: the new ones wait until older ones are over"),
-                },
                 Err(error) => {
                     warn!(%error, "the clips have changed and cannot be used: calls go on with those before");
-                    seen = there;
+                    refused = Some(there);
                 }
             }
         }
+    }
+}
+
+/// What came of looking for a change.
+enum Renewed {
+    /// There is none.
+    Same,
+    /// Calls that begin now have the new clips.
+    Changed,
+    /// There is one, and it has to wait.
+    Full,
+}
+
+/// The state of the folders and then what they hold; again, where somebody wrote meanwhile and a sound was gone that a manifest names.
+fn load(config: &Config) -> (Stamp, Result<Clips, ClipError>) {
+    let read = || (stamp(config), Clips::configured(config));
+    match read() {
+        (_, Err(error)) if is_gone(&error) => read(),
+        read => read,
     }
 }
 
@@ -208,6 +248,28 @@ mod tests {
         watching.abort();
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_changed_between_reading_and_watching_is_taken_up_too_also_where_it_mends_what_was_broken() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.clips.folder = Some(folder.path().to_owned());
+        let own = OwnClips::of(&config.clips).unwrap();
+        put(&own, "first");
+        let sound = own.folder().join(&own.manifest().unwrap().clip[0].file);
+        let library = Arc::new(Library::open(&config).unwrap());
+        std::fs::write(&sound, "no sound").unwrap();
+        let broken = Arc::new(Library::open_at_start(&config).unwrap());
+        std::fs::remove_file(&sound).unwrap();
+        put(&own, "first");
+        put(&own, "second");
+        for library in [library, broken] {
+            assert_ne!(greeting(&library.current()), "second");
+            let watching = tokio::spawn(library.clone().watch(config.clone()));
+            looked_until(|| greeting(&library.current()) == "second").await;
+            watching.abort();
+        }
+    }
+
     #[test]
     fn a_box_whose_own_clips_are_broken_starts_without_them_and_nothing_else_may_be_broken() {
         let folder = tempfile::tempdir().unwrap();
@@ -232,15 +294,16 @@ mod tests {
     #[test]
     fn sets_that_are_still_played_from_are_bounded() {
         let library = Library::new(Clips::embedded(-20.0));
+        let swap = || library.swap(Clips::embedded(-20.0), Stamp::new());
         let held: Vec<_> = (0..RETIRED)
             .map(|_| {
                 let held = library.current();
-                library.swap(Clips::embedded(-20.0)).unwrap();
+                assert!(swap());
                 held
             })
             .collect();
-        assert!(library.swap(Clips::embedded(-20.0)).is_err());
+        assert!(!swap());
         drop(held);
-        assert!(library.swap(Clips::embedded(-20.0)).is_ok());
+        assert!(swap());
     }
 }
