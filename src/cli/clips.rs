@@ -85,7 +85,7 @@ enum Command {
     Import {
         /// The recording
         file: PathBuf,
-        /// The clip's name; one of the same name is replaced
+        /// The clip's name; one of the same name and language is replaced
         #[arg(long)]
         id: String,
         /// The language that is spoken
@@ -107,6 +107,9 @@ enum Command {
     Remove {
         /// Its name
         id: String,
+        /// Its language, where there are clips of that name in several
+        #[arg(long)]
+        lang: Option<Language>,
         #[command(flatten)]
         own: Own,
     },
@@ -202,8 +205,8 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             let made = format!("imported from {name}");
             put(&own, &About { id, language: lang, kind, text, voice, made }, &prepared)
         }
-        Some(Command::Remove { id, own }) => {
-            own.open()?.1.remove(&id)?;
+        Some(Command::Remove { id, lang, own }) => {
+            own.open()?.1.remove(&id, lang)?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -435,7 +438,7 @@ impl From<OwnError> for Failure {
     fn from(error: OwnError) -> Self {
         let exit = match &error {
             OwnError::Write { .. } | OwnError::Full { .. } => Exit::CannotCreate,
-            OwnError::Name { .. } => Exit::Usage,
+            OwnError::Name { .. } | OwnError::Ambiguous { .. } => Exit::Usage,
             OwnError::Clips(error) => exit_of(error),
             OwnError::Unknown { .. } => Exit::NoInput,
         };

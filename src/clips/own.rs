@@ -51,6 +51,14 @@ pub enum OwnError {
         /// What was asked for.
         id: String,
     },
+    /// There are several of that name.
+    #[error("there is a clip {id} in several languages; say which one with --lang: {languages}")]
+    Ambiguous {
+        /// What was asked for.
+        id: String,
+        /// Their codes.
+        languages: String,
+    },
 }
 
 /// What is to be known of a clip.
@@ -100,7 +108,7 @@ impl OwnClips {
         if Manifest::path(&self.folder).exists() { Manifest::read(&self.folder) } else { Ok(Manifest::default()) }
     }
 
-    /// Puts a clip into the set, in place of one of the same name. Of the kinds of which a call plays one, it is the one from now on. Blocks.
+    /// Puts a clip into the set, in place of one of the same name and language. Of the kinds of which a call plays one, it is the one from now on. Blocks.
     ///
     /// # Errors
     /// When it cannot be written; the set is as it was then.
@@ -113,6 +121,10 @@ impl OwnClips {
         fs::create_dir_all(&self.folder).map_err(|source| self.failed(&self.folder, source))?;
         let _writing = self.lock()?;
         let mut manifest = self.manifest()?;
+        let same = manifest.clip.iter().position(|known| known.name == *id && known.language == about.language);
+        if same.is_none() && manifest.clip.len() >= MOST {
+            return Err(OwnError::Full { path: self.folder.clone() });
+        }
         let digest = Sha256::digest(&sound.wav);
         let name: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         let file = PathBuf::from(format!("{id}-{name}.wav"));
@@ -133,35 +145,39 @@ impl OwnClips {
             pauses: None,
             duration_ms: Some(sound.duration.as_millis() as u64),
         };
-        let same = manifest.clip.iter().position(|known| known.name == *id);
-        let replaced = same.map(|place| manifest.clip.remove(place).file).filter(|before| *before != file);
-        if manifest.clip.len() >= MOST {
-            return Err(OwnError::Full { path: self.folder.clone() });
-        }
+        let replaced = same.map(|place| manifest.clip.remove(place).file);
         let chosen = matches!(about.kind, ClipKind::Placeholder | ClipKind::Still);
         manifest.clip.insert(if chosen { same.unwrap_or(manifest.clip.len()) } else { 0 }, entry);
         self.describe(&manifest)?;
         if let Some(before) = replaced {
-            self.forget(&before);
+            self.forget(&manifest, &before);
         }
         Ok(path)
     }
 
-    /// Takes a clip out of the set. Blocks.
+    /// Takes a clip out of the set; its language has to be told only where there are several of that name. Blocks.
     ///
     /// # Errors
-    /// When there is none of that name, or the manifest cannot be written.
-    pub fn remove(&self, id: &str) -> Result<(), OwnError> {
+    /// When there is none or not only one of that name, or the manifest cannot be written.
+    pub fn remove(&self, id: &str, language: Option<Language>) -> Result<(), OwnError> {
         let unknown = || OwnError::Unknown { id: id.to_owned() };
         if !self.folder.is_dir() {
             return Err(unknown());
         }
         let _writing = self.lock()?;
         let mut manifest = self.manifest()?;
-        let place = manifest.clip.iter().position(|known| known.name == id).ok_or_else(unknown)?;
+        let asked = |known: &Entry| known.name == id && language.is_none_or(|language| language == known.language);
+        let place = manifest.clip.iter().position(asked).ok_or_else(unknown)?;
+        let first = manifest.clip[place].language;
+        if manifest.clip.iter().any(|known| asked(known) && known.language != first) {
+            let there =
+                |language: &Language| manifest.clip.iter().any(|known| asked(known) && known.language == *language);
+            let codes: Vec<_> = Language::ALL.into_iter().filter(there).map(Language::code).collect();
+            return Err(OwnError::Ambiguous { id: id.to_owned(), languages: codes.join(", ") });
+        }
         let removed = manifest.clip.remove(place);
         self.describe(&manifest)?;
-        self.forget(&removed.file);
+        self.forget(&manifest, &removed.file);
         Ok(())
     }
 
@@ -170,10 +186,11 @@ impl OwnClips {
         self.write(&Manifest::path(&self.folder), format!("{HEAD}{text}").as_bytes())
     }
 
-    /// Removes the files of a sound that the manifest does not name any more; what lies elsewhere is not ours.
-    fn forget(&self, file: &Path) {
-        if file.components().count() == 1 {
-            let path = self.folder.join(file);
+    /// Removes the files of a sound unless the manifest still names it; what lies elsewhere is not ours.
+    fn forget(&self, manifest: &Manifest, file: &Path) {
+        let path = self.folder.join(file);
+        let named = manifest.clip.iter().any(|known| self.folder.join(&known.file) == path);
+        if file.components().count() == 1 && !named {
             for path in [path.with_extension("cuts.toml"), path] {
                 let _ = fs::remove_file(path);
             }
@@ -242,9 +259,47 @@ mod tests {
         let greeting = || Clips::load(own.folder(), -20.0).unwrap().greeting(Language::En).unwrap().clone();
         assert_eq!(greeting().name, "hello");
         assert!(tone::share_of(900.0, &greeting().frames.concat()[1600..4800]) > 0.9);
-        own.remove("hello").unwrap();
+        own.remove("hello", None).unwrap();
         assert_eq!((greeting().name.as_str(), files(&own)), ("old", 3));
-        assert!(matches!(own.remove("hello"), Err(OwnError::Unknown { .. })));
+        assert!(matches!(own.remove("hello", None), Err(OwnError::Unknown { .. })));
+    }
+
+    #[test]
+    fn one_name_in_two_languages_is_two_clips_and_a_sound_that_both_share_stays_until_none_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = OwnClips::new(folder.path().to_owned());
+        let english = about("hello", ClipKind::Greeting);
+        let hebrew = About { language: Language::He, ..english.clone() };
+        own.put(&english, &prepared(500.0)).unwrap();
+        own.put(&hebrew, &prepared(500.0)).unwrap();
+        assert_eq!((own.manifest().unwrap().clip.len(), files(&own)), (2, 3));
+        let error = own.remove("hello", None).unwrap_err();
+        assert!(error.to_string().ends_with("--lang: en, he"), "{error}");
+        own.put(&english, &prepared(700.0)).unwrap();
+        assert_eq!(files(&own), 5, "the Hebrew clip has its sound");
+        own.put(&english, &prepared(500.0)).unwrap();
+        assert!(matches!(own.remove("hello", Some(Language::Ru)), Err(OwnError::Unknown { .. })));
+        own.remove("hello", Some(Language::En)).unwrap();
+        let clips = Clips::load(own.folder(), -20.0).unwrap();
+        assert!(clips.greeting(Language::En).is_none() && clips.greeting(Language::He).is_some());
+        own.remove("hello", None).unwrap();
+        assert_eq!(files(&own), 1);
+    }
+
+    #[test]
+    fn a_set_that_is_full_takes_a_clip_in_place_of_another_and_nothing_of_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = OwnClips::new(folder.path().to_owned());
+        own.put(&about("a", ClipKind::Still), &prepared(500.0)).unwrap();
+        let mut manifest = own.manifest().unwrap();
+        let entry = |n| Entry { name: format!("clip-{n}"), ..manifest.clip[0].clone() };
+        let more: Vec<_> = (1..MOST).map(entry).collect();
+        manifest.clip.extend(more);
+        own.describe(&manifest).unwrap();
+        assert!(matches!(own.put(&about("new", ClipKind::Still), &prepared(700.0)), Err(OwnError::Full { .. })));
+        assert_eq!(files(&own), 3);
+        own.put(&about("a", ClipKind::Still), &prepared(700.0)).unwrap();
+        assert_eq!((own.manifest().unwrap().clip.len(), files(&own)), (MOST, 5));
     }
 
     #[test]
