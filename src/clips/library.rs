@@ -24,7 +24,8 @@ pub struct Library {
     current: RwLock<Held>,
     /// Held by whoever loads, so that nobody puts an older state in place of a newer one.
     renewing: Mutex<()>,
-    retired: Mutex<Vec<Arc<Clips>>>,
+    /// Shared with the libraries before and after this one: whichever is left frees them.
+    retired: Arc<Mutex<Vec<Arc<Clips>>>>,
 }
 
 /// A set, and how its folders were before it was read.
@@ -37,24 +38,25 @@ struct Held {
 impl Library {
     /// Begins with these, which come from no folder.
     pub fn new(clips: Clips) -> Self {
-        Self::holding(clips, Stamp::new())
+        Self::holding(clips, Stamp::new(), Arc::default())
     }
 
-    fn holding(clips: Clips, stamp: Stamp) -> Self {
+    fn holding(clips: Clips, stamp: Stamp, retired: Arc<Mutex<Vec<Arc<Clips>>>>) -> Self {
         let current = RwLock::new(Held { clips: Arc::new(clips), stamp });
-        Self { current, renewing: Mutex::default(), retired: Mutex::default() }
+        Self { current, renewing: Mutex::default(), retired }
     }
 
-    /// Begins with what `config` asks for. Blocks.
+    /// What comes after this one: it begins with what `config` asks for, and frees what is still played from this one when this one is gone.
+    /// Blocks.
     ///
     /// # Errors
     /// When a file cannot be read or used, or a clip is missing that a call needs.
-    pub fn open(config: &Config) -> Result<Self, ClipError> {
+    pub fn successor(&self, config: &Config) -> Result<Self, ClipError> {
         let (stamp, loaded) = load(config);
-        Ok(Self::holding(loaded?, stamp))
+        Ok(Self::holding(loaded?, stamp, self.retired.clone()))
     }
 
-    /// The same for a box that has none yet: clips of one's own that cannot be used are told of, and it begins without them. Blocks.
+    /// Begins with what `config` asks for; clips of one's own that cannot be used are told of, and it begins without them. Blocks.
     ///
     /// # Errors
     /// When it cannot begin without them either.
@@ -69,7 +71,7 @@ impl Library {
             error!(%error, "the clips of [clips] cannot be used: calls are answered without them");
             Ok(clips)
         })?;
-        Ok(Self::holding(clips, stamp))
+        Ok(Self::holding(clips, stamp, Arc::default()))
     }
 
     /// The clips of a call that begins now, for as long as it lasts.
@@ -149,6 +151,14 @@ impl Library {
                 }
             }
         }
+    }
+}
+
+impl Drop for Library {
+    /// A call that is over may still be played from on the media thread, which must not be the last to hold its clips.
+    fn drop(&mut self) {
+        let clips = self.current.get_mut().unwrap_or_else(PoisonError::into_inner).clips.clone();
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(clips);
     }
 }
 
@@ -256,7 +266,7 @@ mod tests {
         let own = OwnClips::of(&config.clips).unwrap();
         put(&own, "first");
         let sound = own.folder().join(&own.manifest().unwrap().clip[0].file);
-        let library = Arc::new(Library::open(&config).unwrap());
+        let library = Arc::new(Library::open_at_start(&config).unwrap());
         std::fs::write(&sound, "no sound").unwrap();
         let broken = Arc::new(Library::open_at_start(&config).unwrap());
         std::fs::remove_file(&sound).unwrap();
@@ -284,11 +294,30 @@ mod tests {
                 Some(text) => std::fs::write(&sound, text).unwrap(),
                 None => std::fs::remove_file(&sound).unwrap(),
             }
-            assert!(Library::open(&config).is_err());
+            assert!(Library::new(Clips::embedded(-20.0)).successor(&config).is_err());
             assert_eq!(greeting(&Library::open_at_start(&config).unwrap().current()), "en-greeting");
         }
         config.placeholder.clips = Some(folder.path().join("nothing"));
         assert!(Library::open_at_start(&config).is_err());
+    }
+
+    #[test]
+    fn what_is_played_from_a_library_that_is_gone_is_freed_by_the_one_that_came_after() {
+        let library = Library::new(Clips::embedded(-20.0));
+        let retired = library.current().greeting(Language::En).unwrap().playable(0);
+        assert!(library.swap(Clips::embedded(-20.0), Stamp::new()));
+        let current = library.current().greeting(Language::En).unwrap().playable(0);
+        let next = library.successor(&Config::default()).unwrap();
+        drop(library);
+        let kept = || {
+            next.reap();
+            next.retired.lock().unwrap().len()
+        };
+        assert_eq!(kept(), 2);
+        drop(retired);
+        assert_eq!(kept(), 1);
+        drop(current);
+        assert_eq!(kept(), 0);
     }
 
     #[test]

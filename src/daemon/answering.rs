@@ -45,7 +45,7 @@ impl Answering {
     ) -> Result<Self, StartError> {
         let language = config.conversation.language;
         let library = match running {
-            Some(_) => Library::open(config)?,
+            Some(running) => running.successor(config)?,
             None => Library::open_at_start(config)?,
         };
         let clips = library.current();
