@@ -82,15 +82,19 @@ impl Library {
     /// The clips of calls that begin from now on, with the state of their folders before they were read; `false` while too many older sets
     /// are still played from.
     fn swap(&self, clips: Clips, stamp: Stamp) -> bool {
-        self.reap();
-        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        if retired.len() >= RETIRED {
+        if !self.has_room() {
             return false;
         }
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let held = Held { clips: Arc::new(clips), stamp };
         retired.push(std::mem::replace(&mut *current, held).clips);
         true
+    }
+
+    fn has_room(&self) -> bool {
+        self.reap();
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).len() < RETIRED
     }
 
     /// Takes up what the folders of `config` hold, unless that is what is held already. Blocks.
@@ -99,6 +103,9 @@ impl Library {
         let there = stamp(config);
         if self.holds(&there) {
             return Ok(Renewed::Same);
+        }
+        if !self.has_room() {
+            return Ok(Renewed::Full);
         }
         let clips = Clips::configured(config)?;
         Ok(if self.swap(clips, there) { Renewed::Changed } else { Renewed::Full })
@@ -125,6 +132,7 @@ impl Library {
     pub async fn watch(self: Arc<Self>, config: Config) {
         let config = Arc::new(config);
         let mut refused = None;
+        let mut waiting = None;
         loop {
             tokio::time::sleep(LOOK).await;
             self.reap();
@@ -134,11 +142,12 @@ impl Library {
             }
             let (library, loading) = (self.clone(), config.clone());
             match tokio::task::spawn_blocking(move || library.renew(&loading)).await {
-                Ok(Ok(Renewed::Same)) => {}
                 Ok(Ok(Renewed::Changed)) => info!("the clips have changed: calls that begin now have the new ones"),
-                Ok(Ok(Renewed::Full)) => {
+                Ok(Ok(Renewed::Full)) if waiting.as_ref() != Some(&there) => {
                     warn!("the clips have changed too often: the new ones wait until older ones are over");
+                    waiting = Some(there);
                 }
+                Ok(Ok(Renewed::Same | Renewed::Full)) => {}
                 // Somebody writes: the manifest that was read names a sound that is gone.
                 Ok(Err(error)) if is_gone(&error) && stamp(&config) != there => {}
                 Ok(Err(error)) => {
@@ -332,7 +341,14 @@ mod tests {
             })
             .collect();
         assert!(!swap());
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.clips.folder = Some(folder.path().to_owned());
+        put(&OwnClips::of(&config.clips).unwrap(), "mine");
+        std::fs::write(Manifest::path(&config.clips.set_folder().unwrap()), "nonsense").unwrap();
+        assert!(matches!(library.renew(&config), Ok(Renewed::Full)), "without room nothing is read");
         drop(held);
+        assert!(library.renew(&config).is_err());
         assert!(swap());
     }
 }
