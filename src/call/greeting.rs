@@ -201,6 +201,8 @@ struct Attending {
     machine: Machine,
     keypad: Keypad,
     recorder: Option<Recorder>,
+    /// The caller speaks at the moment: a recording may begin in the middle of an utterance.
+    speaking: bool,
     prepared: Option<Arc<Prepared>>,
     /// Which prompt is said; what comes for another one is too late.
     saying: u64,
@@ -221,6 +223,7 @@ impl Attending {
             ports,
             keypad: Keypad::default(),
             recorder: None,
+            speaking: false,
             prepared: None,
             saying: 0,
             sounds: Vec::new(),
@@ -255,16 +258,23 @@ impl Attending {
                 Occurrence::MediaTimeout => timed_out = true,
                 Occurrence::Dtmf(dtmf) => self.key(dtmf.digit, Way::Media),
                 Occurrence::Played(Played::ClipEnded { whole: true, .. }) => self.machine.said(event.at),
-                Occurrence::Heard(heard) => {
-                    if let (Some(recorder), Some(speaks)) = (&mut self.recorder, speaks(&heard)) {
-                        recorder.voice(event.at, speaks);
-                    }
-                }
+                Occurrence::Heard(heard) => self.heard(event.at, &heard),
                 Occurrence::Played(_) | Occurrence::Stopped => {}
             }
         }
         self.take_recording();
         timed_out
+    }
+
+    fn heard(&mut self, at: Instant, heard: &Heard) {
+        let Some(speaks) = speaks(heard) else { return };
+        self.speaking = speaks;
+        match &mut self.recorder {
+            Some(recorder) => recorder.voice(at, speaks),
+            // Words over a prompt decide nothing: what the mixer holds for them goes on at once.
+            None if speaks => drop(self.ports.command(Command::Resume)),
+            None => {}
+        }
     }
 
     fn key(&mut self, digit: char, way: Way) {
@@ -330,7 +340,11 @@ impl Attending {
                     let limits = Limits { longest: self.desk.longest, silence_end: SILENCE_END };
                     // What was heard before is not the greeting's.
                     while self.ports.heard().is_some() {}
-                    self.recorder = Some(Recorder::new(Instant::now(), limits, Vec::new()));
+                    let mut recorder = Recorder::new(Instant::now(), limits, Vec::new());
+                    if self.speaking {
+                        recorder.voice(Instant::now(), true);
+                    }
+                    self.recorder = Some(recorder);
                 }
                 by_phone::Command::PlayBack => {
                     let sound = self.prepared.as_ref().and_then(|prepared| wav::read(&prepared.wav).ok());
