@@ -106,6 +106,21 @@ async fn a_prompt_goes_on_while_the_caller_speaks_over_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_begins_before_the_tone_and_goes_on_after_it_is_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = appliance(folder.path()).await;
+    let words = Turn::Say("Hello this is the bakery on the corner and we are glad that you call us today".into());
+    let turns = [keys("473920#"), words, keys("#")].map(|turn| Utterance::prepare(&turn, "en-us").unwrap());
+    let mut options = desk_options(&house, turns.into());
+    options.script.barge_in = Some((1, Duration::from_millis(200)));
+    house.call(options).await.unwrap();
+    let heard = greeted(&house).await;
+    assert!(heard.contains(&Other) && !heard.contains(&Greeting), "{heard:?}");
+    house.is_empty().await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_wrong_pins_end_the_call_and_the_next_one_finds_it_busy() {
     let folder = tempfile::tempdir().unwrap();
     let house = appliance(folder.path()).await;

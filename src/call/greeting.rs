@@ -429,7 +429,7 @@ impl Attending {
 fn speaks(heard: &Heard) -> Option<bool> {
     match heard {
         Heard::Started { .. } | Heard::Resumed { .. } => Some(true),
-        Heard::HardEnd { .. } => Some(false),
+        Heard::HardEnd { .. } | Heard::TooLong { .. } => Some(false),
         _ => None,
     }
 }
