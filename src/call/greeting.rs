@@ -123,7 +123,7 @@ pub(super) async fn take(
 /// What tasks of the call tell it.
 enum Told {
     /// The sound of a prompt, and which it is.
-    Spoken(u64, Vec<i16>),
+    Spoken(u16, Vec<i16>),
     Prepared(Option<Prepared>),
     Kept(bool),
 }
@@ -193,6 +193,30 @@ async fn attend(parts: &Arc<Parts>, desk: &Arc<GreetingDesk>, up: Up, draft: &mu
     debug!(?reason, seconds = since.elapsed().as_secs_f32(), "the call to record the greeting ended");
 }
 
+/// Which prompt is said: what comes for another one is too late.
+#[derive(Debug, Default)]
+struct Saying {
+    /// It is the index of the clip, too: the media thread tells the beginning of a clip with its index, and the end without.
+    which: u16,
+    begun: Option<u16>,
+}
+
+impl Saying {
+    fn next(&mut self) {
+        self.which = self.which.wrapping_add(1);
+    }
+
+    /// Whether this is the end of the prompt, and not of one before it.
+    fn is_ended_by(&mut self, played: &Played) -> bool {
+        match played {
+            Played::ClipStarted { index, .. } => self.begun = Some(*index),
+            Played::ClipEnded { whole, .. } => return self.begun.take() == Some(self.which) && *whole,
+            _ => {}
+        }
+        false
+    }
+}
+
 /// The driver of one call.
 struct Attending {
     parts: Arc<Parts>,
@@ -204,8 +228,7 @@ struct Attending {
     /// The caller speaks at the moment: a recording may begin in the middle of an utterance.
     speaking: bool,
     prepared: Option<Arc<Prepared>>,
-    /// Which prompt is said; what comes for another one is too late.
-    saying: u64,
+    saying: Saying,
     /// What plays, or played last: it outlives the media thread's part of the call.
     sounds: Vec<PlayableClip>,
     tell: mpsc::Sender<Told>,
@@ -225,7 +248,7 @@ impl Attending {
             recorder: None,
             speaking: false,
             prepared: None,
-            saying: 0,
+            saying: Saying::default(),
             sounds: Vec::new(),
             tell,
             told,
@@ -257,9 +280,13 @@ impl Attending {
             match event.what {
                 Occurrence::MediaTimeout => timed_out = true,
                 Occurrence::Dtmf(dtmf) => self.key(dtmf.digit, Way::Media),
-                Occurrence::Played(Played::ClipEnded { whole: true, .. }) => self.machine.said(event.at),
+                Occurrence::Played(played) => {
+                    if self.saying.is_ended_by(&played) {
+                        self.machine.said(event.at);
+                    }
+                }
                 Occurrence::Heard(heard) => self.heard(event.at, &heard),
-                Occurrence::Played(_) | Occurrence::Stopped => {}
+                Occurrence::Stopped => {}
             }
         }
         self.take_recording();
@@ -312,7 +339,7 @@ impl Attending {
 
     fn hears_of(&mut self, told: Told) {
         match told {
-            Told::Spoken(which, samples) if which == self.saying => self.play(&samples),
+            Told::Spoken(which, samples) if which == self.saying.which => self.play(&samples),
             Told::Spoken(..) => {}
             Told::Prepared(prepared) => {
                 self.prepared = prepared.map(Arc::new);
@@ -359,13 +386,13 @@ impl Attending {
     }
 
     fn hush(&mut self) {
-        self.saying += 1;
+        self.saying.next();
         self.ports.command(Command::Flush);
     }
 
     fn say(&mut self, phrase: Phrase) {
         self.hush();
-        let (which, language) = (self.saying, self.desk.language);
+        let (which, language) = (self.saying.which, self.desk.language);
         let (voice, tell) = (self.parts.voice.clone(), self.tell.clone());
         let speaking = async move {
             let said = spoken(&*voice, text(phrase, language), language).await;
@@ -392,7 +419,8 @@ impl Attending {
         if frames.is_empty() {
             frames.push(SILENCE);
         }
-        let clip = PlayableClip { kind: ClipKind::Prompt, index: 0, frames: frames.into(), cuts: [].into() };
+        let clip =
+            PlayableClip { kind: ClipKind::Prompt, index: self.saying.which, frames: frames.into(), cuts: [].into() };
         // The media thread has let go of those before by the second one after them.
         if self.sounds.len() > 2 {
             self.sounds.retain(|sound| Arc::strong_count(&sound.frames) > 1);
@@ -468,5 +496,31 @@ const fn text(phrase: Phrase, language: Language) -> &'static str {
         (Phrase::Goodbye, En) => "Goodbye.",
         (Phrase::Goodbye, He) => "להתראות.",
         (Phrase::Goodbye, Ru) => "До свидания.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_an_earlier_prompt_is_not_the_end_of_the_next() {
+        let mut saying = Saying::default();
+        let started = |index| Played::ClipStarted { kind: ClipKind::Prompt, index, at: Instant::now() };
+        let ended = |whole| Played::ClipEnded { kind: ClipKind::Prompt, whole };
+        saying.next();
+        assert!(!saying.is_ended_by(&started(1)));
+        assert!(saying.is_ended_by(&ended(true)));
+        saying.next();
+        assert!(!saying.is_ended_by(&started(2)));
+        // It ends on the media thread while the third one is made.
+        saying.next();
+        assert!(!saying.is_ended_by(&ended(true)));
+        assert!(!saying.is_ended_by(&started(3)));
+        assert!(!saying.is_ended_by(&ended(false)), "it was silenced");
+        saying.next();
+        assert!(!saying.is_ended_by(&ended(true)), "its beginning was not told");
+        assert!(!saying.is_ended_by(&started(4)));
+        assert!(saying.is_ended_by(&ended(true)));
     }
 }
