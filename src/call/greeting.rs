@@ -50,6 +50,12 @@ pub struct GreetingDesk {
     own: OwnClips,
     longest: Duration,
     language: Language,
+    door: Arc<Door>,
+}
+
+/// Who is let in: it outlives what the configuration says of the desk.
+#[derive(Default)]
+struct Door {
     brake: Mutex<Brake>,
     /// Somebody is at it.
     busy: AtomicBool,
@@ -73,9 +79,16 @@ impl GreetingDesk {
             own,
             longest: by_phone.longest,
             language: config.conversation.language,
-            brake: Mutex::default(),
-            busy: AtomicBool::new(false),
+            door: Arc::default(),
         }))
+    }
+
+    /// The desk in place of the one before: who guessed PINs goes on waiting, and who is at it keeps others out.
+    pub fn in_place_of(self, before: Option<&Self>) -> Self {
+        match before {
+            Some(before) => Self { door: before.door.clone(), ..self },
+            None => self,
+        }
     }
 
     /// Whether a call to this number is for it.
@@ -84,7 +97,13 @@ impl GreetingDesk {
     }
 
     fn brake(&self) -> std::sync::MutexGuard<'_, Brake> {
-        self.brake.lock().unwrap_or_else(PoisonError::into_inner)
+        self.door.brake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A seat at the desk, when it is free.
+    fn seat(&self) -> Option<Seat<'_>> {
+        let free = self.door.busy.compare_exchange(false, true, SeqCst, SeqCst).is_ok();
+        free.then(|| Seat(&self.door.busy))
     }
 }
 
@@ -107,8 +126,7 @@ pub(super) async fn take(
 ) {
     draft.record().kind = Kind::Greeting;
     let open = desk.brake().is_open(Instant::now());
-    let free = desk.busy.compare_exchange(false, true, SeqCst, SeqCst).is_ok();
-    let seat = free.then(|| Seat(&desk.busy));
+    let seat = desk.seat();
     if !open || seat.is_none() {
         warn!(too_many_wrong_pins = !open, "the greeting cannot be recorded at the moment");
         incoming.reject(Rejection::Busy);
@@ -502,6 +520,30 @@ const fn text(phrase: Phrase, language: Language) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_desk_in_place_of_another_lets_nobody_in_whom_that_one_kept_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let pin = folder.path().join("pin");
+        let mut config = Config::default();
+        config.clips.folder = Some(folder.path().join("clips"));
+        config.greeting_by_phone.number = Some("45".into());
+        config.greeting_by_phone.pin_file = Some(pin.clone());
+        let desk = || GreetingDesk::of(&config).unwrap().unwrap();
+        std::fs::write(&pin, "473920").unwrap();
+        let before = desk();
+        let seat = before.seat().unwrap();
+        let now = Instant::now();
+        let waits = [(); 3].map(|()| before.brake().tried(now, false));
+        assert!(waits[2].is_some(), "{waits:?}");
+        std::fs::write(&pin, "860042").unwrap();
+        let after = desk().in_place_of(Some(&before));
+        assert_eq!(after.pin.reveal(), "860042");
+        assert!(!after.brake().is_open(now) && after.seat().is_none());
+        drop(seat);
+        assert!(after.seat().is_some());
+        assert!(desk().in_place_of(None).brake().is_open(now));
+    }
 
     #[test]
     fn the_end_of_an_earlier_prompt_is_not_the_end_of_the_next() {

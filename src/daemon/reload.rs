@@ -61,7 +61,8 @@ pub(super) async fn read(
     let mut config = config::load(file)?;
     let waiting = kept(&mut config, &running.config);
     let answering = Answering::build(&config, store, Some(&running.clips)).await?;
-    let greeting_desk = GreetingDesk::of(&config).map_err(StartError::from)?.map(Arc::new);
+    let desk = GreetingDesk::of(&config).map_err(StartError::from)?;
+    let greeting_desk = desk.map(|desk| Arc::new(desk.in_place_of(running.greeting_desk.as_deref())));
     let parts = Parts {
         config,
         clips: answering.clips,
