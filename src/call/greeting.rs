@@ -374,7 +374,11 @@ impl Attending {
                 by_phone::Command::Say(phrase) => self.say(phrase),
                 by_phone::Command::Hush => self.hush(),
                 by_phone::Command::Tried { right } => {
-                    if let Some(wait) = self.desk.brake().tried(Instant::now(), right) {
+                    let wait = self.desk.brake().tried(Instant::now(), right);
+                    if !right {
+                        self.machine.refused(wait.is_some());
+                    }
+                    if let Some(wait) = wait {
                         warn!(
                             wait_s = wait.as_secs(),
                             "wrong PINs for [greeting_by_phone]: nobody is let in meanwhile"

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::privacy::Secret;
 
-/// Wrong PINs of one call.
+/// Wrong PINs in a row, in one call or several, after which the caller has to wait.
 const WRONG: u32 = 3;
 /// Recordings of one call.
 const TAKES: u32 = 10;
@@ -52,7 +52,7 @@ pub enum Phrase {
 pub enum Why {
     /// A greeting was accepted.
     Done,
-    /// Three wrong PINs.
+    /// A wrong PIN, from the third in a row on.
     WrongPin,
     /// Nobody presses anything, or says anything.
     Idle,
@@ -67,7 +67,7 @@ pub enum Command {
     Say(Phrase),
     /// Silence what is being said.
     Hush,
-    /// A PIN was right, or not: for the [`Brake`].
+    /// A PIN was right, or not: for the [`Brake`]; [`Machine::refused`] when it was not.
     Tried {
         /// Whether it was right.
         right: bool,
@@ -99,7 +99,6 @@ enum State {
 pub struct Machine {
     pin: Secret,
     entered: String,
-    wrong: u32,
     takes: u32,
     state: State,
     began: Instant,
@@ -115,7 +114,6 @@ impl Machine {
         Self {
             pin,
             entered: String::new(),
-            wrong: 0,
             takes: 0,
             state: State::Pin,
             began: now,
@@ -154,6 +152,18 @@ impl Machine {
             (State::Instructing, '#') => self.record(),
             // Recording ends by `#`, which the recorder takes itself.
             _ => {}
+        }
+    }
+
+    /// A wrong PIN was tried; `closed`: the [`Brake`] lets nobody in for a while, and so nobody goes on guessing in this call.
+    pub fn refused(&mut self, closed: bool) {
+        if self.state != State::Pin {
+            return;
+        }
+        if closed {
+            self.leave(Phrase::TooManyWrong, Why::WrongPin);
+        } else {
+            self.act(Command::Say(Phrase::WrongPin));
         }
     }
 
@@ -229,16 +239,9 @@ impl Machine {
     fn pin_entered(&mut self) {
         let entered = std::mem::take(&mut self.entered);
         let right = same(entered.as_bytes(), self.pin.reveal().as_bytes());
-        self.commands.push_back(Command::Tried { right });
+        self.act(Command::Tried { right });
         if right {
             self.instruct();
-            return;
-        }
-        self.wrong += 1;
-        if self.wrong >= WRONG {
-            self.leave(Phrase::TooManyWrong, Why::WrongPin);
-        } else {
-            self.act(Command::Say(Phrase::WrongPin));
         }
     }
 
@@ -272,7 +275,7 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// Keeps whoever guesses PINs waiting: after three wrong ones in a row, however many calls they came in, nobody is let in for a minute, and
-/// for twice as long after each further one, an hour at most. The right PIN forgets it all.
+/// for twice as long after each further one, an hour at most: one guess a wait. The right PIN forgets it all.
 #[derive(Debug, Default)]
 pub struct Brake {
     wrong: u32,
@@ -306,16 +309,27 @@ mod tests {
     struct Call {
         machine: Machine,
         now: Instant,
+        brake: Brake,
     }
 
     impl Call {
         fn new() -> Self {
             let now = Instant::now();
-            Self { machine: Machine::new(now, Secret::new("473920")), now }
+            Self { machine: Machine::new(now, Secret::new("473920")), now, brake: Brake::default() }
         }
 
         fn does(&mut self) -> Vec<Command> {
-            std::iter::from_fn(|| self.machine.poll()).collect()
+            let mut done = Vec::new();
+            while let Some(command) = self.machine.poll() {
+                if let Tried { right } = command {
+                    let wait = self.brake.tried(self.now, right);
+                    if !right {
+                        self.machine.refused(wait.is_some());
+                    }
+                }
+                done.push(command);
+            }
+            done
         }
 
         fn keys(&mut self, keys: &str) -> Vec<Command> {
@@ -383,6 +397,28 @@ mod tests {
         assert_eq!(call.keys("4739201#"), [Hush, Tried { right: false }, Say(Phrase::TooManyWrong)]);
         assert_eq!(call.keys("473920#"), [], "too late");
         assert_eq!(call.said(), [HangUp(Why::WrongPin)]);
+    }
+
+    #[test]
+    fn a_call_ends_with_the_wrong_pin_that_closes_the_brake_whichever_call_the_others_were_tried_in() {
+        let mut first = Call::new();
+        first.does();
+        first.keys("111111#");
+        first.keys("222222#");
+        let mut call = Call { brake: first.brake, ..Call::new() };
+        call.does();
+        assert_eq!(call.keys("333333#"), [Hush, Tried { right: false }, Say(Phrase::TooManyWrong)]);
+        assert_eq!(call.keys("473920#"), [], "nobody goes on guessing");
+        assert_eq!(call.said(), [HangUp(Why::WrongPin)]);
+        let now = call.now + FIRST_WAIT;
+        assert!(call.brake.is_open(now));
+        let mut call = Call { brake: call.brake, now, ..Call::new() };
+        call.does();
+        assert_eq!(call.keys("444444#"), [Hush, Tried { right: false }, Say(Phrase::TooManyWrong)], "one guess a wait");
+        let now = now + 2 * FIRST_WAIT;
+        let mut call = Call { brake: call.brake, now, ..Call::new() };
+        call.does();
+        assert_eq!(call.keys("473920#"), [Hush, Tried { right: true }, Say(Phrase::Speak)]);
     }
 
     #[test]
