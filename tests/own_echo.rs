@@ -3,24 +3,16 @@
 use std::time::Duration;
 
 #[path = "support/returning.rs"]
-#[allow(dead_code)]
 mod returning;
 
-use returning::{CutIn, FarEnd, LINES, Sounds, Way, call};
+use returning::{CutIn, FarEnd, LINES, Sounds, call};
 
 /// The way back that is worst, and how long it may take.
 const LOUDEST_DB: f32 = 12.0;
 const DELAYS_MS: [u64; 5] = [20, 60, 120, 200, 350];
 
 fn far(delay_ms: u64, loss_db: f32, cut_in: CutIn) -> FarEnd {
-    FarEnd {
-        way: Way::Hybrid,
-        delay: Duration::from_millis(delay_ms),
-        loss_db: Some(loss_db),
-        greeted: true,
-        cut_in,
-        shift: 31,
-    }
+    FarEnd { delay: Duration::from_millis(delay_ms), loss_db: Some(loss_db), greeted: true, cut_in, shift: 31 }
 }
 
 fn within(after: Option<Duration>, ms: u64) -> bool {
@@ -57,21 +49,4 @@ fn a_soft_caller_who_goes_on_over_the_first_placeholder_is_heard_at_once_on_a_li
     let far = FarEnd { loss_db: None, greeted: false, ..far(20, LOUDEST_DB, CutIn::Placeholder) };
     let outcome = call(&sounds, far);
     assert!(within(outcome.taken_after, 150), "{outcome:?}");
-}
-
-#[test]
-fn a_handset_that_rings_does_not_make_an_answer_break_off_nor_hides_the_caller() {
-    let sounds = Sounds::speak(&LINES[0], -20.0);
-    for (delay_ms, cut_in) in [(20, CutIn::Never), (120, CutIn::Never), (120, CutIn::Answer)] {
-        let outcome = call(&sounds, FarEnd { way: Way::Handset, ..far(delay_ms, LOUDEST_DB, cut_in) });
-        let cut_in_on = cut_in == CutIn::Never || within(outcome.silent_after, 150) && within(outcome.taken_after, 250);
-        assert!(outcome.false_starts == 0 && !outcome.question_missed && cut_in_on, "{delay_ms} ms: {outcome:?}");
-    }
-}
-
-#[test]
-fn a_soft_caller_who_cuts_in_before_the_line_is_known_is_heard() {
-    let sounds = Sounds::speak(&LINES[0], -29.0);
-    let outcome = call(&sounds, FarEnd { loss_db: None, ..far(20, LOUDEST_DB, CutIn::EarlyInGreeting) });
-    assert!(within(outcome.taken_after, 600), "{outcome:?}");
 }

@@ -7,14 +7,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::canceller::Echo;
 use super::hangover::{Hangover, Silence};
 use super::heard::Heard;
 use super::hint::Hint;
 use super::levels::{Levels, db};
 use super::limits::Limits;
 use super::recent::{HOP_SAMPLES, Recent};
-use super::returned::{HopEcho, Moment, Returned};
+use super::returned::{Moment, Returned};
 use super::vad::CHUNK_SAMPLES;
 use crate::pcm::telephone::{FRAME_SAMPLES, Frame, duration, samples_in};
 
@@ -117,7 +116,6 @@ pub struct TurnDetector {
     hinted_sample: u64,
     recent: Recent,
     returned: Returned,
-    echo: Echo,
     levels: Levels,
     state: State,
     onset: Option<Onset>,
@@ -148,7 +146,6 @@ impl TurnDetector {
             hinted_sample: 0,
             recent: Recent::new(),
             returned: Returned::new(),
-            echo: Echo::default(),
             levels: Levels::default(),
             state: State::Silent,
             onset: None,
@@ -161,11 +158,6 @@ impl TurnDetector {
         }
     }
 
-    /// Takes what is known of the echo that was taken out of the next frame.
-    pub(super) fn handle_echo(&mut self, echo: Echo) {
-        self.echo = echo;
-    }
-
     /// Takes the next frame, without a decision: the chunks that it completes come first, then [`TurnDetector::decide`].
     pub fn handle_frame(&mut self, now: Instant, frame: &Frame) {
         let moment = match self.state {
@@ -173,12 +165,7 @@ impl TurnDetector {
             State::Pausing { .. } if self.onset.is_none() => Moment::Pause,
             _ => Moment::Voice,
         };
-        let echo = std::mem::take(&mut self.echo);
-        let mut replicas = echo.replica.into_iter().flatten();
-        self.recent.push(now, frame, |power| {
-            let hop = HopEcho { found: echo.found, undecided: echo.undecided, replica: replicas.next() };
-            self.returned.hear(power, moment, hop)
-        });
+        self.recent.push(now, frame, |power| self.returned.hear(power, moment));
     }
 
     /// Takes what the box sends in this ptime, silence too, behind the frame that was heard in it.

@@ -4,7 +4,6 @@
 
 use std::time::Instant;
 
-use super::canceller::Canceller;
 use super::detector::TurnDetector;
 use super::heard::Heard;
 use super::hint::Hint;
@@ -15,7 +14,6 @@ use crate::pcm::telephone::{FRAME_SAMPLES, Frame};
 /// Hears turns in a sequence of frames. After every call that takes a `now`, [`Endpointer::poll`] is to be drained.
 #[derive(Debug)]
 pub struct Endpointer {
-    canceller: Canceller,
     vad: SileroVad,
     detector: TurnDetector,
     chunk: [i16; CHUNK_SAMPLES],
@@ -25,19 +23,11 @@ pub struct Endpointer {
 impl Endpointer {
     /// An ear that has heard nothing. To be made on the tokio side; see [`SileroVad::new`].
     pub fn new(limits: Limits) -> Self {
-        Self {
-            canceller: Canceller::new(),
-            vad: SileroVad::new(),
-            detector: TurnDetector::new(limits),
-            chunk: [0; CHUNK_SAMPLES],
-            filled: 0,
-        }
+        Self { vad: SileroVad::new(), detector: TurnDetector::new(limits), chunk: [0; CHUNK_SAMPLES], filled: 0 }
     }
 
     /// Takes the next frame as the caller is heard: decoded, concealed or silent. Every frame advances the sample positions by 160.
     pub fn handle_frame(&mut self, now: Instant, frame: &Frame) {
-        let frame = &self.canceller.cancel(frame);
-        self.detector.handle_echo(self.canceller.echo());
         self.detector.handle_frame(now, frame);
         // A frame is shorter than a chunk, so it completes at most one.
         let space = (CHUNK_SAMPLES - self.filled).min(FRAME_SAMPLES);
@@ -54,7 +44,6 @@ impl Endpointer {
 
     /// Takes what the box sends in this ptime, silence too, behind the frame that was heard in it: what comes back of it is not the caller.
     pub fn handle_sent(&mut self, frame: &Frame) {
-        self.canceller.send(frame);
         self.detector.handle_sent(frame);
     }
 

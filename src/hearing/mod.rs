@@ -4,7 +4,6 @@
 //! speech, and tells through [`Heard`] when a turn begins, has probably ended, goes on, and has ended. On the tokio side an
 //! [`Utterance`] keeps the same frames, from which the turn is cut by sample position.
 
-mod canceller;
 mod detector;
 mod end_of_turn;
 mod endpointer;

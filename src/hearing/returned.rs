@@ -28,10 +28,6 @@ const SENT_POWER: f32 = 2700.0;
 const TEACHING_POWER: f32 = 1e6;
 /// Sent sound that must have had the time to come back before anything is believed of the line.
 const KNOWN_HOPS: u32 = 60;
-/// However much of a sound comes back, 10 ms of it can come back by so much more than others did that are as loud, as a power (15 dB).
-const ABOVE_LEAST: f32 = 30.0;
-/// What was seen not to come back is forgotten by this factor with each 10 ms that was loud: 1 dB a second.
-const LEAST_FORGOTTEN: f32 = 1.0023;
 /// The loudest return is forgotten by this factor with each 10 ms: 2 dB a second.
 const FORGOTTEN: f32 = 0.9954;
 /// Share of the past in what is learned of the envelopes: 1.5 s.
@@ -48,21 +44,6 @@ const EXCESS_FORGOTTEN: f32 = 0.998;
 const EXCESSES: [f32; 2] = [1.6, 8.0];
 /// How much of a hop's power the way back still holds in the next one: rooms and handsets ring.
 const RINGING: f32 = 0.4;
-
-/// What the canceller leaves may be so much louder than it left before, as a power (4 dB), which is forgotten by 6 dB a second, and so much that
-/// is nobody's voice: −60 dBFS.
-const ABOVE_LEAK: f32 = 2.5;
-const LEAK_FORGOTTEN: f32 = 0.9863;
-const NOISE_POWER: f32 = 1000.0;
-
-/// What the canceller knows of an echo in one hop.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct HopEcho {
-    pub(super) found: bool,
-    pub(super) undecided: bool,
-    /// Power of what was taken out, where most of it was.
-    pub(super) replica: Option<f32>,
-}
 
 /// What the caller does while a hop is heard, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,8 +69,6 @@ struct Pairs {
 pub(super) struct Returned {
     /// Power of each sent hop, with the ringing of those before it.
     sent: [f32; HOPS],
-    /// The same without it.
-    bare: [f32; HOPS],
     sent_hops: u64,
     /// Power of what was heard and is still to be learned from.
     unlearned: [f32; LAG as usize],
@@ -100,14 +79,7 @@ pub(super) struct Returned {
     known_hops: u32,
     /// Loudest return, as a share of the loudest that was sent before it.
     loudest: f32,
-    /// How much can come back with each delay: not more than was heard when it should have.
-    most: [f32; DELAYS],
     pairs: [Pairs; DELAYS],
-    /// What the canceller took out of the last hops, and of those that are still to be learned from.
-    replicas: [f32; 2],
-    unlearned_replicas: [f32; LAG as usize],
-    /// How much it leaves of an echo, as a share of what it takes out.
-    leak: f32,
     weight: f32,
     heard: f32,
     heard_squares: f32,
@@ -121,18 +93,13 @@ impl Returned {
     pub(super) fn new() -> Self {
         Self {
             sent: [0.0; HOPS],
-            bare: [0.0; HOPS],
             sent_hops: 0,
             unlearned: [0.0; LAG as usize],
             heard_hops: 0,
             loud_hops: 0,
             known_hops: 0,
             loudest: 0.0,
-            most: [LOUDEST_RETURN; DELAYS],
             pairs: [Pairs::default(); DELAYS],
-            replicas: [0.0; 2],
-            unlearned_replicas: [0.0; LAG as usize],
-            leak: 1.0,
             weight: 0.0,
             heard: 0.0,
             heard_squares: 0.0,
@@ -148,7 +115,6 @@ impl Returned {
         if self.sent_hops < behind {
             for hop in self.sent_hops.max(behind.saturating_sub(HOPS as u64))..behind {
                 self.sent[hop as usize % HOPS] = 0.0;
-                self.bare[hop as usize % HOPS] = 0.0;
             }
             self.sent_hops = behind;
         }
@@ -158,40 +124,28 @@ impl Returned {
             self.loud_hops = self.loud_hops.saturating_add(u32::from(power >= TEACHING_POWER));
             let before = self.at(self.sent_hops.wrapping_sub(1));
             self.sent[self.sent_hops as usize % HOPS] = power.max(before * RINGING);
-            self.bare[self.sent_hops as usize % HOPS] = power;
             self.sent_hops += 1;
         }
     }
 
     /// Takes the power of the next heard hop; gives the power up to which it may be the box's own voice, 0 if none can come back.
-    pub(super) fn hear(&mut self, power: f32, moment: Moment, echo: HopEcho) -> f32 {
+    pub(super) fn hear(&mut self, power: f32, moment: Moment) -> f32 {
         let hop = self.heard_hops;
         self.heard_hops += 1;
         if self.sent_hops == 0 {
             return 0.0;
         }
-        let replica = echo.replica.unwrap_or_default();
         let earlier = std::mem::replace(&mut self.unlearned[(hop % LAG) as usize], power);
-        let earlier_replica = std::mem::replace(&mut self.unlearned_replicas[(hop % LAG) as usize], replica);
         if moment == Moment::Quiet
             && let Some(hop) = hop.checked_sub(LAG)
         {
-            if earlier_replica > SENT_POWER {
-                self.leak = (self.leak * LEAK_FORGOTTEN).max((earlier / earlier_replica).min(1.0));
-            }
             let loudest_sent = self.loudest_before(hop);
             if loudest_sent >= TEACHING_POWER {
                 self.learn(hop, earlier.min(loudest_sent * LOUDEST_RETURN), loudest_sent);
             }
         }
         let loudest_sent = self.loudest_before(hop);
-        if loudest_sent < SENT_POWER {
-            return 0.0;
-        }
-        let own = self.predict(hop, loudest_sent, moment, echo);
-        self.exclude(hop, power);
-        self.replicas = [self.replicas[1], replica];
-        own
+        if loudest_sent < SENT_POWER { 0.0 } else { self.predict(hop, loudest_sent, moment) }
     }
 
     /// Loudest that was sent long enough before a hop to come back in it.
@@ -199,38 +153,13 @@ impl Returned {
         (1..=DELAYS as u64).map(|delay| self.at(hop.wrapping_sub(delay))).fold(0.0, f32::max)
     }
 
-    /// Learns from a hop what does not come back: nothing that is louder than the hop, whoever speaks in it.
-    fn exclude(&mut self, hop: u64, power: f32) {
-        for delay in 1..DELAYS as u64 {
-            let after = if delay == 1 { f32::MAX } else { self.bare_at(hop.wrapping_sub(delay - 1)) };
-            let around = self.bare_at(hop.wrapping_sub(delay)).min(self.bare_at(hop.wrapping_sub(delay + 1)));
-            let sent = after.min(around);
-            if sent >= TEACHING_POWER {
-                let most = &mut self.most[delay as usize - 1];
-                *most = (*most * LEAST_FORGOTTEN).min(LOUDEST_RETURN).min(power / sent * ABOVE_LEAST);
-            }
-        }
-    }
-
-    /// The most that can come back in a hop, by what was excluded.
-    fn not_excluded(&self, hop: u64) -> f32 {
-        self.most.iter().zip(1..).map(|(most, delay)| self.at(hop.wrapping_sub(delay)) * most).fold(0.0, f32::max)
-    }
-
     /// Up to which power a hop may be the box's own voice.
-    fn predict(&self, hop: u64, loudest_sent: f32, moment: Moment, echo: HopEcho) -> f32 {
+    fn predict(&self, hop: u64, loudest_sent: f32, moment: Moment) -> f32 {
         if self.known_hops < KNOWN_HOPS {
             let first = moment == Moment::Pause && self.loud_hops < FIRST_SENT_HOPS;
-            return if first && !echo.found && !echo.undecided { 0.0 } else { self.not_excluded(hop) };
+            return if first { 0.0 } else { loudest_sent * LOUDEST_RETURN };
         }
         let any = loudest_sent * (self.loudest * ABOVE_LOUDEST).min(LOUDEST_RETURN);
-        if let Some(replica) = echo.replica {
-            return any
-                .min(self.replicas.iter().copied().fold(replica, f32::max) * self.leak * ABOVE_LEAK + NOISE_POWER);
-        }
-        if !echo.found {
-            return any.min(self.not_excluded(hop));
-        }
         self.predict_echo(hop).map_or(any, |echo| any.min(echo * self.excess * ABOVE_EXCESS))
     }
 
@@ -280,11 +209,6 @@ impl Returned {
         best
     }
 
-    /// [`Returned::at`] without what rings.
-    fn bare_at(&self, hop: u64) -> f32 {
-        if self.at(hop) > 0.0 { self.bare[hop as usize % HOPS] } else { 0.0 }
-    }
-
     /// Power of what was sent in a hop; 0 for what is forgotten or still to come.
     fn at(&self, hop: u64) -> f32 {
         if hop < self.sent_hops && hop + HOPS as u64 >= self.sent_hops { self.sent[hop as usize % HOPS] } else { 0.0 }
@@ -294,8 +218,6 @@ impl Returned {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const NONE: HopEcho = HopEcho { found: false, undecided: false, replica: None };
 
     /// Seeded syllables: frames of noise whose level changes every 60 ms.
     fn syllables(frames: usize) -> Vec<Frame> {
@@ -326,7 +248,7 @@ mod tests {
                 let echo = hop.checked_sub(delay).map_or(0.0, |from| power(&flat[from * 80..from * 80 + 80]))
                     * factor
                     * factor;
-                let own = returned.hear(echo, Moment::Quiet, NONE);
+                let own = returned.hear(echo, Moment::Quiet);
                 let unexplained = echo > own;
                 louder += usize::from(unexplained);
                 if index + 50 >= sound.len() {
@@ -361,24 +283,23 @@ mod tests {
     #[test]
     fn where_nothing_was_sent_nothing_comes_back() {
         let mut returned = Returned::new();
-        assert_eq!(returned.hear(1e6, Moment::Quiet, NONE), 0.0);
+        assert_eq!(returned.hear(1e6, Moment::Quiet), 0.0);
         (0..100).for_each(|_| {
             returned.send(&[0; FRAME_SAMPLES]);
-            assert_eq!(returned.hear(1e6, Moment::Quiet, NONE) + returned.hear(1e6, Moment::Quiet, NONE), 0.0);
+            assert_eq!(returned.hear(1e6, Moment::Quiet) + returned.hear(1e6, Moment::Quiet), 0.0);
         });
         // A frame that is sent beside heard ones that had none.
-        (0..500).for_each(|_| assert_eq!(returned.hear(1e6, Moment::Quiet, NONE), 0.0));
+        (0..500).for_each(|_| assert_eq!(returned.hear(1e6, Moment::Quiet), 0.0));
         returned.send(&[3000; FRAME_SAMPLES]);
-        assert!(returned.hear(1e6, Moment::Quiet, NONE) > 0.0);
-        (0..60).for_each(|_| _ = returned.hear(1e6, Moment::Quiet, NONE));
-        assert_eq!(returned.hear(1e6, Moment::Quiet, NONE), 0.0, "it has died away");
+        assert!(returned.hear(1e6, Moment::Quiet) > 0.0);
+        (0..60).for_each(|_| _ = returned.hear(1e6, Moment::Quiet));
+        assert_eq!(returned.hear(1e6, Moment::Quiet), 0.0, "it has died away");
     }
 
     #[test]
     fn over_the_first_placeholder_everything_is_the_callers_and_in_a_greeting_only_what_is_loud() {
         let mut returned = Returned::new();
-        let heard =
-            |returned: &mut Returned, moment| [returned.hear(1e5, moment, NONE), returned.hear(1e5, moment, NONE)];
+        let heard = |returned: &mut Returned, moment| [returned.hear(1e5, moment), returned.hear(1e5, moment)];
         for sent in 0..100 {
             let [_, own] = heard(&mut returned, Moment::Pause);
             assert_eq!(own > 0.0, sent >= 50, "{sent} frames were sent");

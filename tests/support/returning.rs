@@ -1,6 +1,6 @@
 //! A call in virtual time whose far end returns what the box says: a greeting, a question, an answer, and sometimes a caller who cuts in.
 //!
-//! The line is the real one (endpointer, mixer); the way back is a short hybrid or a handset with a delay and a loss, µ-law both ways.
+//! The line is the real one (endpointer, mixer); the way back is a short hybrid with a delay and a loss, µ-law both ways.
 
 use std::collections::VecDeque;
 use std::process::Command;
@@ -19,9 +19,6 @@ use ringbuf::traits::Producer;
 
 /// The way back after the first reflection: what a two-wire hybrid adds within 2 ms.
 const HYBRID: [(usize, f32); 5] = [(0, 0.62), (1, 0.55), (3, -0.36), (7, 0.28), (15, -0.14)];
-/// What a handset adds: reflections within 25 ms that die away by 1/e every 5 ms, under little bass.
-const HANDSET_SAMPLES: usize = RATE as usize / 40;
-const HANDSET_DECAY_SAMPLES: f32 = RATE as f32 / 200.0;
 /// Samples in 10 ms.
 const HOP: usize = RATE as usize / 100;
 const BEGIN: usize = 20;
@@ -29,8 +26,6 @@ const AFTER_GREETING: usize = 40;
 const AFTER_QUESTION: usize = 60;
 /// How long a caller who cuts in waits for it: 1.8 s into what is said.
 const CUT_IN: usize = 90;
-/// The same for one who is quick: 0.7 s.
-const CUT_IN_EARLY: usize = 35;
 /// Ticks behind the last sound.
 const TAIL: usize = 75;
 /// Ticks of the placeholder, which begins at the soft end of the question.
@@ -118,53 +113,14 @@ fn espeak(voice: &str, text: &str, level_dbfs: f32) -> Vec<i16> {
 pub enum CutIn {
     Never,
     Greeting,
-    /// Before the box knows much of the line.
-    EarlyInGreeting,
     Answer,
-    /// In the greeting, which goes on behind it: the box has both learned and forgotten something when it answers.
-    Overruled,
     /// He goes on with his question.
     Placeholder,
-}
-
-/// What the box's voice becomes on its way back, besides later and softer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// A two-wire hybrid.
-    Hybrid,
-    /// From a handset's receiver to its microphone.
-    Handset,
-}
-
-impl Way {
-    /// Its impulse response, with a power of 1.
-    fn taps(self) -> Vec<(usize, f32)> {
-        let mut taps = match self {
-            Self::Hybrid => HYBRID.to_vec(),
-            Self::Handset => {
-                let mut random = fastrand::Rng::with_seed(11);
-                let mut before = 0.0;
-                (0..HANDSET_SAMPLES)
-                    .map(|tap| {
-                        let value = (random.f32() - 0.5) * (-(tap as f32) / HANDSET_DECAY_SAMPLES).exp();
-                        let rough = value - 0.6 * before;
-                        before = value;
-                        (tap, rough)
-                    })
-                    .collect()
-            }
-        };
-        let power = taps.iter().map(|(_, share)| share * share).sum::<f32>();
-        taps.iter_mut().for_each(|(_, share)| *share /= power.sqrt());
-        taps
-    }
 }
 
 /// The far end.
 #[derive(Debug, Clone, Copy)]
 pub struct FarEnd {
-    /// How it comes back.
-    pub way: Way,
     /// From what is sent to what comes back of it.
     pub delay: Duration,
     /// How much softer it comes back, in dB; `None`: nothing does.
@@ -206,7 +162,7 @@ struct Returning {
     sent: Vec<i16>,
     tick: usize,
     delay: usize,
-    taps: Vec<(usize, f32)>,
+    gain: f32,
     random: fastrand::Rng,
     now: Instant,
 }
@@ -216,15 +172,14 @@ impl Leg for Returning {
         let shared = self.shared.lock().unwrap();
         for (n, sample) in frame.iter_mut().enumerate() {
             let at = self.tick * FRAME_SAMPLES + n;
-            let back: f32 = self
-                .taps
+            let back: f32 = HYBRID
                 .iter()
                 .filter_map(|&(tap, share)| Some(share * f32::from(*self.sent.get(at.checked_sub(self.delay + tap)?)?)))
                 .sum();
             let said =
                 shared.says.as_ref().and_then(|(from, sound)| sound.get(at.checked_sub(*from)?)).copied().unwrap_or(0);
             let noise = (self.random.f32() + self.random.f32() + self.random.f32() - 1.5) * 40.0;
-            let value = (back + f32::from(said) + noise).clamp(-32768.0, 32767.0) as i16;
+            let value = (back * self.gain + f32::from(said) + noise).clamp(-32768.0, 32767.0) as i16;
             *sample = decode_ulaw(encode_ulaw(value));
         }
         self.tick += 1;
@@ -258,14 +213,13 @@ pub fn call(sounds: &Sounds, far: FarEnd) -> Outcome {
     let start = Instant::now();
     let shared = Arc::new(Mutex::new(Shared::default()));
     // The loss is that of the whole way back.
-    let gain = far.loss_db.map(|db| 10f32.powf(-db / 20.0));
-    let taps = gain.map_or(Vec::new(), |gain| far.way.taps().iter().map(|&(tap, share)| (tap, share * gain)).collect());
+    let hybrid_db = 10.0 * HYBRID.iter().map(|(_, share)| share * share).sum::<f32>().log10();
     let leg = Returning {
         shared: shared.clone(),
         sent: Vec::new(),
         tick: 0,
         delay: offhook::pcm::samples_in(far.delay) as usize,
-        taps,
+        gain: far.loss_db.map_or(0.0, |db| 10f32.powf((-db - hybrid_db) / 20.0)),
         random: fastrand::Rng::with_seed(7),
         now: start,
     };
@@ -278,20 +232,9 @@ pub fn call(sounds: &Sounds, far: FarEnd) -> Outcome {
     let question_at = BEGIN + greeting.len() + AFTER_GREETING;
     let mut say: Vec<(usize, u32, &[Frame])> = vec![(BEGIN, 1, greeting)];
     let mut caller: Vec<(usize, &[i16], bool)> = Vec::new();
-    let in_greeting = match far.cut_in {
-        CutIn::Greeting => Some(CUT_IN),
-        CutIn::EarlyInGreeting => Some(CUT_IN_EARLY),
-        _ => None,
-    };
-    if let Some(after) = in_greeting {
-        caller.push((BEGIN + after, &sounds.cut_in, true));
+    if far.cut_in == CutIn::Greeting {
+        caller.push((BEGIN + CUT_IN, &sounds.cut_in, true));
     } else {
-        // The greeting goes on for as long as it was held.
-        let mut question_at = question_at;
-        if far.cut_in == CutIn::Overruled {
-            caller.push((BEGIN + CUT_IN, &sounds.cut_in, false));
-            question_at += sounds.cut_in.len() / FRAME_SAMPLES + AFTER_QUESTION;
-        }
         let answer_at = question_at + sounds.question.len() / FRAME_SAMPLES + AFTER_QUESTION;
         caller.push((question_at, &sounds.question, false));
         say.push((answer_at, 3, &sounds.answer));
@@ -303,8 +246,8 @@ pub fn call(sounds: &Sounds, far: FarEnd) -> Outcome {
     let mut queue = VecDeque::new();
     // Frames of the present saying that have left, and how many it has.
     let (mut left, mut of) = (0, 0);
-    let mut heard_question = in_greeting.is_some();
-    let (mut held_on, mut placeholder_at) = (in_greeting.is_some() || far.cut_in == CutIn::Overruled, None);
+    let mut heard_question = far.cut_in == CutIn::Greeting;
+    let (mut held_on, mut placeholder_at) = (far.cut_in == CutIn::Greeting, None);
     for tick in 0..length {
         let now = start + PTIME * tick as u32;
         if let Some(at) = placeholder_at.take() {
