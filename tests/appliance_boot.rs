@@ -232,6 +232,7 @@ fn an_upgrade_waits_for_the_call_and_a_purge_leaves_nothing() {
             }
             let refused = ring(&phone).await;
             assert!(matches!(refused, Err(SipError::Refused { code: 503, .. })), "{:?}", refused.err());
+            // Time in which nothing may happen: systemd's is not ours to turn, and it ends services that do not wait at once.
             tokio::time::sleep(Duration::from_secs(2)).await;
             assert_eq!(machine.property("MainPID"), first, "the call's process is still there");
             assert!(upgrade.try_wait().unwrap().is_none(), "the upgrade waits for the call");
